@@ -1,0 +1,57 @@
+# Everything that people run here. Tools come from scripts/tools.mod, nothing else is
+# needed than Go, make, git and gcc (for the race detector).
+
+GO    ?= go
+TOOL   = $(GO) tool -modfile=scripts/tools.mod
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS = -X main.version=$(VERSION)
+
+.PHONY: all help build demo test test-all fuzz cover lint fmt generate check-generate bench bench-compare clean
+
+all: build test lint ## build, test and lint
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/remit
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/remit ./cmd/remit
+
+demo: build ## one durable node with the example organisation acme, real decisions, then serve
+	bin/remit demo
+
+test: ## every package with the race detector; a seeded share of the random tests
+	$(GO) test -race ./...
+
+test-all: ## the same with all of the random, crash and process tests; takes long
+	REMIT_TEST_ALL=1 $(GO) test -timeout 90m -v ./... 2>&1 | scripts/summary.sh
+
+FUZZTIME ?= 30s
+fuzz: ## each fuzz target for FUZZTIME (default 30s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+cover: ## coverage.out and the share per function
+	$(GO) test -coverprofile=coverage.out -coverpkg=./cluster/...,./cmd/...,./fsm/...,./graph/...,./rpc ./...
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+lint: ## golangci-lint, with the rules of .golangci.yml
+	$(TOOL) golangci-lint run ./...
+
+fmt: ## gofumpt and import order
+	$(TOOL) golangci-lint fmt ./...
+
+generate: ## rpc/gen from rpc/proto
+	scripts/generate.sh
+
+check-generate: ## fail if rpc/gen is out of date
+	scripts/generate.sh --check
+
+BENCH ?= .
+COUNT ?= 1
+bench: ## Go benchmarks; BENCH=regexp COUNT=n
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
+
+bench-compare: ## benchmarks of REF (default: the last commit) against the working tree
+	scripts/bench-compare.sh $(or $(REF),HEAD) '$(BENCH)'
+
+clean: ## what builds and demos leave behind
+	rm -rf bin coverage.out data/demo
