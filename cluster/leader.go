@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// tenure is the term in which this node serves as the leader. A node that has
+// won an election serves only when the entry that opens its term is applied:
+// from then on its state holds everything that was acknowledged before, and
+// every later entry reaches the state machine.
+type tenure struct {
+	mu      sync.Mutex
+	term    uint64        // guarded by mu; 0: not serving
+	changed chan struct{} // guarded by mu; closed at the next change
+}
+
+// serving returns the term in which this node serves, 0 for none.
+func (t *tenure) serving() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.term
+}
+
+// set begins a tenure, or ends it with 0.
+func (t *tenure) set(term uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.term == term {
+		return
+	}
+	t.term = term
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}
+
+// watch returns the term and a channel that is closed when it changes.
+func (t *tenure) watch() (term uint64, changed <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
+	return t.term, t.changed
+}
+
+// lead is the goroutine that follows Raft's elections, until ctx ends.
+func (n *Node) lead(ctx context.Context) {
+	for {
+		select {
+		case won := <-n.elections:
+			if won {
+				n.open(ctx)
+			} else {
+				n.tenure.set(0)
+				n.log.InfoContext(ctx, "leadership lost", "node", n.id)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// open opens this node's term and begins to serve. If leadership is lost on the
+// way, Raft reports that next.
+func (n *Node) open(ctx context.Context) {
+	term := n.raft.CurrentTerm()
+	if err := n.raft.Apply(n.cfg.TermStart(term), 0).Error(); err != nil {
+		n.log.WarnContext(ctx, "term not opened", "term", term, "error", err)
+		return
+	}
+	if !n.leads(term) {
+		// The entry belongs to another term than it says. That does no harm, but
+		// it does not open this one.
+		return
+	}
+	index := n.raft.CommitIndex()
+	if err := n.cfg.Published(ctx, index); err != nil {
+		if ctx.Err() == nil {
+			n.log.ErrorContext(ctx, "state not readable", "term", term, "revision", index, "error", err)
+		}
+		return
+	}
+	n.counters.terms.Add(1)
+	n.tenure.set(term)
+	if n.failed() != nil {
+		n.tenure.set(0) // fail may have come between
+		return
+	}
+	n.log.InfoContext(ctx, "leadership gained", "node", n.id, "term", term, "revision", index)
+}
+
+// leads says whether this node is the leader of term at this moment. Terms only
+// grow, so if it held a term before some step and holds it afterwards, it held
+// it all the while.
+func (n *Node) leads(term uint64) bool {
+	return n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term
+}

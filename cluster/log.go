@@ -1,0 +1,130 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// raftLog is Raft's logger on top of slog. Raft calls its state changes Info and
+// its retries Warn, as we do, so levels pass unchanged; Trace becomes Debug.
+type raftLog struct {
+	handler slog.Handler
+	name    string
+	implied []any
+}
+
+func newRaftLog(l *slog.Logger) hclog.Logger {
+	return &raftLog{handler: l.Handler(), name: "raft"}
+}
+
+// Log writes one message at a level.
+func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
+	ctx := context.Background() // Raft's goroutines belong to no request
+	to := slogLevel(level)
+	if level == hclog.Off || !l.handler.Enabled(ctx, to) {
+		return
+	}
+	r := slog.NewRecord(time.Now(), to, msg, 0)
+	r.AddAttrs(slog.String("component", l.name))
+	r.Add(plain(l.implied)...)
+	r.Add(plain(args)...)
+	// A message that cannot be written has nowhere else to go.
+	_ = l.handler.Handle(ctx, r)
+}
+
+// plain replaces hclog's lazily formatted values, which only hclog can print.
+func plain(args []any) []any {
+	out := make([]any, len(args))
+	for i, a := range args {
+		if f, ok := a.(hclog.Format); ok && len(f) > 0 {
+			a = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
+		}
+		out[i] = a
+	}
+	return out
+}
+
+func slogLevel(level hclog.Level) slog.Level {
+	switch level {
+	case hclog.Trace, hclog.Debug:
+		return slog.LevelDebug
+	case hclog.Warn:
+		return slog.LevelWarn
+	case hclog.Error:
+		return slog.LevelError
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// Trace, Debug, Info, Warn and Error write one message at their level.
+func (l *raftLog) Trace(msg string, args ...any) { l.Log(hclog.Trace, msg, args...) }
+func (l *raftLog) Debug(msg string, args ...any) { l.Log(hclog.Debug, msg, args...) }
+func (l *raftLog) Info(msg string, args ...any)  { l.Log(hclog.Info, msg, args...) }
+func (l *raftLog) Warn(msg string, args ...any)  { l.Log(hclog.Warn, msg, args...) }
+func (l *raftLog) Error(msg string, args ...any) { l.Log(hclog.Error, msg, args...) }
+
+func (l *raftLog) enabled(level slog.Level) bool {
+	return l.handler.Enabled(context.Background(), level)
+}
+
+// IsTrace is false: there is no level below Debug.
+func (l *raftLog) IsTrace() bool { return false }
+
+// IsDebug, IsInfo, IsWarn and IsError say whether a message would be written.
+func (l *raftLog) IsDebug() bool { return l.enabled(slog.LevelDebug) }
+func (l *raftLog) IsInfo() bool  { return l.enabled(slog.LevelInfo) }
+func (l *raftLog) IsWarn() bool  { return l.enabled(slog.LevelWarn) }
+func (l *raftLog) IsError() bool { return l.enabled(slog.LevelError) }
+
+// ImpliedArgs returns what With added.
+func (l *raftLog) ImpliedArgs() []any { return l.implied }
+
+// With returns a logger that adds args to every message.
+func (l *raftLog) With(args ...any) hclog.Logger {
+	with := *l
+	with.implied = append(append([]any(nil), l.implied...), args...)
+	return &with
+}
+
+// Name returns the component under which messages are written.
+func (l *raftLog) Name() string { return l.name }
+
+// Named returns a logger for a part of this component.
+func (l *raftLog) Named(name string) hclog.Logger { return l.ResetNamed(l.name + "." + name) }
+
+// ResetNamed returns a logger for another component.
+func (l *raftLog) ResetNamed(name string) hclog.Logger {
+	named := *l
+	named.name = name
+	return &named
+}
+
+// SetLevel does nothing: the handler decides.
+func (l *raftLog) SetLevel(hclog.Level) {}
+
+// GetLevel returns the lowest level that is written.
+func (l *raftLog) GetLevel() hclog.Level {
+	for _, level := range []hclog.Level{hclog.Debug, hclog.Info, hclog.Warn, hclog.Error} {
+		if l.enabled(slogLevel(level)) {
+			return level
+		}
+	}
+	return hclog.Off
+}
+
+// StandardLogger returns a logger of the standard library that writes here.
+func (l *raftLog) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger {
+	return slog.NewLogLogger(l.handler, slog.LevelInfo)
+}
+
+// StandardWriter returns a writer whose lines become messages.
+func (l *raftLog) StandardWriter(opts *hclog.StandardLoggerOptions) io.Writer {
+	return l.StandardLogger(opts).Writer()
+}

@@ -1,0 +1,72 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// machine is the state machine as Raft sees it. It adds two rules that Raft does
+// not keep: a failed restore ends the node, and no snapshot is taken while the
+// entries that the state machine already holds are being replayed.
+type machine struct {
+	raft.BatchingFSM
+	fail    func(error)
+	started atomic.Bool // set when Raft runs; before that, Open reports a failed restore
+
+	// durable is what the state machine held at the start, seen the last index
+	// that it was handed since. In between, Raft would label a snapshot with
+	// seen, although it contains everything up to durable.
+	durable atomic.Uint64
+	seen    atomic.Uint64
+
+	refused error // of the restore at start, before Raft runs
+}
+
+// errReplaying is why a snapshot is refused during the replay. The next one comes.
+var errReplaying = errors.New("the log is being replayed")
+
+// Apply applies one entry.
+func (m *machine) Apply(entry *raft.Log) any {
+	result := m.BatchingFSM.Apply(entry)
+	m.seen.Store(entry.Index)
+	return result
+}
+
+// ApplyBatch applies entries in their order.
+func (m *machine) ApplyBatch(entries []*raft.Log) []any {
+	results := m.BatchingFSM.ApplyBatch(entries)
+	m.seen.Store(entries[len(entries)-1].Index)
+	return results
+}
+
+// Snapshot begins a snapshot at the last index applied.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if seen, durable := m.seen.Load(), m.durable.Load(); seen < durable {
+		return nil, fmt.Errorf("snapshot at %d of state at %d: %w", seen, durable, errReplaying)
+	}
+	return m.BatchingFSM.Snapshot()
+}
+
+// Restore replaces the state. Raft only logs a failure and goes on: at the
+// start with the next older snapshot, whose remains could mix with those of the
+// first, and later with a state that is neither the old nor the new one.
+func (m *machine) Restore(source io.ReadCloser) error {
+	if m.refused != nil {
+		return m.refused
+	}
+	if err := m.BatchingFSM.Restore(source); err != nil {
+		err = fmt.Errorf("restore a snapshot: %w", err)
+		if m.started.Load() {
+			m.fail(err)
+		} else {
+			m.refused = err
+		}
+		return err
+	}
+	m.durable.Store(0)
+	return nil
+}

@@ -1,0 +1,103 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// found is what a node finds of its own at the start.
+type found struct {
+	durable     uint64 // A: the state machine's durable index
+	snapshot    uint64 // S: the newest valid snapshot's index
+	first, last uint64 // the log
+	term        uint64
+}
+
+// look reads what is there.
+func look(logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, durable uint64) (found, error) {
+	f := found{durable: durable}
+	var err error
+	if f.first, err = logs.FirstIndex(); err != nil {
+		return found{}, fmt.Errorf("read the log's first index: %w", err)
+	}
+	if f.last, err = logs.LastIndex(); err != nil {
+		return found{}, fmt.Errorf("read the log's last index: %w", err)
+	}
+	// A store that has no term says so with this text; Raft relies on it too.
+	if f.term, err = stable.GetUint64(keyTerm); err != nil && err.Error() != "not found" {
+		return found{}, fmt.Errorf("read the term: %w", err)
+	}
+	list, err := snapshots.List()
+	if err != nil {
+		return found{}, fmt.Errorf("list snapshots: %w", err)
+	}
+	if len(list) > 0 {
+		f.snapshot = list[0].Index
+	}
+	return f, nil
+}
+
+// keyTerm is where Raft keeps its term in the stable store.
+var keyTerm = []byte("CurrentTerm")
+
+// fresh says whether the node has no history at all. Term 1 without a log is
+// what a bootstrap leaves that was interrupted between its two writes.
+func (f found) fresh() bool {
+	return f.durable == 0 && f.snapshot == 0 && f.last == 0 && f.term <= 1
+}
+
+// restore decides whether Raft must restore the newest snapshot, or why the node
+// must not start at all.
+//
+// The state machine is durable on its own, so normally Raft only replays what
+// follows. Told so, Raft adopts the newest snapshot's index without a look at
+// the state: if that snapshot had arrived but never been restored, its entries
+// would be missing for ever. Hence the comparison.
+func (f found) restore() (bool, error) {
+	switch {
+	case f.durable > f.last && f.durable > f.snapshot:
+		return false, f.refuse("the state machine is ahead of the log, so the log has lost entries that were acknowledged; " +
+			"restore the log beside this data or start from a backup, and do not delete either part alone")
+	case f.last == 0 && f.snapshot == 0:
+		return false, f.refuse("the log is empty although this node has voted before, so the log was lost; " +
+			"restore the data directory from a backup, or remove it whole and start anew")
+	case f.last > f.snapshot && f.first > f.snapshot+1:
+		return false, f.refuse("entries between the newest snapshot and the log are missing; " +
+			"restore the missing snapshot beside this data, or start from a backup")
+	}
+	return f.durable < f.snapshot, nil
+}
+
+func (f found) refuse(problem string) error {
+	return &StartError{Problem: problem, Durable: f.durable, Snapshot: f.snapshot, First: f.first, Last: f.last}
+}
+
+// bootstrap gives a fresh node its first configuration: itself, the only voter.
+func bootstrap(rc *raft.Config, logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, t Transport) error {
+	// Raft refuses a node that has a term, and an interrupted bootstrap left one.
+	if err := stable.SetUint64(keyTerm, 0); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	alone := raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: rc.LocalID, Address: t.LocalAddr(),
+	}}}
+	if err := raft.BootstrapCluster(rc, logs, stable, snapshots, t, alone); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	return nil
+}
+
+// errAlone is why a log that names other servers is refused.
+var errAlone = errors.New("the log belongs to a cluster of another shape")
+
+// checkAlone verifies that the configuration in the log is this node and nobody
+// else: that is what makes this node's own word a quorum.
+func checkAlone(c raft.Configuration, id string) error {
+	if len(c.Servers) == 1 && c.Servers[0].ID == raft.ServerID(id) && c.Servers[0].Suffrage == raft.Voter {
+		return nil
+	}
+	return fmt.Errorf("%w: want node %s as the only voter, the log names %v; "+
+		"was the file %s exchanged or the log copied from another node?", errAlone, id, c.Servers, idFile)
+}
