@@ -1,0 +1,274 @@
+package graph
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/model"
+)
+
+// A truth is one of Kleene's three values, in the order that makes or the maximum and
+// and the minimum.
+type truth uint8
+
+const (
+	denied truth = iota
+	unsure       // an error stands where the answer would be
+	allowed
+)
+
+// settled as a low or reach means that nothing in progress is depended upon.
+const settled = ^uint32(0)
+
+// A result is the value of a goal or of a part of one.
+type outcome struct {
+	value truth
+	err   uint32 // which error made the value unsure, as errorAt wants it
+
+	// low is the lowest node in progress that the value depends on, and reach the
+	// lowest that anything found on the way depends on, even where the value does not.
+	low, reach uint32
+}
+
+// or adds an operand that is not yes. The first error stays.
+func (r *outcome) or(o outcome) {
+	if o.value > r.value {
+		r.value, r.err = o.value, o.err
+	}
+	r.low, r.reach = min(r.low, o.low), min(r.reach, o.reach)
+}
+
+// A goal asks whether the subject has a relation to an object.
+type goal struct {
+	object   ID
+	relation model.RelationID
+}
+
+// A node is a goal that was met.
+type node struct {
+	goal  goal
+	state nodeState
+	value truth
+	cut   bool // met again while in progress, and taken for no there
+	err   uint32
+	low   uint32 // if provisional: the reach of its result
+}
+
+type nodeState uint8
+
+const (
+	stateActive      nodeState = iota + 1 // on the stack of frames
+	stateProvisional                      // done, but depends on an active node
+	stateFinal                            // known for good
+	stateForgotten                        // was provisional, and what it assumed proved wrong
+)
+
+// An evaluator holds the working memory of one call. Evaluators are pooled: a Check
+// with a warm one allocates nothing.
+type evaluator struct {
+	ctx     context.Context //nolint:containedctx // lives as long as the call that brought it
+	view    View
+	plan    *model.Plan
+	at      int64 // milliseconds, for expiry
+	request condition.Request
+	budget  int
+	left    int // of the budget
+	pulse   int // when left falls below it, the context is looked at
+	fatal   error
+
+	subject Subject
+	anyone  Subject // the wildcard that also matches the subject; zero if none does
+
+	slots  []slot // open addressing from goals to nodes
+	epoch  uint32
+	nodes  []node
+	open   []uint32 // nodes active or provisional, in the order of their creation
+	frames []frame
+	edges  []followed
+	errs   []error
+	out    outcome // of the frame finished last
+	cursor Cursor
+
+	entangled bool // the depth-first search met what it cannot decide
+	forgot    int  // nodes forgotten so far
+}
+
+// A slot belongs to the table only if its epoch is the evaluator's, so that forgetting
+// everything costs nothing.
+type slot struct {
+	epoch uint32
+	node  uint32
+}
+
+// A followed edge is one that counts as far as model and expiry say, and whose
+// subject is to be asked.
+type followed struct {
+	subject   Subject
+	condition *condition.Condition
+	context   *condition.Context
+}
+
+var evaluators = sync.Pool{New: func() any {
+	return &evaluator{slots: make([]slot, 64)}
+}}
+
+// maxPooled keeps one huge question from holding its memory for ever.
+const maxPooled = 1 << 16
+
+func newEvaluator(ctx context.Context, q *Query) *evaluator {
+	e := evaluators.Get().(*evaluator)
+	at := q.At
+	if at.IsZero() {
+		at = q.View.Time()
+	}
+	e.ctx, e.view, e.plan, e.at = ctx, q.View, q.Plan, at.UnixMilli()
+	e.request = condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow}
+	e.budget = q.Budget
+	if e.budget <= 0 {
+		e.budget = DefaultBudget
+	}
+	e.left, e.pulse, e.fatal = e.budget, e.budget, nil
+	return e
+}
+
+// release returns the evaluator to the pool. Frames and edges of the past may still
+// point at a plan or a context; maxPooled bounds that, and the next call overwrites it.
+func (e *evaluator) release() {
+	if cap(e.nodes) > maxPooled || cap(e.frames) > maxPooled || cap(e.edges) > maxPooled {
+		return
+	}
+	clear(e.errs)
+	e.errs = e.errs[:0]
+	e.ctx, e.view, e.plan, e.fatal = nil, nil, nil, nil
+	e.request = condition.Request{}
+	e.cursor.Edges = nil
+	evaluators.Put(e)
+}
+
+// about sets the subject and forgets what was found out about another one.
+func (e *evaluator) about(s Subject) {
+	e.subject, e.anyone = s, Subject{}
+	if s.Relation == 0 && !s.ID.IsWildcard() {
+		e.anyone = Subject{ID: Wildcard(s.ID.Type())}
+	}
+	e.nodes, e.forgot = e.nodes[:0], 0
+	if e.epoch++; e.epoch == 0 {
+		clear(e.slots)
+		e.epoch = 1
+	}
+}
+
+// charge takes n edges from the budget. After it, fatal may be set.
+func (e *evaluator) charge(n int) {
+	e.left -= n
+	if e.left < e.pulse {
+		e.feel()
+	}
+}
+
+// feel looks at the budget and the context, about every thousand edges.
+func (e *evaluator) feel() {
+	const edges = 1024
+	switch {
+	case e.fatal != nil:
+	case e.left < 0:
+		e.fatal = fmt.Errorf("more than %d edges: %w", e.budget, ErrBudget)
+	default:
+		e.fatal = e.ctx.Err()
+	}
+	e.pulse = max(e.left-edges, 0)
+}
+
+// note keeps an error and returns its number.
+func (e *evaluator) note(err error) uint32 {
+	e.errs = append(e.errs, err)
+	return uint32(len(e.errs))
+}
+
+// errorAt is the error of that number.
+func (e *evaluator) errorAt(number uint32) error { return e.errs[number-1] }
+
+// find returns the slot of a goal: the one that holds it, or the one to put it in.
+func (e *evaluator) find(g goal) *slot {
+	mask := uint64(len(e.slots) - 1)
+	for i := g.hash() & mask; ; i = (i + 1) & mask {
+		s := &e.slots[i]
+		if s.epoch != e.epoch || e.nodes[s.node].goal == g {
+			return s
+		}
+	}
+}
+
+func (g goal) hash() uint64 {
+	// The multipliers are odd and irregular (from xxhash), so that neighbouring
+	// sequence numbers and relations spread.
+	h := uint64(g.object)*0x9E3779B185EBCA87 ^ uint64(g.relation)*0xC2B2AE3D27D4EB4F
+	return h ^ h>>29
+}
+
+// add puts a new node in the slot of its goal.
+func (e *evaluator) add(s *slot, n node) uint32 {
+	i := uint32(len(e.nodes))
+	e.nodes = append(e.nodes, n)
+	*s = slot{epoch: e.epoch, node: i}
+	if 2*len(e.nodes) > len(e.slots) {
+		e.grow()
+	}
+	return i
+}
+
+func (e *evaluator) grow() {
+	old := e.slots
+	e.slots = make([]slot, 4*len(old))
+	for _, s := range old {
+		if s.epoch == e.epoch {
+			*e.find(e.nodes[s.node].goal) = s
+		}
+	}
+}
+
+// admits finds the type restriction that lets the edge count; nil if the model in use
+// forbids it.
+func admits(r *model.Relation, edge *Edge) *model.Restriction {
+	t, wildcard := edge.Subject.ID.Type(), edge.Subject.ID.IsWildcard()
+	for i := range r.Allowed {
+		a := &r.Allowed[i]
+		if a.ConditionID != edge.Condition || a.Wildcard != wildcard || a.Type.ID != t {
+			continue
+		}
+		if a.Relation == nil {
+			if edge.Subject.Relation == 0 {
+				return a
+			}
+		} else if a.Relation.ID == edge.Subject.Relation {
+			return a
+		}
+	}
+	return nil
+}
+
+// counts tells whether an edge of the relation counts in this question.
+func (e *evaluator) counts(r *model.Relation, edge *Edge) (truth, uint32) {
+	a := admits(r, edge)
+	if a == nil || edge.ExpiredAt(e.at) {
+		return denied, 0
+	}
+	return e.holds(a.Condition, edge.Context)
+}
+
+// holds evaluates a condition; nil holds.
+func (e *evaluator) holds(c *condition.Condition, stored *condition.Context) (truth, uint32) {
+	if c == nil {
+		return allowed, 0
+	}
+	ok, err := c.Evaluate(stored, &e.request)
+	switch {
+	case err != nil:
+		return unsure, e.note(err)
+	case ok:
+		return allowed, 0
+	}
+	return denied, 0
+}

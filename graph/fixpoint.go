@@ -1,0 +1,282 @@
+package graph
+
+import "github.com/remit-authz/remit/graph/model"
+
+// fixpoint decides a goal by its well-founded value: everything the goal depends on
+// is written out as a graph of and, or and but-not, and two bounds close in on it from
+// below (what is surely true) and from above (what may be true) by turns, each taking
+// the negations of the other. What stays between the bounds is unsure. Errors of
+// conditions are false from below and true from above.
+//
+// All goals met become final, so one fixpoint serves all later goals of the call.
+func (e *evaluator) fixpoint(object ID, r *model.Relation) (truth, uint32) {
+	g := ground{evaluator: e, goals: map[goal]uint32{}}
+	g.goal(object, r)
+	for len(g.todo) > 0 && e.fatal == nil {
+		next := g.todo[len(g.todo)-1]
+		g.todo = g.todo[:len(g.todo)-1]
+		kid := g.expression(next.relation, next.relation.Rewrite, next.object)
+		g.vertices[next.vertex].kids = append(g.vertices[next.vertex].kids, kid)
+	}
+	if e.fatal != nil {
+		return denied, 0
+	}
+	lower, upper := g.solve()
+	if e.fatal != nil {
+		return denied, 0
+	}
+	undefined := uint32(0)
+	for key, v := range g.goals {
+		n := node{goal: key, state: stateFinal}
+		switch {
+		case lower[v]:
+			n.value = allowed
+		case upper[v]:
+			n.value = unsure
+			if n.err = g.cause(v, lower, upper); n.err == 0 {
+				if undefined == 0 {
+					undefined = e.note(ErrUndefined)
+				}
+				n.err = undefined
+			}
+		}
+		if s := e.find(key); s.epoch == e.epoch {
+			e.nodes[s.node] = n
+		} else {
+			e.add(s, n)
+		}
+	}
+	n := e.nodes[e.find(goal{object: object, relation: r.ID}).node]
+	return n.value, n.err
+}
+
+// A ground graph is the part of the store that a goal depends on.
+type ground struct {
+	*evaluator
+	vertices []vertex
+	goals    map[goal]uint32
+	todo     []pending
+}
+
+type vertex struct {
+	kind truthKind
+	err  uint32   // of an unsure leaf
+	kids []uint32 // of a but-not: the base and what is subtracted
+}
+
+type truthKind uint8
+
+const (
+	anyOf  truthKind = iota // no kids: false
+	allOf                   // no kids: true
+	butNot                  // kids[0] and not kids[1]
+	doubt                   // a leaf that an error keeps open
+)
+
+type pending struct {
+	vertex   uint32
+	object   ID
+	relation *model.Relation
+}
+
+func (g *ground) add(v vertex) uint32 {
+	g.vertices = append(g.vertices, v)
+	return uint32(len(g.vertices) - 1)
+}
+
+// constant is a leaf of a known value.
+func (g *ground) constant(value truth, err uint32) uint32 {
+	switch value {
+	case allowed:
+		return g.add(vertex{kind: allOf})
+	case unsure:
+		return g.add(vertex{kind: doubt, err: err})
+	}
+	return g.add(vertex{kind: anyOf})
+}
+
+// goal is the vertex of a goal, whose expression is written out later.
+func (g *ground) goal(object ID, r *model.Relation) uint32 {
+	key := goal{object: object, relation: r.ID}
+	if v, ok := g.goals[key]; ok {
+		return v
+	}
+	g.charge(1)
+	if g.subject.ID == object && g.subject.Relation == r.ID {
+		return g.constant(allowed, 0)
+	}
+	if s := g.find(key); s.epoch == g.epoch && g.nodes[s.node].state == stateFinal {
+		return g.constant(g.nodes[s.node].value, g.nodes[s.node].err)
+	}
+	v := g.add(vertex{kind: anyOf})
+	g.goals[key] = v
+	g.todo = append(g.todo, pending{vertex: v, object: object, relation: r})
+	return v
+}
+
+// expression writes out a rewrite. It recurses as deep as the model is nested, not as
+// deep as the data.
+func (g *ground) expression(r *model.Relation, w *model.Rewrite, object ID) uint32 {
+	v := vertex{kind: anyOf}
+	switch w.Op {
+	case model.OpComputed:
+		return g.goal(object, w.Relation)
+	case model.OpDirect, model.OpTupleToUserset:
+		v.kids = g.arrows(r, w, object)
+		return g.add(v)
+	case model.OpIntersection:
+		v.kind = allOf
+	case model.OpExclusion:
+		v.kind = butNot
+	}
+	for _, child := range w.Children {
+		v.kids = append(v.kids, g.expression(r, child, object))
+	}
+	return g.add(v)
+}
+
+// arrows are the vertices of the tuples of a direct or tuple-to-userset rewrite.
+func (g *ground) arrows(r *model.Relation, w *model.Rewrite, object ID) []uint32 {
+	e := g.evaluator
+	var kids []uint32
+	f := frame{rewrite: w, relation: r, object: object, base: uint32(len(e.edges))}
+	if w.Op == model.OpDirect {
+		exact, anyone, usersets := e.kinds(r)
+		u := Userset{Object: object, Relation: r.ID}
+		if exact && e.probe(&f, u, e.subject) || anyone && e.probe(&f, u, e.anyone) {
+			return append(kids, g.constant(allowed, 0))
+		}
+		if f.acc.value == unsure {
+			kids = append(kids, g.constant(unsure, f.acc.err))
+		}
+		if !usersets {
+			return kids
+		}
+		f.after = Subject{ID: ^ID(0)}
+	}
+	for !f.last && e.fatal == nil {
+		e.load(&f)
+		for _, edge := range e.edges[f.base:] {
+			value, number := e.holds(edge.condition, edge.context)
+			if value == denied {
+				continue
+			}
+			kid := g.goal(edge.subject.ID, e.target(&f, edge.subject))
+			if value == unsure {
+				kid = g.add(vertex{kind: allOf, kids: []uint32{g.constant(unsure, number), kid}})
+			}
+			kids = append(kids, kid)
+		}
+	}
+	e.edges = e.edges[:f.base]
+	return kids
+}
+
+// solve closes in on the well-founded values: lower is what is true, and upper what
+// is not false.
+func (g *ground) solve() (lower, upper []bool) {
+	// freePasses is how many passes the budget does not count. Each negation below
+	// another one costs a pass; only cycles through negation need many.
+	const freePasses = 16
+	parents := g.parents()
+	upper = make([]bool, len(g.vertices))
+	for i := range upper {
+		upper[i] = true
+	}
+	known := -1
+	for pass := 0; ; pass++ {
+		if pass >= freePasses {
+			g.charge(len(g.vertices))
+		}
+		if g.feel(); g.fatal != nil {
+			return nil, nil
+		}
+		var count int
+		lower, count = g.least(parents, upper, false)
+		if count == known {
+			return lower, upper
+		}
+		known = count
+		upper, _ = g.least(parents, lower, true)
+	}
+}
+
+// parents lists for each vertex those that grow with it.
+func (g *ground) parents() [][]uint32 {
+	parents := make([][]uint32, len(g.vertices))
+	for i := range g.vertices {
+		v := &g.vertices[i]
+		kids := v.kids
+		if v.kind == butNot {
+			kids = kids[:1]
+		}
+		for _, kid := range kids {
+			parents[kid] = append(parents[kid], uint32(i))
+		}
+	}
+	return parents
+}
+
+// least is the least fixpoint in which what is subtracted has the values of against,
+// and open leaves the value doubtful.
+func (g *ground) least(parents [][]uint32, against []bool, doubtful bool) (values []bool, count int) {
+	values = make([]bool, len(g.vertices))
+	missing := make([]int, len(g.vertices)) // kids that an allOf still waits for
+	var grown []uint32
+	grow := func(v uint32) {
+		if !values[v] {
+			values[v] = true
+			count++
+			grown = append(grown, v)
+		}
+	}
+	for i := range g.vertices {
+		v := &g.vertices[i]
+		missing[i] = len(v.kids)
+		if v.kind == allOf && len(v.kids) == 0 || v.kind == doubt && doubtful {
+			grow(uint32(i))
+		}
+	}
+	for len(grown) > 0 {
+		kid := grown[len(grown)-1]
+		grown = grown[:len(grown)-1]
+		for _, p := range parents[kid] {
+			switch v := &g.vertices[p]; v.kind {
+			case anyOf:
+				grow(p)
+			case allOf:
+				if missing[p]--; missing[p] == 0 {
+					grow(p)
+				}
+			case butNot:
+				if !against[v.kids[1]] {
+					grow(p)
+				}
+			}
+		}
+	}
+	return values, count
+}
+
+// cause finds the error that keeps a vertex unsure: the first in the order of the
+// plan and the edges. It is 0 if only a negation of itself does.
+func (g *ground) cause(root uint32, lower, upper []bool) uint32 {
+	seen := map[uint32]bool{}
+	stack := []uint32{root}
+	for len(stack) > 0 {
+		i := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if seen[i] || lower[i] || !upper[i] {
+			continue
+		}
+		seen[i] = true
+		v := &g.vertices[i]
+		if v.kind == doubt {
+			return v.err
+		}
+		for k := len(v.kids) - 1; k >= 0; k-- {
+			stack = append(stack, v.kids[k])
+		}
+	}
+	return 0
+}

@@ -1,0 +1,86 @@
+package graph
+
+import (
+	"context"
+	"time"
+
+	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/graph/value"
+)
+
+// DefaultBudget is how many edges a question may visit if it does not say. It lets
+// a list of some hundred thousand entries pass and ends a hostile question within
+// about a second.
+const DefaultBudget = 1_000_000
+
+// A Query is the circumstances of a question: what is read, by which model, at which
+// instant. Its methods may be called one after the other but not concurrently. Each
+// call has the whole budget.
+type Query struct {
+	View View
+	Plan *model.Plan
+
+	// At judges expiry and conditions. Zero is the view's time.
+	At time.Time
+
+	// Context is the request's own context for conditions; what is stored with a tuple
+	// comes before it. It may be nil.
+	Context value.Map
+
+	// Budget is how many edges may be visited; 0 is DefaultBudget.
+	Budget int
+
+	// UnboundNow makes a condition's timestamp parameter now an ordinary one. By
+	// default it is bound to At.
+	UnboundNow bool
+}
+
+// A SubjectKind is what ListSubjects looks for: the entities of a type, or its usersets
+// of one relation.
+type SubjectKind struct {
+	Type     *model.Type
+	Relation *model.Relation // nil: entities
+}
+
+// A ListedSubject is one answer of ListSubjects. If the subject is a wildcard, Excluded
+// are the entities of its type that do not have the relation, in the order of their
+// ids.
+type ListedSubject struct {
+	Subject  Subject
+	Excluded []ID
+}
+
+// Check reports whether the subject has the relation to the object.
+//
+// An error is never an answer: it means that a condition could not be evaluated and
+// the answer depends on it, that the answer depends on its own negation
+// (ErrUndefined), or that the question ended early (ErrBudget, the context, a fault of
+// the view).
+func (q *Query) Check(ctx context.Context, u Userset, s Subject) (bool, error) {
+	e := newEvaluator(ctx, q)
+	defer e.release()
+	e.about(s)
+	return e.check(u)
+}
+
+// ListActions finds those of the relations that the subject has to the object, in the
+// order given. Relations of another type than the object's are never among them.
+func (q *Query) ListActions(ctx context.Context, object ID, s Subject, relations []*model.Relation) ([]*model.Relation, error) {
+	e := newEvaluator(ctx, q)
+	defer e.release()
+	e.about(s)
+	var held []*model.Relation
+	for _, r := range relations {
+		if r.Type.ID != object.Type() {
+			continue
+		}
+		ok, err := e.check(Userset{Object: object, Relation: r.ID})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			held = append(held, r)
+		}
+	}
+	return held, nil
+}

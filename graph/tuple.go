@@ -1,0 +1,222 @@
+package graph
+
+import (
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/remit-authz/remit/graph/value"
+)
+
+// Limits of names, in bytes. Those of types and relations are OpenFGA's.
+const (
+	MaxIDBytes       = 512
+	MaxTypeBytes     = 254
+	MaxRelationBytes = 50
+)
+
+// An ObjectName is an entity by name: document:plan.
+type ObjectName struct {
+	Type string
+	ID   string
+}
+
+// A SubjectName is a tuple's subject by name: user:anna, user:*, or group:eng#member.
+type SubjectName struct {
+	Type     string
+	ID       string // "*" is every entity of the type
+	Relation string // "" is the entity itself
+}
+
+// A Tuple says that a subject has a relation to an object: object#relation@subject,
+// possibly under a condition and until an instant.
+type Tuple struct {
+	Object   ObjectName
+	Relation string
+	Subject  SubjectName
+
+	Condition string    // "" is none
+	Context   value.Map // stored for the condition
+	Expires   time.Time // zero is never; kept to the millisecond, rounded down
+}
+
+// String writes the object as ParseObject reads it.
+func (o ObjectName) String() string { return o.Type + ":" + o.ID }
+
+// Object is the entity that the subject names, or whose relation it is.
+func (s SubjectName) Object() ObjectName { return ObjectName{Type: s.Type, ID: s.ID} }
+
+// IsWildcard reports whether the subject is every entity of its type.
+func (s SubjectName) IsWildcard() bool { return s.ID == "*" && s.Relation == "" }
+
+// String writes the subject as ParseSubject reads it.
+func (s SubjectName) String() string {
+	if s.Relation == "" {
+		return s.Type + ":" + s.ID
+	}
+	return s.Type + ":" + s.ID + "#" + s.Relation
+}
+
+// String writes object, relation and subject as ParseTuple reads them; condition and
+// expiry have no place in that text.
+func (t Tuple) String() string {
+	return t.Object.String() + "#" + t.Relation + "@" + t.Subject.String()
+}
+
+// ParseObject reads type:id.
+func ParseObject(text string) (ObjectName, error) {
+	return parseObject("object", text)
+}
+
+// ParseSubject reads type:id, type:* or type:id#relation.
+func ParseSubject(text string) (SubjectName, error) {
+	object, relation, userset := strings.Cut(text, "#")
+	typeName, id, ok := strings.Cut(object, ":")
+	if !ok {
+		return SubjectName{}, invalid("subject", text, "it has no type: write type:id, type:* or type:id#relation")
+	}
+	s := SubjectName{Type: typeName, ID: id, Relation: relation}
+	if userset && relation == "" {
+		return SubjectName{}, invalid("subject", text, "no relation follows '#': write type:id#relation, or type:id")
+	}
+	return s, s.Validate()
+}
+
+// ParseTuple reads object#relation@subject. The first '#' ends the object and the
+// first '@' behind it ends the relation, so ids may contain '@' and ':'.
+func ParseTuple(text string) (Tuple, error) {
+	object, rest, ok := strings.Cut(text, "#")
+	if !ok {
+		return Tuple{}, invalid("tuple", text, "it has no '#': write object#relation@subject, such as document:plan#viewer@user:anna")
+	}
+	relation, subject, ok := strings.Cut(rest, "@")
+	if !ok {
+		return Tuple{}, invalid("tuple", text, "no '@' follows the relation: write object#relation@subject, such as document:plan#viewer@user:anna")
+	}
+	var t Tuple
+	var err error
+	if t.Object, err = parseObject("object", object); err != nil {
+		return Tuple{}, err
+	}
+	t.Relation = relation
+	if err = validateRelation("relation", relation); err != nil {
+		return Tuple{}, err
+	}
+	if t.Subject, err = ParseSubject(subject); err != nil {
+		return Tuple{}, err
+	}
+	return t, nil
+}
+
+func parseObject(field, text string) (ObjectName, error) {
+	typeName, id, ok := strings.Cut(text, ":")
+	if !ok {
+		return ObjectName{}, invalid(field, text, "it has no type: write type:id")
+	}
+	o := ObjectName{Type: typeName, ID: id}
+	return o, o.validate(field)
+}
+
+// Validate checks the form of the name, whatever the model.
+func (o ObjectName) Validate() error { return o.validate("object") }
+
+func (o ObjectName) validate(field string) error {
+	if err := validateType(field, o.Type, o.String()); err != nil {
+		return err
+	}
+	if o.ID == "*" {
+		return invalid(field, o.String(), "an object cannot be a wildcard: write one id behind the ':'")
+	}
+	return validateID(field, o.ID, o.String())
+}
+
+// Validate checks the form of the name, whatever the model.
+func (s SubjectName) Validate() error {
+	if err := validateType("subject", s.Type, s.String()); err != nil {
+		return err
+	}
+	if s.Relation != "" {
+		if s.ID == "*" {
+			return invalid("subject", s.String(), "a wildcard has no relations: write %s:* or %s:id#%s", s.Type, s.Type, s.Relation)
+		}
+		if err := validateRelation("subject", s.Relation); err != nil {
+			return err
+		}
+	}
+	if s.ID == "*" {
+		return nil
+	}
+	return validateID("subject", s.ID, s.String())
+}
+
+// Validate checks the form of the tuple's names, whatever the model.
+func (t Tuple) Validate() error {
+	if err := t.Object.Validate(); err != nil {
+		return err
+	}
+	if err := validateRelation("relation", t.Relation); err != nil {
+		return err
+	}
+	return t.Subject.Validate()
+}
+
+func validateType(field, name, text string) error {
+	switch {
+	case name == "":
+		return invalid(field, text, "the type before the ':' is empty: write type:id")
+	case len(name) > MaxTypeBytes:
+		return invalid(field, text, "the type has %d bytes, at most %d are allowed", len(name), MaxTypeBytes)
+	}
+	if i := strings.IndexFunc(name, notInName); i >= 0 {
+		return invalid(field, text, "the type contains %q: a type has no ':', '#', '@', white space or control character", runeAt(name, i))
+	}
+	return nil
+}
+
+func validateRelation(field, name string) error {
+	switch {
+	case name == "":
+		return invalid(field, name, "it is empty: write object#relation@subject")
+	case len(name) > MaxRelationBytes:
+		return invalid(field, name, "the relation has %d bytes, at most %d are allowed", len(name), MaxRelationBytes)
+	}
+	if i := strings.IndexFunc(name, notInName); i >= 0 {
+		return invalid(field, name, "the relation contains %q: a relation has no ':', '#', '@', white space or control character", runeAt(name, i))
+	}
+	return nil
+}
+
+// validateID refuses what could not be told apart in text or in a log; everything
+// else is the caller's own business, case and normalisation included.
+func validateID(field, id, text string) error {
+	switch {
+	case id == "":
+		return invalid(field, text, "the id behind the ':' is empty: write type:id")
+	case len(id) > MaxIDBytes:
+		return invalid(field, text, "the id has %d bytes, at most %d are allowed", len(id), MaxIDBytes)
+	}
+	for i, r := range id {
+		switch {
+		case r == '#':
+			return invalid(field, text, "the id contains '#', which ends an object: use another character")
+		case r == utf8.RuneError && runeAt(id, i) != "\uFFFD":
+			return invalid(field, text, "the id is not valid UTF-8 at byte %d: encode it, for example as hexadecimal digits", i)
+		case unicode.IsSpace(r):
+			return invalid(field, text, "the id contains white space (%q at byte %d): use another character, or encode it", r, i)
+		case unicode.IsControl(r):
+			return invalid(field, text, "the id contains a control character (%q at byte %d): use another character, or encode it", r, i)
+		}
+	}
+	return nil
+}
+
+func notInName(r rune) bool {
+	return r == ':' || r == '#' || r == '@' || r == utf8.RuneError || unicode.IsSpace(r) || unicode.IsControl(r)
+}
+
+// runeAt is the bytes of the rune that begins at i.
+func runeAt(s string, i int) string {
+	_, n := utf8.DecodeRuneInString(s[i:])
+	return s[i : i+n]
+}
