@@ -1,0 +1,100 @@
+package graph_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/graphtest"
+	"github.com/remit-authz/remit/graph/model"
+)
+
+func TestRandomMemory(t *testing.T)  { graphtest.Run(t, random(t), openMemory) }
+func TestRandomOverlay(t *testing.T) { graphtest.Run(t, random(t), openOverlay) }
+
+// random is a share that takes seconds and is the same each time, or with
+// REMIT_TEST_ALL=1 the whole from a new seed. REMIT_TEST_MODEL=seed/number asks one
+// model alone.
+func random(t *testing.T) graphtest.Config {
+	c := graphtest.Config{
+		Seed: 1, Models: 150, ChecksPerModel: 100, ListsPerModel: 12,
+		Again: func(seed uint64, n int) string {
+			return fmt.Sprintf("REMIT_TEST_MODEL=%d/%d go test ./graph -run '^%s$'", seed, n, t.Name())
+		},
+	}
+	if os.Getenv("REMIT_TEST_ALL") != "" {
+		c.Seed, c.Models = uint64(time.Now().UnixNano()), 2100
+	}
+	if seed, n, ok := strings.Cut(os.Getenv("REMIT_TEST_MODEL"), "/"); ok {
+		var err error
+		if c.Seed, err = strconv.ParseUint(seed, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+		if c.First, err = strconv.Atoi(n); err != nil {
+			t.Fatal(err)
+		}
+		c.Models = 1
+	}
+	return c
+}
+
+func compile(s *graphtest.Store) (written, asked *model.Plan, err error) {
+	table := model.NewTable()
+	table.Define(s.Written.Declarations())
+	table.Define(s.Asked.Declarations())
+	if written, err = s.Written.Compile("", table); err != nil {
+		return nil, nil, err
+	}
+	asked, err = s.Asked.Compile("", table)
+	return written, asked, err
+}
+
+func openMemory(_ testing.TB, s *graphtest.Store) (graphtest.Opened, error) {
+	written, asked, err := compile(s)
+	if err != nil {
+		return graphtest.Opened{}, err
+	}
+	m := graph.NewMemory(1, time.Time{})
+	for _, step := range s.Steps {
+		if step.Remove {
+			_, err = m.Remove(written, step.Tuple)
+		} else {
+			err = m.Put(written, step.Tuple)
+		}
+		if err != nil {
+			return graphtest.Opened{}, err
+		}
+	}
+	return graphtest.Opened{View: m, Written: written, Asked: asked}, nil
+}
+
+// openOverlay gives all tuples as a request would: over an empty store.
+func openOverlay(t testing.TB, s *graphtest.Store) (graphtest.Opened, error) {
+	opened, err := openMemory(t, &graphtest.Store{Written: s.Written, Asked: s.Asked})
+	if err != nil {
+		return opened, err
+	}
+	o := graph.NewOverlay(opened.View)
+	opened.View = o
+	for _, step := range s.Steps { // what was removed remains known by name
+		for _, name := range []graph.ObjectName{step.Tuple.Object, {Type: step.Tuple.Subject.Type, ID: step.Tuple.Subject.ID}} {
+			typ, err := graph.ResolveType(opened.Written, "object", name.Type)
+			if err != nil {
+				return opened, err
+			}
+			if _, err := o.Entity(typ.ID, name.ID); err != nil {
+				return opened, err
+			}
+		}
+	}
+	for _, tuple := range s.Tuples() {
+		if err := o.PutTuple(opened.Written, tuple); err != nil {
+			return opened, err
+		}
+	}
+	return opened, nil
+}
