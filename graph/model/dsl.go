@@ -113,9 +113,9 @@ func syntaxMessage(message string) string {
 func quoteInput(input string) string {
 	switch trimmed := strings.TrimSpace(strings.NewReplacer(`\n`, "\n", `\r`, "", `\t`, "\t").Replace(input)); {
 	case input == "<EOF>":
-		return "the end of the text"
+		return "end of the text"
 	case trimmed == "" && strings.Contains(input, `\n`):
-		return "the end of the line"
+		return "end of the line"
 	case trimmed == "":
 		return "space"
 	default:

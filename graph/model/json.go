@@ -253,9 +253,7 @@ func (j *jsonOutliner) typeDefinition() bool {
 			return j.skip()
 		}
 	})
-	if t.name != "" {
-		j.outline.types = append(j.outline.types, t)
-	}
+	j.outline.types = append(j.outline.types, t)
 	return ok
 }
 

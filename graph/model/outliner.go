@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -86,9 +87,9 @@ func (o *outliner) faultAt(at place, format string, args ...any) {
 func (o *outliner) seen() string {
 	switch o.token.kind {
 	case tokenEnd:
-		return "the end of the text"
+		return "end of the text"
 	case tokenLine:
-		return "the end of the line"
+		return "end of the line"
 	default:
 		return fmt.Sprintf("%q", o.token.text)
 	}
@@ -131,7 +132,7 @@ func (o *outliner) header() {
 		o.advance()
 		o.endLine("the version")
 	case o.token.kind == tokenEnd:
-		o.fault("the model is empty: it should begin with `model` and, on the next line, `schema 1.1`")
+		o.faultAt(place{o.token.at.file, 1, 1}, "the model is empty: it should begin with `model` and, on the next line, `schema 1.1`")
 	default:
 		o.fault("unexpected %s: a model begins with `model` and, on the next line, `schema 1.1`; a module with `module` and its name", o.seen())
 	}
@@ -144,27 +145,34 @@ func digits(s string) bool {
 // statement reads one line, or one condition.
 func (o *outliner) statement() {
 	o.relation = nil
+	at := o.token.at
 	switch {
 	case o.is("type"), o.is("extend"):
 		o.typeLine()
 	case o.accept("relations"):
-		switch {
-		case o.current == nil:
-			o.fault("`relations` belongs under a type: begin with a line such as `type document`")
-		case o.token.kind == tokenEnd:
-			o.fault("type %s says `relations` but defines none: add a line such as `define viewer: [user]`, or leave `relations` out", o.current.name)
+		if o.current == nil {
+			o.faultAt(at, "`relations` belongs under a type: begin with a line such as `type document`")
 		}
 		o.listed = true
 		o.endLine("relations")
-		if o.current != nil && !o.is("define") && o.token.kind != tokenEnd {
-			o.fault("type %s says `relations` but defines none: add a line such as `define viewer: [user]`, or leave `relations` out", o.current.name)
+		if o.current != nil && !o.is("define") {
+			o.faultAt(at, "type %s says `relations` but defines none: add a line such as `define viewer: [user]`, or leave `relations` out", o.current.name)
 		}
 	case o.is("define"):
 		o.define()
 	case o.is("condition"):
 		o.condition()
 	default:
-		o.fault("unexpected %s: a line begins with type, relations, define or condition", o.seen())
+		o.fault("unexpected %s%s: a line begins with type, relations, define or condition", o.seen(), suggest(o.token.text, statements))
+		o.skipLine()
+	}
+}
+
+var statements = []string{"type", "extend", "relations", "define", "condition"}
+
+// restart goes to the next statement after a fault, which may have been noticed there.
+func (o *outliner) restart(from place) {
+	if o.token.at.line == from.line || !slices.Contains(statements, o.token.text) {
 		o.skipLine()
 	}
 }
@@ -234,7 +242,7 @@ func (o *outliner) define() {
 	if o.definition(0, true) {
 		o.endLine("the definition of " + r.name)
 	} else {
-		o.skipLine()
+		o.restart(at)
 	}
 }
 
@@ -267,10 +275,10 @@ func (o *outliner) definition(depth int, first bool) bool {
 		case operator == "":
 			operator = found
 		case operator != found:
-			o.fault("%s and %s stand side by side, which can be read in two ways: put parentheses around one of them", operator, found)
+			o.fault("`%s` and `%s` stand side by side, which can be read in two ways: put parentheses around one of them", operator, found)
 			return false
 		case found == "but not":
-			o.fault("but not stands twice: put parentheses around one of them, as in `a but not (b or c)`")
+			o.fault("`but not` stands twice: put parentheses around one of them, as in `a but not (b or c)`")
 			return false
 		}
 		if !o.operand(depth, false) {
@@ -354,17 +362,18 @@ func (o *outliner) restrictions() bool {
 		case o.is("#"):
 			o.advance()
 			if o.token.kind != tokenWord || o.token.spaced {
-				o.fault("unexpected %s after %s#: the name of a relation should follow at once, as in group#member", o.seen(), text)
+				o.fault("unexpected %s after %q: the name of a relation should follow at once, as in group#member", o.seen(), text+"#")
 				return false
 			}
 			text += "#" + o.token.text
 			o.advance()
 		case o.is(":"):
 			o.advance()
-			if !o.accept("*") {
-				o.fault("unexpected %s after %s: only `*` can follow, for every %s", o.seen(), text+":", text)
+			if !o.is("*") || o.token.spaced {
+				o.fault("unexpected %s after %q: only `*` can follow at once, for every %s", o.seen(), text+":", text)
 				return false
 			}
+			o.advance()
 			text += ":*"
 		}
 		if o.accept("with") {
@@ -376,13 +385,14 @@ func (o *outliner) restrictions() bool {
 			o.advance()
 		}
 		o.refer("["+text, at)
+		end, seen := o.token.at, o.seen()
 		o.skipLines()
 		switch {
 		case o.accept(","):
 		case o.accept("]"):
 			return true
 		default:
-			o.fault("unexpected %s: a comma and another type should follow, or the ] that closes the list", o.seen())
+			o.faultAt(end, "unexpected %s: a comma and another type should follow, or the ] that closes the list", seen)
 			return false
 		}
 	}

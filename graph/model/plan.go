@@ -139,14 +139,3 @@ func (t *Type) Relation(name string) (*Relation, bool) {
 	}
 	return nil, false
 }
-
-// ComputedOf is the relation that a tuple-to-userset asks of objects of a type; nil if
-// that type does not have it.
-func (rw *Rewrite) ComputedOf(t TypeID) *Relation {
-	for _, r := range rw.Computed {
-		if r.Type.ID == t {
-			return r
-		}
-	}
-	return nil
-}

@@ -36,6 +36,15 @@ func (m *Model) DSL() (string, error) {
 	for _, c := range m.conditions {
 		b.WriteString("\n" + c.print())
 	}
+	// What is printed must read as the same model. The rules above are to say why where
+	// it would not; should they miss something, this does not.
+	again, err := ParseDSL("", b.String())
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrInexpressible, err)
+	}
+	if !again.Equal(m) {
+		return "", fmt.Errorf("it would read as a different model: %w", ErrInexpressible)
+	}
 	return b.String(), nil
 }
 
@@ -189,9 +198,13 @@ func (c *conditionDef) expressible() error {
 			return fmt.Errorf("condition %s: a parameter of any type: %w", c.name, ErrInexpressible)
 		}
 	}
-	s := newScanner("", c.message.GetExpression()+"\n}")
-	if _, closed := s.expression(); !closed || !s.done() || s.text != c.message.GetExpression()+"\n}" {
-		return fmt.Errorf("condition %s: braces or a # in its expression: %w", c.name, ErrInexpressible)
+	text := c.message.GetExpression() + "\n}"
+	s := newScanner("", text)
+	if _, closed := s.expression(); !closed || !s.done() {
+		return fmt.Errorf("condition %s: braces in its expression: %w", c.name, ErrInexpressible)
+	}
+	if canonicalExpression(s.text) != canonicalExpression(text) {
+		return fmt.Errorf("condition %s: a # that would begin a comment in its expression: %w", c.name, ErrInexpressible)
 	}
 	return nil
 }

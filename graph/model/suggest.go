@@ -7,7 +7,7 @@ import (
 
 // suggest points to the candidate that name is most likely a misspelling of.
 func suggest(name string, candidates []string) string {
-	best, least := "", len(name)/3+1
+	best, least := "", (len(name)+1)/3
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(name), strings.ToLower(c), least); d <= least && c != name {
 			if best == "" || d < least {
@@ -19,6 +19,14 @@ func suggest(name string, candidates []string) string {
 		return ""
 	}
 	return fmt.Sprintf(" (did you mean %s?)", best)
+}
+
+// suggestOr is suggest, or other if there is nothing to point to.
+func suggestOr(name string, candidates []string, other string) string {
+	if s := suggest(name, candidates); s != "" {
+		return s
+	}
+	return other
 }
 
 // distance is how many bytes must be inserted, dropped or replaced to make b of a; more

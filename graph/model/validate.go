@@ -1,7 +1,6 @@
 package model
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,8 +8,6 @@ import (
 	"unicode/utf8"
 
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
-
-	"github.com/remit-authz/remit/graph/condition"
 )
 
 // checkSize refuses a model that is too large to look at closely.
@@ -254,8 +251,9 @@ func (m *Model) validateRestriction(r *relationDef, ref *openfgav1.RelationRefer
 	}
 	t := m.byName[ref.GetType()]
 	if t == nil {
-		fault("%s accepts %s, but the model has no type %s%s: define it with `type %s`",
-			r, text, ref.GetType(), suggest(ref.GetType(), sortedKeys(m.byName)), ref.GetType())
+		name := ref.GetType()
+		fault("%s accepts %s, but the model has no type %s%s", r, text, name,
+			suggestOr(name, sortedKeys(m.byName), fmt.Sprintf(": define it with `type %s`", name)))
 		return
 	}
 	if relation := ref.GetRelation(); relation != "" && t.byName[relation] == nil {
@@ -266,8 +264,8 @@ func (m *Model) validateRestriction(r *relationDef, ref *openfgav1.RelationRefer
 		fault("%s accepts %s, but %s follows it, so it can only accept single objects: write [%s]", r, text, tupleset, t.name)
 	}
 	if name := ref.GetCondition(); name != "" && m.guards[name] == nil {
-		fault("%s accepts %s, but the model has no condition %s%s: define it with `condition %s(...) { ... }`",
-			r, text, name, suggest(name, sortedKeys(m.guards)), name)
+		fault("%s accepts %s, but the model has no condition %s%s", r, text, name,
+			suggestOr(name, sortedKeys(m.guards), fmt.Sprintf(": define it with `condition %s(...) { ... }`", name)))
 	}
 }
 
@@ -284,90 +282,4 @@ func restrictionText(ref *openfgav1.RelationReference) string {
 		text += " with " + ref.GetCondition()
 	}
 	return text
-}
-
-func (m *Model) validateCondition(c *conditionDef, found *faults) {
-	before := len(found.list)
-	validateName(c.at, "", "", "condition", c.name, MaxName, found)
-	if c.message.GetName() != c.name {
-		found.add(c.at, "", "", "condition %s stands under that key but calls itself %q: use one name", c.name, c.message.GetName())
-	}
-	parameters := make([]condition.Parameter, 0, len(c.message.GetParameters()))
-	for _, name := range sortedKeys(c.message.GetParameters()) {
-		t, err := parameterType(c.message.GetParameters()[name], 0)
-		if err != nil {
-			at := c.at
-			for _, p := range c.parameters {
-				if p.text == name {
-					at = p.at
-				}
-			}
-			found.add(at, "", "", "condition %s, parameter %s: %v", c.name, name, err)
-			continue
-		}
-		parameters = append(parameters, condition.Parameter{Name: name, Type: t})
-	}
-	if len(found.list) > before {
-		return
-	}
-	compiled, err := condition.Compile(c.name, c.message.GetExpression(), parameters)
-	var refused *condition.CompileError
-	switch {
-	case err == nil:
-		c.compiled = compiled
-	case errors.As(err, &refused):
-		for _, f := range refused.Faults {
-			switch {
-			case f.Line == 0:
-				found.add(c.at, "", "", "condition %s: %s", c.name, f.Message)
-			case c.expression.line == 0:
-				found.add(c.at, "", "", "condition %s, at %d:%d in its expression: %s", c.name, f.Line, f.Column, f.Message)
-			default:
-				found.add(c.expression.after(f.Line, f.Column), "", "", "condition %s: %s", c.name, f.Message)
-			}
-		}
-	default:
-		found.add(c.at, "", "", "condition %s: %v", c.name, err)
-	}
-}
-
-// kinds are OpenFGA's types of parameters.
-var kinds = map[openfgav1.ConditionParamTypeRef_TypeName]condition.Kind{
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_ANY:       condition.KindAny,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_BOOL:      condition.KindBool,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_STRING:    condition.KindString,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_INT:       condition.KindInt,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_UINT:      condition.KindUint,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_DOUBLE:    condition.KindDouble,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_DURATION:  condition.KindDuration,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_TIMESTAMP: condition.KindTimestamp,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_MAP:       condition.KindMap,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_LIST:      condition.KindList,
-	openfgav1.ConditionParamTypeRef_TYPE_NAME_IPADDRESS: condition.KindIPAddress,
-}
-
-// maxTypeDepth bounds how deep the type of a parameter nests; the modelling language
-// has no more than a list or a map of something plain.
-const maxTypeDepth = 8
-
-func parameterType(ref *openfgav1.ConditionParamTypeRef, depth int) (condition.Type, error) {
-	kind, ok := kinds[ref.GetTypeName()]
-	container := kind == condition.KindMap || kind == condition.KindList
-	switch {
-	case !ok:
-		return condition.Type{}, fmt.Errorf("the type is not known: it should be one of %s, list<T> or map<T>", strings.Join(parameterTypes, ", "))
-	case depth > maxTypeDepth:
-		return condition.Type{}, errors.New("the type nests too deeply: use a plain type, or a list or a map of one")
-	case container && len(ref.GetGenericTypes()) != 1:
-		return condition.Type{}, errors.New("a list or a map needs the one type of its elements, as in list<string>")
-	case !container && len(ref.GetGenericTypes()) != 0:
-		return condition.Type{}, errors.New("only a list or a map has a type of elements: leave it out")
-	case !container:
-		return condition.Type{Kind: kind}, nil
-	}
-	element, err := parameterType(ref.GetGenericTypes()[0], depth+1)
-	if err != nil {
-		return condition.Type{}, err
-	}
-	return condition.Type{Kind: kind, Element: &element}, nil
 }
