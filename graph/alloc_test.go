@@ -1,0 +1,28 @@
+//go:build !race
+
+package graph
+
+import (
+	"testing"
+)
+
+// The race detector's sync.Pool drops what it is given at random, hence the build tag.
+func TestCheckDoesNotAllocate(t *testing.T) {
+	m, p := benchStore(t)
+	for _, c := range benchChecks {
+		if c.name == "condition" || c.name == "shift" {
+			continue // CEL allocates
+		}
+		v, u, s := question(t, m, p, c.question)
+		q := Query{View: v, Plan: p, At: instant}
+		ctx := t.Context()
+		got := testing.AllocsPerRun(1000, func() {
+			if _, err := q.Check(ctx, u, s); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got != 0 {
+			t.Errorf("%s: Check(%s) allocates %v times, want 0", c.name, c.question, got)
+		}
+	}
+}
