@@ -114,7 +114,7 @@ func quoteInput(input string) string {
 	switch trimmed := strings.TrimSpace(strings.NewReplacer(`\n`, "\n", `\r`, "", `\t`, "\t").Replace(input)); {
 	case input == "<EOF>":
 		return "end of the text"
-	case trimmed == "" && strings.Contains(input, `\n`):
+	case trimmed == "" && (strings.Contains(input, `\n`) || strings.ContainsAny(input, "\r\n")):
 		return "end of the line"
 	case trimmed == "":
 		return "space"

@@ -164,6 +164,7 @@ func (o *outliner) statement() {
 		o.condition()
 	default:
 		o.fault("unexpected %s%s: a line begins with type, relations, define or condition", o.seen(), suggest(o.token.text, statements))
+		o.listed = true // it may have been meant to be `relations`
 		o.skipLine()
 	}
 }

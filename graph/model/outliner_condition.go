@@ -40,12 +40,18 @@ func (o *outliner) parameters(c *conditionOutline) bool {
 	}
 	named := map[string]bool{}
 	for {
-		o.skipLines()
+		if o.lineEnds() {
+			return false
+		}
 		if o.token.kind != tokenWord {
 			o.fault("unexpected %s: a parameter should stand here, as in `now: timestamp`; a condition has at least one", o.seen())
 			return false
 		}
 		name, at := o.token.text, o.token.at
+		if name == "list" || name == "map" || slices.Contains(parameterTypes, name) {
+			o.fault("a parameter cannot be named %s, which is a type: choose another name, as in `the_%s: string`", name, name)
+			return false
+		}
 		if named[name] {
 			o.fault("condition %s has two parameters named %s: give one of them another name", c.name, name)
 			return false
@@ -60,7 +66,9 @@ func (o *outliner) parameters(c *conditionOutline) bool {
 		if !o.parameterType(name) {
 			return false
 		}
-		o.skipLines()
+		if o.lineEnds() {
+			return false
+		}
 		switch {
 		case o.accept(","):
 		case o.accept(")"):
@@ -70,6 +78,15 @@ func (o *outliner) parameters(c *conditionOutline) bool {
 			return false
 		}
 	}
+}
+
+// lineEnds reports the end of a line where OpenFGA's parser does not want one.
+func (o *outliner) lineEnds() bool {
+	if o.token.kind != tokenLine {
+		return false
+	}
+	o.fault("unexpected end of the line: all parameters of a condition should stand on one line, up to the closing parenthesis")
+	return true
 }
 
 func (o *outliner) parameterType(name string) bool {
