@@ -60,6 +60,7 @@ const (
 	ErrorReason_ERROR_REASON_STORE_MANAGED        ErrorReason = 29 // raw writes to a managed store
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN        ErrorReason = 30
 	ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE  ErrorReason = 31 // at lies before the expiry horizon
+	ErrorReason_ERROR_REASON_OVERLOADED           ErrorReason = 32 // too many writes are waiting; try again a little later
 )
 
 // Enum value maps for ErrorReason.
@@ -97,6 +98,7 @@ var (
 		29: "ERROR_REASON_STORE_MANAGED",
 		30: "ERROR_REASON_SHUTTING_DOWN",
 		31: "ERROR_REASON_INSTANT_UNAVAILABLE",
+		32: "ERROR_REASON_OVERLOADED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -131,6 +133,7 @@ var (
 		"ERROR_REASON_STORE_MANAGED":        29,
 		"ERROR_REASON_SHUTTING_DOWN":        30,
 		"ERROR_REASON_INSTANT_UNAVAILABLE":  31,
+		"ERROR_REASON_OVERLOADED":           32,
 	}
 )
 
@@ -660,7 +663,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x04file\x18\x03 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x04 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06column\x18\x05 \x01(\x05R\x06column\x12\x18\n" +
-	"\amissing\x18\x06 \x03(\tR\amissing*\xc3\b\n" +
+	"\amissing\x18\x06 \x03(\tR\amissing*\xe0\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -694,7 +697,8 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x1cERROR_REASON_UNKNOWN_OUTCOME\x10\x1c\x12\x1e\n" +
 	"\x1aERROR_REASON_STORE_MANAGED\x10\x1d\x12\x1e\n" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10\x1e\x12$\n" +
-	" ERROR_REASON_INSTANT_UNAVAILABLE\x10\x1fB\x91\x01\n" +
+	" ERROR_REASON_INSTANT_UNAVAILABLE\x10\x1f\x12\x1b\n" +
+	"\x17ERROR_REASON_OVERLOADED\x10 B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (

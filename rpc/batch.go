@@ -1,0 +1,81 @@
+package rpc
+
+import (
+	"context"
+	"maps"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/remit-authz/remit/graph/value"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// serialBatch is how many questions one goroutine answers before others help: fewer
+// are answered sooner than helpers start.
+const serialBatch = 64
+
+// BatchCheck answers many questions at one revision. A question that fails has its own
+// error; only what concerns all of them fails the batch.
+func (s *accessService) BatchCheck(ctx context.Context, req *remitv1.BatchCheckRequest) (*remitv1.BatchCheckResponse, error) {
+	q, err := s.reader.open(ctx, req.Scope)
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]*remitv1.BatchAnswer, len(req.Questions))
+	workers := min(runtime.GOMAXPROCS(0), (len(answers)+serialBatch-1)/serialBatch)
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range workers {
+		group.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(answers) {
+					return nil
+				}
+				allowed, err := q.checkOne(ctx, i, req.Questions[i])
+				if ctx.Err() != nil {
+					return ctx.Err() // the batch is over, not this question alone
+				}
+				answers[i] = s.reader.answer(ctx, allowed, err)
+			}
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return &remitv1.BatchCheckResponse{Answers: answers, Token: q.token()}, nil
+}
+
+// checkOne answers one question of a batch, with its own context and tuples. The
+// batch's question is shared: it must not change.
+func (q *question) checkOne(ctx context.Context, i int, m *remitv1.BatchQuestion) (bool, error) {
+	path := indexed("questions", i)
+	one := q.fork()
+	if m.Context != nil {
+		own, err := contextOf(path+".context", m.Context)
+		if err != nil {
+			return false, err
+		}
+		if err := q.checkContext(path+".context", own); err != nil {
+			return false, err
+		}
+		one.given = make(value.Map, len(q.given)+len(own))
+		maps.Copy(one.given, q.given)
+		maps.Copy(one.given, own)
+	}
+	if err := one.add(path+".contextual_tuples", m.ContextualTuples); err != nil {
+		return false, err
+	}
+	return one.check(ctx, path+".question", m.Question)
+}
+
+// answer writes a question's answer or its error, as the whole call would have had it.
+func (r *reader) answer(ctx context.Context, allowed bool, err error) *remitv1.BatchAnswer {
+	if err == nil {
+		return &remitv1.BatchAnswer{Allowed: allowed}
+	}
+	ce, detail := wire(ctx, r.config.Log, "BatchCheck", err)
+	return &remitv1.BatchAnswer{Error: &remitv1.BatchError{Code: ce.Code().String(), Message: ce.Message(), Detail: detail}}
+}

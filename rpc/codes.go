@@ -1,0 +1,83 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/model"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// wireErrors maps domain errors to codes and reasons, the most specific first. Nothing
+// else in the program knows codes.
+var wireErrors = []wireError{
+	// What ends a request whatever else was wrong.
+	{err: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded},
+	{err: context.Canceled, code: connect.CodeCanceled},
+	{err: graph.ErrBudget, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_BUDGET_EXCEEDED}, // a retry would not help
+
+	// Requests.
+	{err: ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
+	{err: condition.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
+	{err: ErrToken, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_TOKEN},
+	{err: ErrCursor, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_CURSOR},
+	{err: ErrCursorExpired, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED},
+	{err: ErrNotReached, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
+	{err: ErrOtherEpoch, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
+	{err: ErrStoreNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NOT_FOUND},
+	{err: ErrStoreAmbiguous, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NAME_AMBIGUOUS},
+	{err: ErrModelNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND},
+	{err: ErrDuplicateOperation, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION},
+	{err: ErrContext, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
+	{err: ErrRequest, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+	{err: ErrInstant, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE},
+	{err: ErrAborted, code: connect.CodeAborted, reason: remitv1.ErrorReason_ERROR_REASON_ABORTED},
+
+	// Evaluation. A context's fault also is one of the tuple that carries it.
+	{err: graph.ErrUndefined, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_UNDEFINED},
+	{err: condition.ErrCost, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_CONDITION_COST},
+	{match: as[*condition.MissingError], code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_MISSING},
+	{match: as[*condition.TypeError], code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
+	{match: as[*condition.UnknownError], code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
+	{match: as[*condition.EvaluationError], code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_CONDITION_FAILED},
+
+	// Names and models.
+	{err: graph.ErrTypeNotFound, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_TYPE_NOT_FOUND},
+	{err: graph.ErrRelationNotFound, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_RELATION_NOT_FOUND},
+	{err: graph.ErrConditionNotFound, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONDITION_NOT_FOUND},
+	{err: graph.ErrNotAllowed, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_TUPLE_NOT_ALLOWED},
+	{err: graph.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE},
+	{err: model.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_MODEL},
+
+	// The state machine.
+	{err: fsm.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
+	{err: fsm.ErrStoreNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NOT_FOUND},
+	{err: fsm.ErrDuplicate, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION},
+	{err: fsm.ErrTupleExists, code: connect.CodeAlreadyExists, reason: remitv1.ErrorReason_ERROR_REASON_TUPLE_EXISTS},
+	{err: fsm.ErrPrecondition, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_PRECONDITION_FAILED},
+	{err: fsm.ErrIdempotencyConflict, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_CONFLICT},
+	{err: fsm.ErrScope, code: connect.CodeAborted, reason: remitv1.ErrorReason_ERROR_REASON_ABORTED},
+	{err: fsm.ErrExhausted, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
+	{err: fsm.ErrRevisionGone, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
+	{err: fsm.ErrRevisionUnknown, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
+	{err: fsm.ErrClosed, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
+
+	// The cluster.
+	{err: cluster.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
+	{err: cluster.ErrOverloaded, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_OVERLOADED},
+	{err: cluster.ErrNoLeader, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_NO_LEADER},
+	{err: cluster.ErrUnknownOutcome, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME},
+	{err: cluster.ErrShuttingDown, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
+}
+
+// as reports whether an error is, or wraps, one of a type.
+func as[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}

@@ -1,0 +1,121 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/remit-authz/remit/fsm"
+)
+
+// A Proposer commits a command and returns the state machine's answer.
+type Proposer interface {
+	Propose(ctx context.Context, command []byte) (answer []byte, err error)
+}
+
+// A Node is what the services need of the node that they run in.
+type Node interface {
+	Proposer
+
+	// ReadIndex returns a log index that covers every write acknowledged before the
+	// call, on whichever node.
+	ReadIndex(ctx context.Context) (uint64, error)
+
+	// ID names the node, Leader the leader as the node knows it; empty if there is none.
+	ID() string
+	Leader() string
+}
+
+// Config is what a Server needs. State and Node are required; the zero value of every
+// other field is its default.
+type Config struct {
+	// Addr serves Connect, gRPC, gRPC-Web and JSON. Default 127.0.0.1:8080; a port of 0
+	// is chosen by the system.
+	Addr string
+	// GRPCAddr serves gRPC on grpc-go's own transport. Default 127.0.0.1:8081.
+	GRPCAddr string
+	// Insecure permits addresses other than loopback. Without it they are refused, for
+	// there is no TLS and nobody is asked who they are.
+	Insecure bool
+
+	// State answers reads, Node takes writes.
+	State *fsm.State
+	Node  Node
+
+	// Budget is the number of edges that one question, or one page of a list, may
+	// visit. Default graph.DefaultBudget.
+	Budget int
+	// DrainTimeout is how long a shutdown waits for requests that are under way.
+	// Default 10 s.
+	DrainTimeout time.Duration
+	// Version is the program's, as NodeService tells it. Default "dev".
+	Version string
+	// Clock tells the time. Default time.Now.
+	Clock func() time.Time
+	// Log receives what needs a person. Default: nothing is logged.
+	Log *slog.Logger
+}
+
+// defaults fills in what is not set.
+func (c *Config) defaults() {
+	if c.Addr == "" {
+		c.Addr = "127.0.0.1:8080"
+	}
+	if c.GRPCAddr == "" {
+		c.GRPCAddr = "127.0.0.1:8081"
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 10 * time.Second
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Validate reports every fault of the configuration at once.
+func (c *Config) Validate() error {
+	var faults []error
+	if c.State == nil {
+		faults = append(faults, errors.New("state is required"))
+	}
+	if c.Node == nil {
+		faults = append(faults, errors.New("node is required"))
+	}
+	if c.Budget < 0 {
+		faults = append(faults, fmt.Errorf("budget %d is negative", c.Budget))
+	}
+	if c.DrainTimeout < 0 {
+		faults = append(faults, fmt.Errorf("drain timeout %s is negative", c.DrainTimeout))
+	}
+	faults = append(faults, c.checkAddr("addr", c.Addr), c.checkAddr("grpc-addr", c.GRPCAddr))
+	return errors.Join(faults...)
+}
+
+// checkAddr refuses an address that others could reach, unless that is wanted.
+func (c *Config) checkAddr(name, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s %q is not host:port: %w", name, addr, err)
+	}
+	if c.Insecure || host == "localhost" {
+		return nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("%s %q can be reached from outside, and the service has no TLS and asks nobody who they are: "+
+		"listen on 127.0.0.1 behind a proxy that does, or permit it with --insecure", name, addr)
+}

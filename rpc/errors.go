@@ -1,0 +1,198 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"buf.build/go/protovalidate"
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectproto"
+
+	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/model"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+var (
+	// ErrRequest says that a field is outside its limits.
+	ErrRequest = errors.New("invalid request")
+	// ErrTooLarge says that a message, a model, a context or a write is over its limit.
+	ErrTooLarge = errors.New("too large")
+	// ErrStoreNotFound says that no store has the id or name.
+	ErrStoreNotFound = errors.New("store not found")
+	// ErrStoreAmbiguous says that several stores bear the name.
+	ErrStoreAmbiguous = errors.New("several stores bear this name")
+	// ErrModelNotFound says that the store has no such model, or none at all.
+	ErrModelNotFound = errors.New("model not found")
+	// ErrContext says that the parameters of a condition cannot be used.
+	ErrContext = errors.New("invalid context")
+	// ErrDuplicateOperation says that one write names a tuple twice.
+	ErrDuplicateOperation = errors.New("duplicate operation")
+	// ErrNotReached says that a query asks for a state that this node has not reached in
+	// time.
+	ErrNotReached = errors.New("the state of this token has not been reached")
+	// ErrOtherEpoch says that a query asks for exactly the state of a token that was given
+	// out before the cluster was restored: there is no such state any more.
+	ErrOtherEpoch = errors.New("the token is from before the cluster was restored")
+	// ErrAborted says that others kept changing what a write depends on.
+	ErrAborted = errors.New("others kept changing what the write depends on")
+)
+
+// A wireError is what a client sees of an error: one line of the table in codes.go.
+type wireError struct {
+	err    error            // matches as errors.Is does …
+	match  func(error) bool // … or this does
+	code   connect.Code
+	reason remitv1.ErrorReason
+}
+
+// A fieldError says which part of a request is at fault.
+type fieldError struct {
+	field string // as in ErrorDetail
+	err   error
+}
+
+func (e *fieldError) Error() string { return e.field + ": " + e.err.Error() }
+func (e *fieldError) Unwrap() error { return e.err }
+
+// at says that a field, given as a path, is at fault.
+func at(field string, err error) error { return &fieldError{field, err} }
+
+// find looks an error up in the table.
+func find(err error) (wireError, bool) {
+	for _, w := range wireErrors {
+		if w.match != nil && w.match(err) || w.err != nil && errors.Is(err, w.err) {
+			return w, true
+		}
+	}
+	return wireError{}, false
+}
+
+// wire turns an error into what the client sees. An error that nobody foresaw is
+// logged whole, and the client learns nothing of it.
+func wire(ctx context.Context, log *slog.Logger, procedure string, err error) (*connect.Error, *remitv1.ErrorDetail) {
+	detail := &remitv1.ErrorDetail{}
+	if fe := (*fieldError)(nil); errors.As(err, &fe) {
+		detail.Field = fe.field
+	}
+	w, ok := find(err)
+	if !ok {
+		log.ErrorContext(ctx, "internal error", "procedure", procedure, "error", err)
+		return connect.NewError(connect.CodeInternal, "internal error").WithCause(err), nil
+	}
+	detail.Reason = w.reason
+	describe(detail, err)
+	return connect.NewError(w.code, err.Error()).WithCause(err), detail
+}
+
+// describe fills in what only some errors know.
+func describe(detail *remitv1.ErrorDetail, err error) {
+	if me := (*model.Error)(nil); errors.As(err, &me) && len(me.Faults) > 0 {
+		fault := me.Faults[0]
+		detail.File, detail.Line, detail.Column = fault.File, int32(fault.Line), int32(fault.Column)
+	}
+	if ce := (*condition.MissingError)(nil); errors.As(err, &ce) {
+		detail.Missing = ce.Fields
+	}
+}
+
+// wireTransport adds the reason to an error that a transport or the validation of
+// messages has made for the wire already.
+func wireTransport(ce *connect.Error) *connect.Error {
+	detail := &remitv1.ErrorDetail{}
+	switch ce.Code() {
+	case connect.CodeResourceExhausted:
+		detail.Reason = remitv1.ErrorReason_ERROR_REASON_TOO_LARGE
+	case connect.CodeInvalidArgument:
+		detail.Reason = remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
+	default:
+		return ce
+	}
+	var ve *protovalidate.ValidationError
+	if !errors.As(ce, &ve) || len(ve.Violations) == 0 {
+		return withDetail(ce, detail)
+	}
+	first := ve.Violations[0].Proto
+	detail.Field = protovalidate.FieldPathString(first.GetField())
+	if oversize(detail.Field, first.GetRuleId()) {
+		detail.Reason = remitv1.ErrorReason_ERROR_REASON_TOO_LARGE
+		return withDetail(connect.NewError(connect.CodeResourceExhausted, "too large: "+violations(ve)).WithCause(ce), detail)
+	}
+	return withDetail(connect.NewError(connect.CodeInvalidArgument, "invalid request: "+violations(ve)).WithCause(ce), detail)
+}
+
+// oversize reports whether a violation means that a request holds too much, rather
+// than that a field is wrong.
+func oversize(field, rule string) bool {
+	if rule == "repeated.max_items" {
+		return true
+	}
+	root, _, _ := strings.Cut(field, ".")
+	return rule == "string.max_bytes" && slices.Contains([]string{"source", "to_source"}, root)
+}
+
+// violations lists what validation found wrong, in one line.
+func violations(ve *protovalidate.ValidationError) string {
+	const most = 5 // a message of thousands of operations may have as many faults
+	parts := make([]string, 0, most)
+	for i, v := range ve.Violations {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("and %d more", len(ve.Violations)-most))
+			break
+		}
+		text := v.Proto.GetMessage()
+		if path := protovalidate.FieldPathString(v.Proto.GetField()); path != "" {
+			text = path + ": " + text
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func withDetail(ce *connect.Error, detail *remitv1.ErrorDetail) *connect.Error {
+	if detail == nil {
+		return ce
+	}
+	packed, err := connectproto.NewErrorDetail(detail)
+	if err != nil {
+		// The message is flat and its strings come from messages: it always packs, unless
+		// a name is no UTF-8, and then the code and the text must do.
+		return ce
+	}
+	return ce.WithDetail(packed)
+}
+
+// errorInterceptor is the one place where errors become codes. It stands outermost.
+// A panic ends the request alone: one question must not take down a node that others
+// depend on.
+func errorInterceptor(log *slog.Logger) connect.ServerInterceptor {
+	return func(next connect.ServerFunc) connect.ServerFunc {
+		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
+			defer func() {
+				switch r := recover(); r {
+				case nil:
+				case http.ErrAbortHandler:
+					panic(r)
+				default:
+					log.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "panic", r, "stack", string(debug.Stack()))
+					err = connect.NewError(connect.CodeInternal, "internal error")
+				}
+			}()
+			err = next(ctx, spec, stream)
+			if err == nil {
+				return nil
+			}
+			if ce := (*connect.Error)(nil); errors.As(err, &ce) {
+				return wireTransport(ce)
+			}
+			ce, detail := wire(ctx, log, spec.Procedure, err)
+			return withDetail(ce, detail)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectproto"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/reflection"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/grpc/status"
+)
+
+// newGRPCServer puts the connect server behind grpc-go's own transport, which costs a
+// third less than gRPC over net/http. Every procedure arrives at one handler for
+// unknown services, so that handlers, interceptors and errors exist once.
+func newGRPCServer(server *connect.Server) *grpc.Server {
+	g := grpc.NewServer(
+		grpc.MaxRecvMsgSize(MaxMessageBytes),
+		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+			return serveGRPC(server, stream)
+		}),
+	)
+	options := reflection.ServerOptions{Services: reflected(server)}
+	reflectionv1.RegisterServerReflectionServer(g, reflection.NewServerV1(options))
+	reflectionv1alpha.RegisterServerReflectionServer(g, reflection.NewServer(options))
+	return g
+}
+
+// serveGRPC hands one call of grpc-go to the connect server. grpc-go has put the
+// caller's deadline into the stream's context.
+func serveGRPC(server *connect.Server, stream grpc.ServerStream) error {
+	ctx := stream.Context()
+	procedure, ok := grpc.MethodFromServerStream(stream)
+	if !ok {
+		return status.Error(codes.Internal, "the call has no method")
+	}
+	info := &connect.CallInfo{
+		Protocol:         connect.ProtocolNameGRPC,
+		Codec:            connect.CodecNameProto,
+		RequestEncoding:  connect.CompressionNameIdentity,
+		ResponseEncoding: connect.CompressionNameIdentity,
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		info.PeerAddr = p.Addr.String()
+	}
+	if md, ok := metadata.FromIncomingContext(ctx); ok {
+		for key, values := range md {
+			setHeader(info.RequestHeader(), key, values)
+		}
+	}
+	adapter := &grpcStream{stream: stream, info: info}
+	err := server.Call(ctx, procedure, info, adapter)
+	if headerErr := adapter.SendHeaders(); err == nil && headerErr != nil {
+		err = headerErr
+	}
+	stream.SetTrailer(outgoing(info.ResponseTrailer()))
+	return grpcError(err)
+}
+
+// A grpcStream is a connect.ServerStream over grpc-go's. Messages go through grpc-go's
+// own protobuf codec.
+type grpcStream struct {
+	stream  grpc.ServerStream
+	info    *connect.CallInfo
+	flushed bool
+}
+
+// Receive reads the next request message.
+func (s *grpcStream) Receive(msg any) error {
+	err := s.stream.RecvMsg(msg)
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	if st, ok := status.FromError(err); ok {
+		return connect.NewError(connect.Code(st.Code()), st.Message()).WithCause(err)
+	}
+	return err
+}
+
+// SendHeaders flushes the response's headers.
+func (s *grpcStream) SendHeaders() error {
+	if s.flushed {
+		return nil
+	}
+	s.flushed = true
+	if header := s.info.ResponseHeader(); header.Len() > 0 {
+		return s.stream.SetHeader(outgoing(header))
+	}
+	return nil
+}
+
+// Send sends the next response message.
+func (s *grpcStream) Send(msg any) error {
+	if err := s.SendHeaders(); err != nil {
+		return err
+	}
+	return s.stream.SendMsg(msg)
+}
+
+// setHeader copies metadata to a header. Binary values travel raw in metadata and
+// encoded in headers.
+func setHeader(h *connect.Header, key string, values []string) {
+	if strings.HasPrefix(key, ":") {
+		return
+	}
+	if !strings.HasSuffix(key, "-bin") {
+		h.SetValues(key, values)
+		return
+	}
+	for _, v := range values {
+		h.Add(key, connect.EncodeBinaryHeader([]byte(v)))
+	}
+}
+
+// outgoing is the reverse of setHeader, for a whole header.
+func outgoing(h *connect.Header) metadata.MD {
+	if h.Len() == 0 {
+		return nil
+	}
+	md := make(metadata.MD, h.Len())
+	for key, values := range h.All() {
+		key = strings.ToLower(key)
+		if !strings.HasSuffix(key, "-bin") {
+			md[key] = values
+			continue
+		}
+		for _, v := range values {
+			if raw, err := connect.DecodeBinaryHeader(v); err == nil {
+				md[key] = append(md[key], string(raw))
+			}
+		}
+	}
+	return md
+}
+
+// grpcError writes an error as grpc-go sends it, details included. Only an error that
+// was made for the wire carries its text there, as over HTTP.
+func grpcError(err error) error {
+	var ce *connect.Error
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &ce):
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return status.FromContextError(err).Err()
+		}
+		return status.Error(codes.Unknown, "")
+	case ce.IsRemote():
+		return status.Error(codes.Internal, "")
+	}
+	st := status.New(codes.Code(ce.Code()), ce.Message()).Proto()
+	for _, detail := range ce.Details() {
+		st.Details = append(st.Details, connectproto.ErrorDetailToAny(detail))
+	}
+	return status.ErrorProto(st)
+}
+
+// services lists what grpc reflection tells about the connect server.
+type services map[string]grpc.ServiceInfo
+
+func (s services) GetServiceInfo() map[string]grpc.ServiceInfo { return s }
+
+func reflected(server *connect.Server) services {
+	s := services{}
+	for _, name := range serviceNames(server) {
+		s[name] = grpc.ServiceInfo{}
+	}
+	return s
+}
+
+// serviceNames lists the services of a connect server in the order of their
+// registration.
+func serviceNames(server *connect.Server) []string {
+	var names []string
+	for spec := range server.Specs() {
+		name, _, _ := strings.Cut(strings.TrimPrefix(spec.Procedure, "/"), "/")
+		if len(names) == 0 || names[len(names)-1] != name {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,47 @@
+package rpc
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/grpcreflect"
+)
+
+// newHTTPServer serves the connect server over HTTP/1.1 and HTTP/2 without TLS:
+// Connect, gRPC, gRPC-Web and JSON, beside reflection and a plain health page.
+func newHTTPServer(server *connect.Server, ready func() bool) *http.Server {
+	mux := http.NewServeMux()
+	connecthttp.Mount(mux, server, connecthttp.WithReadMaxBytes(MaxMessageBytes))
+	reflector := grpcreflect.NewStaticReflector(serviceNames(server)...)
+	mux.Handle(grpcreflect.NewHandlerV1(reflector))
+	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeHealth(w, ready())
+	})
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:   mux,
+		Protocols: protocols,
+		// A client that dawdles over its headers, or holds an idle connection, must not
+		// hold a file descriptor for ever.
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+	}
+}
+
+// writeHealth answers a load balancer.
+func writeHealth(w http.ResponseWriter, ready bool) {
+	state, code := "serving", http.StatusOK
+	if !ready {
+		state, code = "not serving", http.StatusServiceUnavailable
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	// A client that has gone away cannot be told.
+	_ = json.NewEncoder(w).Encode(map[string]string{"status": state})
+}

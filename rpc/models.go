@@ -1,0 +1,244 @@
+package rpc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph/model"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// modelService answers remit.v1.ModelService.
+type modelService struct {
+	reader *reader
+	writer *Writer
+}
+
+// parseSource reads the text of a model and says all that is wrong with it.
+func parseSource(field string, source *remitv1.ModelSource) (*model.Model, error) {
+	var m *model.Model
+	var err error
+	switch from := source.GetSource().(type) {
+	case *remitv1.ModelSource_Dsl:
+		m, err = model.ParseDSL("", from.Dsl)
+	case *remitv1.ModelSource_Json:
+		m, err = model.ParseJSON("", []byte(from.Json))
+	case *remitv1.ModelSource_Modules:
+		size := 0
+		files := make([]model.File, len(from.Modules.GetFiles()))
+		for i, f := range from.Modules.GetFiles() {
+			files[i] = model.File{Name: f.Name, Contents: f.Contents}
+			size += len(f.Contents)
+		}
+		if size > MaxModelBytes {
+			return nil, at(field+".modules", fmt.Errorf("%w: the modules take %d bytes, at most %d are allowed", ErrTooLarge, size, MaxModelBytes))
+		}
+		m, err = model.ParseModules(from.Modules.GetSchema(), files)
+	default:
+		err = fmt.Errorf("%w: a model is given as dsl, json or modules", ErrRequest)
+	}
+	if err != nil {
+		return nil, at(field, err)
+	}
+	return m, nil
+}
+
+// WriteModel makes a model the store's newest.
+func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRequest) (*remitv1.WriteModelResponse, error) {
+	m, err := parseSource("source", req.Source)
+	if err != nil {
+		return nil, err
+	}
+	source, err := m.JSON()
+	if err != nil {
+		return nil, fmt.Errorf("write the model as JSON: %w", err)
+	}
+	if len(source) > MaxModelBytes {
+		return nil, at("source", fmt.Errorf("%w: as JSON the model takes %d bytes, at most %d are allowed", ErrTooLarge, len(source), MaxModelBytes))
+	}
+	id, err := newID(s.reader.config.Clock())
+	if err != nil {
+		return nil, err
+	}
+	h := newContentHash("write model")
+	h.string(string(source))
+	hash := h.done()
+
+	var same *fsm.Model // the newest, if it says the same
+	var store fsm.StoreID
+	result, err := s.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
+		head, err := findStore(root, "store", req.Store)
+		if err != nil {
+			return nil, err
+		}
+		store = head.ID()
+		if newest, ok := head.NewestModel(); ok {
+			old, err := parseStored(newest)
+			if err != nil {
+				return nil, err
+			}
+			if old.Equal(m) {
+				same = newest
+				return nil, errUnchanged
+			}
+		}
+		return &fsm.Command{
+			Store: store, Key: req.IdempotencyKey, Hash: hash, RequestID: requestID(ctx), Reason: req.Reason,
+			Bumps: []string{modelScope},
+			Body:  &fsm.WriteModel{ID: id, Source: source, Declarations: m.Declarations()},
+		}, nil
+	})
+	if errors.Is(err, errUnchanged) {
+		first, found, err := s.writer.replayed(ctx, store, req.IdempotencyKey, hash)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			return &remitv1.WriteModelResponse{
+				ModelId: same.ID.String(), Token: s.reader.token(s.reader.config.State.Current().Revision()),
+			}, nil
+		}
+		result = first
+	} else if err != nil {
+		return nil, err
+	}
+	return &remitv1.WriteModelResponse{ModelId: result.Model.String(), Token: s.reader.token(result.Revision), Created: true}, nil
+}
+
+// errUnchanged ends the planning of a model that the store has already.
+var errUnchanged = errors.New("the model is the newest already")
+
+// ValidateModel says all that is wrong with a model.
+func (s *modelService) ValidateModel(_ context.Context, req *remitv1.ValidateModelRequest) (*remitv1.ValidateModelResponse, error) {
+	_, err := parseSource("source", req.Source)
+	var faults *model.Error
+	switch {
+	case err == nil:
+		return &remitv1.ValidateModelResponse{}, nil
+	case !errors.As(err, &faults):
+		return nil, err
+	}
+	res := &remitv1.ValidateModelResponse{}
+	for _, f := range faults.Faults {
+		res.Faults = append(res.Faults, &remitv1.ModelFault{
+			Message: f.Message, File: f.File, Line: int32(f.Line), Column: int32(f.Column), Type: f.Type, Relation: f.Relation,
+		})
+	}
+	return res, nil
+}
+
+// GetModel returns a version with its texts.
+func (s *modelService) GetModel(_ context.Context, req *remitv1.GetModelRequest) (*remitv1.GetModelResponse, error) {
+	head, err := findStore(s.reader.config.State.Current(), "store", req.Store)
+	if err != nil {
+		return nil, err
+	}
+	state := headOf(head)
+	stored, err := findModel(&state, "model_id", req.ModelId)
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseStored(stored)
+	if err != nil {
+		return nil, err
+	}
+	message := modelMessage(stored, m)
+	message.Json = string(stored.Source)
+	if message.Dsl, err = m.DSL(); err != nil {
+		return nil, fmt.Errorf("write model %s as text: %w", stored.ID, err)
+	}
+	return &remitv1.GetModelResponse{Model: message}, nil
+}
+
+func modelMessage(stored *fsm.Model, m *model.Model) *remitv1.Model {
+	return &remitv1.Model{Id: stored.ID.String(), CreatedAt: timestamppb.New(stored.Created), Schema: m.Schema()}
+}
+
+// ListModels pages through the versions, newest first. A version never goes away, so
+// its place in the order of writing tells where the next page begins.
+func (s *modelService) ListModels(_ context.Context, req *remitv1.ListModelsRequest) (*remitv1.ListModelsResponse, error) {
+	size, text := pageSize(req.PageSize, defaultModels), req.Cursor
+	req.Cursor, req.PageSize = "", 0
+	sum, err := fingerprint(req)
+	if err != nil {
+		return nil, err
+	}
+	head, err := findStore(s.reader.config.State.Current(), "store", req.Store)
+	if err != nil {
+		return nil, err
+	}
+	models := head.Models()
+	begin := len(models)
+	if text != "" {
+		c, err := parseCursor(text, cursorModels, sum)
+		if err != nil {
+			return nil, at("cursor", err)
+		}
+		d := decoder{b: c.position}
+		place := d.uint64()
+		if !d.done() || place > uint64(len(models)) || c.store != head.ID() {
+			return nil, at("cursor", ErrCursor)
+		}
+		begin = int(place)
+	}
+	end := max(begin-size, 0)
+	res := &remitv1.ListModelsResponse{}
+	for i := begin - 1; i >= end; i-- {
+		m, err := parseStored(models[i])
+		if err != nil {
+			return nil, err
+		}
+		res.Models = append(res.Models, modelMessage(models[i], m))
+	}
+	if end > 0 {
+		c := cursor{kind: cursorModels, store: head.ID(), position: binary.BigEndian.AppendUint64(nil, uint64(end)), request: sum}
+		res.Cursor = c.String()
+	}
+	return res, nil
+}
+
+var changeKinds = map[model.ChangeKind]remitv1.ModelChange_Kind{
+	model.Added:   remitv1.ModelChange_KIND_ADDED,
+	model.Removed: remitv1.ModelChange_KIND_REMOVED,
+	model.Changed: remitv1.ModelChange_KIND_CHANGED,
+}
+
+// DiffModels says what changes in meaning between two models.
+func (s *modelService) DiffModels(_ context.Context, req *remitv1.DiffModelsRequest) (*remitv1.DiffModelsResponse, error) {
+	head, err := findStore(s.reader.config.State.Current(), "store", req.Store)
+	if err != nil {
+		return nil, err
+	}
+	state := headOf(head)
+	from, err := storedModel(&state, "from_model_id", req.FromModelId)
+	if err != nil {
+		return nil, err
+	}
+	var to *model.Model
+	if source := req.GetToSource(); source != nil {
+		to, err = parseSource("to_source", source)
+	} else {
+		to, err = storedModel(&state, "to_model_id", req.GetToModelId())
+	}
+	if err != nil {
+		return nil, err
+	}
+	res := &remitv1.DiffModelsResponse{}
+	for _, c := range model.Diff(from, to) {
+		res.Changes = append(res.Changes, &remitv1.ModelChange{Kind: changeKinds[c.Kind], Subject: c.Subject, From: c.From, To: c.To})
+	}
+	return res, nil
+}
+
+func storedModel(s *snapshot, field, id string) (*model.Model, error) {
+	m, err := findModel(s, field, id)
+	if err != nil {
+		return nil, err
+	}
+	return parseStored(m)
+}

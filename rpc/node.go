@@ -1,0 +1,26 @@
+package rpc
+
+import (
+	"context"
+	"encoding/hex"
+
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// nodeService answers remit.v1.NodeService.
+type nodeService struct{ reader *reader }
+
+// GetNode tells about this node.
+func (s *nodeService) GetNode(context.Context, *remitv1.GetNodeRequest) (*remitv1.GetNodeResponse, error) {
+	config := s.reader.config
+	root := config.State.Current()
+	epoch, hash := epochOf(root), root.Hash().Bytes()
+	return &remitv1.GetNodeResponse{
+		NodeId:    config.Node.ID(),
+		Epoch:     hex.EncodeToString(epoch[:]),
+		LeaderId:  config.Node.Leader(),
+		Revision:  uint64(root.Revision()),
+		StateHash: hex.EncodeToString(hash[:]),
+		Version:   config.Version,
+	}, nil
+}

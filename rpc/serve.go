@@ -1,0 +1,124 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"connectrpc.com/connect/v2"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// A Server serves the API on its two ports.
+type Server struct {
+	config  Config
+	connect *connect.Server
+	health  *health.Server
+	http    *http.Server
+	grpc    *grpc.Server
+
+	httpListener, grpcListener net.Listener
+
+	serving  atomic.Bool
+	draining context.Context // done when a shutdown begins
+	drain    context.CancelFunc
+}
+
+// Listen checks the configuration and opens the ports; nothing is answered before Run.
+func Listen(ctx context.Context, config Config) (*Server, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("rpc configuration: %w", err)
+	}
+	config.defaults()
+	s := &Server{config: config, health: health.NewServer()}
+	s.draining, s.drain = context.WithCancel(context.Background())
+	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	s.connect = NewConnectServer(config)
+	registerHealth(s.connect, s.health, s.draining)
+	s.http = newHTTPServer(s.connect, s.serving.Load)
+	s.grpc = newGRPCServer(s.connect)
+
+	var lc net.ListenConfig
+	var err error
+	if s.httpListener, err = lc.Listen(ctx, "tcp", config.Addr); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", config.Addr, err)
+	}
+	if s.grpcListener, err = lc.Listen(ctx, "tcp", config.GRPCAddr); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen on %s: %w", config.GRPCAddr, err), s.httpListener.Close())
+	}
+	return s, nil
+}
+
+// Addr is the address of the HTTP port.
+func (s *Server) Addr() net.Addr { return s.httpListener.Addr() }
+
+// GRPCAddr is the address of the gRPC port.
+func (s *Server) GRPCAddr() net.Addr { return s.grpcListener.Addr() }
+
+// Connect is the dispatcher behind both ports, for callers in the same process.
+func (s *Server) Connect() *connect.Server { return s.connect }
+
+// Run serves until ctx is done, then refuses new requests, lets those under way end
+// for at most Config.DrainTimeout, and returns. It may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	for _, name := range append(serviceNames(s.connect), "") {
+		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
+	}
+	s.serving.Store(true)
+	var group errgroup.Group
+	failed, fail := context.WithCancel(ctx)
+	defer fail()
+	group.Go(func() error {
+		defer fail()
+		if err := s.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve http: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer fail()
+		if err := s.grpc.Serve(s.grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			return fmt.Errorf("serve grpc: %w", err)
+		}
+		return nil
+	})
+	<-failed.Done()
+	s.shutdown()
+	return group.Wait()
+}
+
+// Close frees the ports of a Server that will not Run.
+func (s *Server) Close() error {
+	s.drain()
+	return errors.Join(s.httpListener.Close(), s.grpcListener.Close())
+}
+
+// shutdown refuses, drains and, when the time is up, cuts.
+func (s *Server) shutdown() {
+	s.serving.Store(false)
+	s.health.Shutdown()
+	s.drain()
+	bound, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
+	defer cancel()
+	var group errgroup.Group
+	group.Go(func() error {
+		if err := s.http.Shutdown(bound); err != nil {
+			return s.http.Close()
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer context.AfterFunc(bound, s.grpc.Stop)()
+		s.grpc.GracefulStop()
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		s.config.Log.Warn("requests were cut off", "error", err)
+	}
+}

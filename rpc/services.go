@@ -1,0 +1,26 @@
+package rpc
+
+import (
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/validate"
+
+	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
+)
+
+// NewConnectServer registers the remit.v1 services on a dispatcher that has no
+// transport: a Server puts both ports in front of it, a test calls it in process. The
+// configuration must be valid.
+func NewConnectServer(config Config) *connect.Server {
+	config.defaults()
+	// Errors stand outermost, so that what the validation and the transports refuse
+	// goes through the same table.
+	server := connect.NewServer(errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()))
+	r := &reader{config: &config}
+	w := &Writer{reader: r}
+	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})
+	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
+	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{reader: r, writer: w})
+	remitv1connect.RegisterAccessServiceHandler(server, &accessService{reader: r})
+	remitv1connect.RegisterNodeServiceHandler(server, &nodeService{reader: r})
+	return server
+}

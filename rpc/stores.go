@@ -1,0 +1,136 @@
+package rpc
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/remit-authz/remit/fsm"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// storeService answers remit.v1.StoreService.
+type storeService struct {
+	reader *reader
+	writer *Writer
+}
+
+// newID makes the id of a store or a model. Its order is that of the instants.
+func newID(now time.Time) ([16]byte, error) {
+	id, err := ulid.New(ulid.Timestamp(now), rand.Reader)
+	if err != nil {
+		return [16]byte{}, fmt.Errorf("make an id: %w", err)
+	}
+	return id, nil
+}
+
+// CreateStore makes a store.
+func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStoreRequest) (*remitv1.CreateStoreResponse, error) {
+	id, err := newID(s.reader.config.Clock())
+	if err != nil {
+		return nil, err
+	}
+	h := newContentHash("create store")
+	h.string(req.Name)
+	hash := h.done()
+	result, err := s.writer.Do(ctx, func(*fsm.Root) (*fsm.Command, error) {
+		return &fsm.Command{
+			Store: id, Key: req.IdempotencyKey, Hash: hash, RequestID: requestID(ctx),
+			Body: &fsm.CreateStore{Name: req.Name},
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	store := &remitv1.Store{
+		Id: result.Store.String(), Name: req.Name, CreatedAt: timestamppb.New(time.UnixMilli(result.Time)),
+	}
+	return &remitv1.CreateStoreResponse{Store: store, Token: s.reader.token(result.Revision)}, nil
+}
+
+// GetStore finds a store by id or by name.
+func (s *storeService) GetStore(_ context.Context, req *remitv1.GetStoreRequest) (*remitv1.GetStoreResponse, error) {
+	store, err := findStore(s.reader.config.State.Current(), "store", req.Store)
+	if err != nil {
+		return nil, err
+	}
+	return &remitv1.GetStoreResponse{Store: storeMessage(store)}, nil
+}
+
+func storeMessage(s *fsm.Store) *remitv1.Store {
+	return &remitv1.Store{
+		Id: s.ID().String(), Name: s.StoreName(),
+		CreatedAt: timestamppb.New(s.CreatedTime()), TupleCount: s.TupleCount(),
+	}
+}
+
+// ListStores pages through the stores in the order of their ids. Its pages are not
+// pinned: a store that is made meanwhile appears at the end.
+func (s *storeService) ListStores(_ context.Context, req *remitv1.ListStoresRequest) (*remitv1.ListStoresResponse, error) {
+	size, text := pageSize(req.PageSize, defaultStores), req.Cursor
+	req.Cursor, req.PageSize = "", 0
+	sum, err := fingerprint(req)
+	if err != nil {
+		return nil, err
+	}
+	var after fsm.StoreID
+	if text != "" {
+		c, err := parseCursor(text, cursorStores, sum)
+		if err != nil {
+			return nil, at("cursor", err)
+		}
+		if len(c.position) != len(after) {
+			return nil, at("cursor", ErrCursor)
+		}
+		copy(after[:], c.position)
+	}
+	root := s.reader.config.State.Current()
+	res := &remitv1.ListStoresResponse{}
+	emit := func(store *fsm.Store) error {
+		after = store.ID()
+		res.Stores = append(res.Stores, storeMessage(store))
+		return nil
+	}
+	more, err := take(size, func(yield func(*fsm.Store) bool) error {
+		if req.Name == "" {
+			root.Stores(after, yield)
+			return nil
+		}
+		for _, store := range root.StoresNamed(req.Name) {
+			if store.ID().Compare(after) > 0 && !yield(store) {
+				break
+			}
+		}
+		return nil
+	}, emit)
+	if more {
+		c := cursor{kind: cursorStores, position: after[:], request: sum}
+		res.Cursor = c.String()
+	}
+	return res, err
+}
+
+// DeleteStore removes a store.
+func (s *storeService) DeleteStore(ctx context.Context, req *remitv1.DeleteStoreRequest) (*remitv1.DeleteStoreResponse, error) {
+	id, err := fsm.ParseStoreID(req.StoreId)
+	if err != nil {
+		return nil, at("store_id", fmt.Errorf("%w: %q is not the id of a store; a store is deleted by id only", ErrStoreNotFound, req.StoreId))
+	}
+	result, err := s.writer.Do(ctx, func(*fsm.Root) (*fsm.Command, error) {
+		return &fsm.Command{
+			Store: id, Key: req.IdempotencyKey, RequestID: requestID(ctx), Body: &fsm.DeleteStore{},
+		}, nil
+	})
+	if errors.Is(err, fsm.ErrStoreNotFound) {
+		return nil, at("store_id", fmt.Errorf("%w: no store has the id %s", ErrStoreNotFound, id))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &remitv1.DeleteStoreResponse{Token: s.reader.token(result.Revision)}, nil
+}
