@@ -1,0 +1,157 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/model"
+)
+
+// A ChangeKind says what happened.
+type ChangeKind byte
+
+// The kinds of changes, as they stand in the changelog; never renumbered.
+const (
+	StoreCreated    ChangeKind = 1
+	ModelWritten    ChangeKind = 2
+	TuplePut        ChangeKind = 3
+	TupleDeleted    ChangeKind = 4
+	TupleExpired    ChangeKind = 5
+	DocumentPut     ChangeKind = 6
+	DocumentDeleted ChangeKind = 7
+)
+
+// A Change is one operation that took effect, in the order of the log.
+type Change struct {
+	Revision graph.Revision
+	Ordinal  uint32 // the place among the store's changes at the revision
+	Time     int64  // the leader's, in milliseconds since 1970 UTC
+
+	Kind ChangeKind
+
+	// Who asked, and why, as the command says.
+	Principal, Actor, RequestID, Reason string
+
+	Tuple   graph.Row // of tuples; what was there, if it was removed
+	Entity  graph.ID  // of documents
+	Version uint64    // of documents
+	Fields  []byte    // of documents put
+	Model   ModelID   // of models
+	Name    string    // of stores
+}
+
+// change completes a change from its command and records it.
+func (t *tx) change(st *storeIndex, c *Command, ch *Change) {
+	if t.ordinals == nil {
+		t.ordinals = make(map[StoreID]uint32)
+	}
+	ch.Revision, ch.Ordinal, ch.Time = t.rev, t.ordinals[st.id], t.now
+	t.ordinals[st.id]++
+	ch.Principal, ch.Actor, ch.RequestID, ch.Reason = c.Principal, c.Actor, c.RequestID, c.Reason
+	t.set(changeKey(st.id, ch.Revision, ch.Ordinal), ch.encode())
+}
+
+func (c *Change) encode() []byte {
+	e := &encoder{}
+	e.byte(byte(c.Kind))
+	e.varint(c.Time)
+	e.string(c.Principal)
+	e.string(c.Actor)
+	e.string(c.RequestID)
+	e.string(c.Reason)
+	switch c.Kind {
+	case StoreCreated:
+		e.string(c.Name)
+	case ModelWritten:
+		e.fixed(c.Model[:])
+	case TuplePut, TupleDeleted, TupleExpired:
+		e.uvarint(uint64(c.Tuple.Userset.Object))
+		e.uvarint(uint64(c.Tuple.Userset.Relation))
+		e.uvarint(uint64(c.Tuple.Edge.Subject.ID))
+		e.uvarint(uint64(c.Tuple.Edge.Subject.Relation))
+		e.uvarint(uint64(c.Tuple.Edge.Condition))
+		e.bytes(contextBytes(c.Tuple.Edge.Context))
+		e.varint(c.Tuple.Edge.Expires)
+		e.varint(c.Tuple.Written)
+	case DocumentPut, DocumentDeleted:
+		e.uvarint(uint64(c.Entity))
+		e.uvarint(c.Version)
+		e.bytes(c.Fields)
+	}
+	return e.b
+}
+
+// decodeChange reads a row of the changelog, whose bytes must not change afterwards.
+func decodeChange(key, b []byte) (*Change, error) {
+	suffix, err := suffixOf(key, 12)
+	if err != nil {
+		return nil, err
+	}
+	d := &decoder{b: b}
+	c := &Change{
+		Revision: graph.Revision(binary.BigEndian.Uint64(suffix)), Ordinal: binary.BigEndian.Uint32(suffix[8:]),
+		Kind: ChangeKind(d.byte()), Time: d.varint(),
+		Principal: d.string(MaxTextSize), Actor: d.string(MaxTextSize), RequestID: d.string(MaxTextSize), Reason: d.string(MaxTextSize),
+	}
+	switch c.Kind {
+	case StoreCreated:
+		c.Name = d.string(MaxTextSize)
+	case ModelWritten:
+		d.fixed(c.Model[:])
+	case TuplePut, TupleDeleted, TupleExpired:
+		c.Tuple.Userset = graph.Userset{Object: graph.ID(d.uvarint()), Relation: model.RelationID(d.uint32())}
+		c.Tuple.Edge.Subject = graph.Subject{ID: graph.ID(d.uvarint()), Relation: model.RelationID(d.uint32())}
+		c.Tuple.Edge.Condition = model.ConditionID(d.uint32())
+		ctx, err := condition.DecodeContext(d.bytes(MaxCommandSize))
+		if err != nil {
+			return nil, fmt.Errorf("decode change: %w", err)
+		}
+		c.Tuple.Edge.Context = ctx
+		c.Tuple.Edge.Expires = d.varint()
+		c.Tuple.Written = d.varint()
+	case DocumentPut, DocumentDeleted:
+		c.Entity, c.Version, c.Fields = graph.ID(d.uvarint()), d.uvarint(), d.bytes(MaxCommandSize)
+	default:
+		d.fail("unknown kind")
+	}
+	if err := d.done(); err != nil {
+		return nil, fmt.Errorf("decode change: %w", err)
+	}
+	return c, nil
+}
+
+// Changes gives at most limit of a store's changes behind (revision, ordinal), oldest
+// first, up to the last published revision. To begin with all changes of revision r+1,
+// ask behind the last possible ordinal of r. ErrRevisionGone says that changes behind
+// that place are no longer kept.
+func (s *State) Changes(store StoreID, after graph.Revision, ordinal uint32, limit int) ([]*Change, error) {
+	var changes []*Change
+	err := s.read(func(db *pebble.DB) error {
+		root := s.Current()
+		st, ok := root.Store(store)
+		if !ok {
+			return fmt.Errorf("%w: %v", ErrStoreNotFound, store)
+		}
+		if after < st.HistoryHorizon() && st.HistoryHorizon() > st.CreatedRevision() {
+			return fmt.Errorf("%w: changes behind %d", ErrRevisionGone, after)
+		}
+		lower := append(changeKey(store, after, ordinal), 0)
+		upper := changeKey(store, root.revision+1, 0)
+		return scan(db, lower, upper, func(key, value []byte) (bool, error) {
+			if len(changes) == limit {
+				return false, nil
+			}
+			c, err := decodeChange(key, append([]byte(nil), value...))
+			if err != nil {
+				return false, err
+			}
+			changes = append(changes, c)
+			return true, nil
+		})
+	})
+	return changes, err
+}

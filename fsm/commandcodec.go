@@ -1,0 +1,312 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/model"
+)
+
+// commandFormat is the version of the encoding of commands.
+const commandFormat = 1
+
+// maxDeclarations bounds the lists of a model, so that decoding cannot be made to
+// allocate far more than its input.
+const maxDeclarations = 1 << 16
+
+// Encode validates the command and gives its bytes.
+func (c *Command) Encode() ([]byte, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	hash := c.Hash
+	if hash == ([32]byte{}) {
+		hash = c.contentHash()
+	}
+	e := &encoder{}
+	e.byte(commandFormat)
+	e.byte(byte(c.Body.kind()))
+	e.fixed(c.Store[:])
+	e.string(c.Principal)
+	e.string(c.Key)
+	e.fixed(hash[:])
+	e.string(c.RequestID)
+	e.string(c.Actor)
+	e.string(c.Reason)
+	e.conditions(c)
+	e.body(c.Body)
+	if len(e.b) > MaxCommandSize {
+		return nil, fmt.Errorf("%w: %d bytes exceed %d", ErrTooLarge, len(e.b), MaxCommandSize)
+	}
+	return e.b, nil
+}
+
+// contentHash is what two retries of one request have in common: ids that a proposer
+// generates afresh, and what only describes the request, are left out.
+func (c *Command) contentHash() [32]byte {
+	e := &encoder{}
+	e.byte(byte(c.Body.kind()))
+	switch b := c.Body.(type) {
+	case *CreateStore:
+		e.body(b)
+	case *WriteModel:
+		e.fixed(c.Store[:])
+		e.body(&WriteModel{Source: b.Source, Declarations: b.Declarations})
+	default:
+		e.fixed(c.Store[:])
+		e.conditions(c)
+		e.body(b)
+	}
+	return sha256.Sum256(e.b)
+}
+
+func (e *encoder) conditions(c *Command) {
+	e.uvarint(uint64(len(c.Preconditions)))
+	for i := range c.Preconditions {
+		p := &c.Preconditions[i]
+		e.byte(byte(p.Kind))
+		if p.Kind == DocumentVersion {
+			e.entity(p.Entity)
+			e.uvarint(p.Version)
+		} else {
+			e.tuple(&p.Tuple)
+		}
+	}
+	e.uvarint(uint64(len(c.Requires)))
+	for _, r := range c.Requires {
+		e.string(r.Scope)
+		e.uvarint(r.Version)
+	}
+	e.uvarint(uint64(len(c.Bumps)))
+	for _, b := range c.Bumps {
+		e.string(b)
+	}
+}
+
+func (e *encoder) entity(n Entity) {
+	e.uvarint(uint64(n.Type))
+	e.string(n.Name)
+}
+
+func (e *encoder) tuple(k *TupleKey) {
+	e.entity(k.Object)
+	e.uvarint(uint64(k.Relation))
+	e.entity(k.Subject)
+	e.uvarint(uint64(k.SubjectRelation))
+}
+
+func (e *encoder) body(b Body) {
+	switch b := b.(type) {
+	case *CreateStore:
+		e.string(b.Name)
+	case *DeleteStore:
+	case *WriteModel:
+		e.fixed(b.ID[:])
+		e.bytes(b.Source)
+		e.uvarint(uint64(len(b.Declarations.Types)))
+		for _, t := range b.Declarations.Types {
+			e.string(t.Name)
+			e.uvarint(uint64(len(t.Relations)))
+			for _, r := range t.Relations {
+				e.string(r)
+			}
+		}
+		e.uvarint(uint64(len(b.Declarations.Conditions)))
+		for _, c := range b.Declarations.Conditions {
+			e.string(c)
+		}
+	case *Write:
+		e.uvarint(uint64(len(b.Operations)))
+		for i := range b.Operations {
+			e.operation(&b.Operations[i])
+		}
+	case *AdvanceExpiry:
+		e.varint(b.Horizon)
+	case *AdvanceHistory:
+		e.uvarint(uint64(b.Horizon))
+	case *SetClusterVersion:
+		e.uvarint(b.Version)
+	case *SetEpoch:
+		e.uvarint(b.From)
+		e.uvarint(b.To)
+	case *HashCheck:
+		e.uvarint(uint64(b.Index))
+		e.fixed(b.Hash[:])
+	}
+}
+
+func (e *encoder) operation(o *Operation) {
+	e.byte(byte(o.Kind))
+	switch o.Kind {
+	case CreateTuple, TouchTuple:
+		e.tuple(&o.Tuple)
+		e.uvarint(uint64(o.Condition))
+		e.bytes(o.Context)
+		e.varint(o.Expires)
+	case DeleteTuple:
+		e.tuple(&o.Tuple)
+	case PutDocument:
+		e.entity(o.Entity)
+		e.bytes(o.Fields)
+	case DeleteDocument:
+		e.entity(o.Entity)
+	}
+}
+
+// errFormat: bytes of a version that this program does not know. It is apart from
+// ErrCorrupt because it means that the program is too old, not that data is bad.
+type formatError struct {
+	what    string
+	version byte
+}
+
+func (e *formatError) Error() string {
+	return fmt.Sprintf("%s of unknown format version %d: this program is too old", e.what, e.version)
+}
+
+// DecodeCommand reads what Encode gave. The command aliases the input.
+func DecodeCommand(b []byte) (*Command, error) {
+	if len(b) > MaxCommandSize {
+		return nil, fmt.Errorf("%w: %d bytes exceed %d", ErrTooLarge, len(b), MaxCommandSize)
+	}
+	d := &decoder{b: b}
+	if v := d.byte(); d.err == nil && v != commandFormat {
+		return nil, &formatError{"command", v}
+	}
+	kind := bodyKind(d.byte())
+	c := &Command{}
+	d.fixed(c.Store[:])
+	c.Principal = d.string(MaxTextSize)
+	c.Key = d.string(MaxTextSize)
+	d.fixed(c.Hash[:])
+	c.RequestID = d.string(MaxTextSize)
+	c.Actor = d.string(MaxTextSize)
+	c.Reason = d.string(MaxTextSize)
+	d.conditions(c)
+	if d.err == nil && (kind < kindCreateStore || kind > kindHashCheck) {
+		return nil, &formatError{"command kind", byte(kind)}
+	}
+	c.Body = d.body(kind)
+	if err := d.done(); err != nil {
+		return nil, fmt.Errorf("decode command: %w", err)
+	}
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("decode command: %w", err)
+	}
+	return c, nil
+}
+
+func (d *decoder) conditions(c *Command) {
+	if n := d.count(MaxOperations); n > 0 {
+		c.Preconditions = make([]Precondition, n)
+		for i := range c.Preconditions {
+			p := &c.Preconditions[i]
+			p.Kind = PreconditionKind(d.byte())
+			if p.Kind == DocumentVersion {
+				p.Entity = d.entity()
+				p.Version = d.uvarint()
+			} else {
+				p.Tuple = d.tuple()
+			}
+		}
+	}
+	if n := d.count(MaxOperations); n > 0 {
+		c.Requires = make([]ScopeVersion, n)
+		for i := range c.Requires {
+			c.Requires[i] = ScopeVersion{d.string(MaxTextSize), d.uvarint()}
+		}
+	}
+	if n := d.count(MaxOperations); n > 0 {
+		c.Bumps = make([]string, n)
+		for i := range c.Bumps {
+			c.Bumps[i] = d.string(MaxTextSize)
+		}
+	}
+}
+
+func (d *decoder) entity() Entity {
+	return Entity{Type: model.TypeID(d.uint32()), Name: d.string(MaxNameSize)}
+}
+
+func (d *decoder) tuple() TupleKey {
+	return TupleKey{
+		Object:          d.entity(),
+		Relation:        model.RelationID(d.uint32()),
+		Subject:         d.entity(),
+		SubjectRelation: model.RelationID(d.uint32()),
+	}
+}
+
+func (d *decoder) body(kind bodyKind) Body {
+	switch kind {
+	case kindCreateStore:
+		return &CreateStore{Name: d.string(MaxTextSize)}
+	case kindDeleteStore:
+		return &DeleteStore{}
+	case kindWriteModel:
+		b := &WriteModel{}
+		d.fixed(b.ID[:])
+		b.Source = d.bytes(MaxCommandSize)
+		b.Declarations.Types = make([]model.TypeDeclaration, d.count(maxDeclarations))
+		for i := range b.Declarations.Types {
+			t := &b.Declarations.Types[i]
+			t.Name = d.string(MaxSymbolSize)
+			t.Relations = d.strings()
+		}
+		b.Declarations.Conditions = d.strings()
+		return b
+	case kindWrite:
+		b := &Write{Operations: make([]Operation, d.count(MaxOperations))}
+		for i := range b.Operations {
+			d.operation(&b.Operations[i])
+		}
+		return b
+	case kindAdvanceExpiry:
+		return &AdvanceExpiry{Horizon: d.varint()}
+	case kindAdvanceHistory:
+		return &AdvanceHistory{Horizon: graph.Revision(d.uvarint())}
+	case kindSetClusterVersion:
+		return &SetClusterVersion{Version: d.uvarint()}
+	case kindSetEpoch:
+		return &SetEpoch{From: d.uvarint(), To: d.uvarint()}
+	case kindHashCheck:
+		b := &HashCheck{Index: graph.Revision(d.uvarint())}
+		d.fixed(b.Hash[:])
+		return b
+	}
+	d.fail("unknown kind")
+	return nil
+}
+
+func (d *decoder) strings() []string {
+	n := d.count(maxDeclarations)
+	if n == 0 {
+		return nil
+	}
+	s := make([]string, n)
+	for i := range s {
+		s[i] = d.string(MaxSymbolSize)
+	}
+	return s
+}
+
+func (d *decoder) operation(o *Operation) {
+	o.Kind = OperationKind(d.byte())
+	switch o.Kind {
+	case CreateTuple, TouchTuple:
+		o.Tuple = d.tuple()
+		o.Condition = model.ConditionID(d.uint32())
+		o.Context = d.bytes(MaxCommandSize)
+		o.Expires = d.varint()
+	case DeleteTuple:
+		o.Tuple = d.tuple()
+	case PutDocument:
+		o.Entity = d.entity()
+		o.Fields = d.bytes(MaxCommandSize)
+	case DeleteDocument:
+		o.Entity = d.entity()
+	default:
+		d.fail("unknown operation")
+	}
+}

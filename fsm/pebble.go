@@ -1,0 +1,208 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"log/slog"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// formatVersion pins Pebble's on-disk format: it is raised by a release, after all
+// nodes run it, and never by an upgrade of the library.
+const formatVersion = pebble.FormatWALSyncChunks
+
+// openPebble opens or creates the database of one generation. The comparer's name is
+// burnt into it for ever; the default one orders bytes.
+func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
+	opts := &pebble.Options{
+		FS:                          cfg.FS,
+		Comparer:                    pebble.DefaultComparer,
+		FormatMajorVersion:          formatVersion,
+		CacheSize:                   cfg.CacheBytes,
+		MemTableSize:                cfg.MemTableBytes,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       1000,
+		MaxOpenFiles:                4096,
+		BytesPerSync:                512 << 10,
+		WALBytesPerSync:             512 << 10,
+		Logger:                      pebbleLog{cfg.Log},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].BlockSize = 16 << 10
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("pebble in %s: %w", dir, err)
+	}
+	return db, nil
+}
+
+// get reads one row; the value is the caller's own.
+func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
+	v, closer, err := r.Get(key)
+	if err == pebble.ErrNotFound { //nolint:errorlint // Pebble returns the sentinel itself, on the hot path
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read %x: %w", key, err)
+	}
+	own := append([]byte(nil), v...)
+	return own, true, closer.Close()
+}
+
+// scan calls f for every row in [lower, upper) until it returns false. Key and value
+// hold only during the call.
+func scan(r pebble.Reader, lower, upper []byte, f func(key, value []byte) (bool, error)) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return fmt.Errorf("scan %x: %w", lower, err)
+	}
+	defer func() {
+		if e := it.Close(); err == nil && e != nil {
+			err = fmt.Errorf("scan %x: %w", lower, e)
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("scan %x: %w", lower, err)
+		}
+		if more, err := f(it.Key(), value); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// A generation is one directory with a database. CURRENT names the one in use; Restore
+// fills the next one and then moves CURRENT.
+const (
+	currentFile      = "CURRENT"
+	generationPrefix = "gen-"
+)
+
+func generationDir(fs vfs.FS, dir string, gen uint64) string {
+	return fs.PathJoin(dir, fmt.Sprintf("%s%06d", generationPrefix, gen))
+}
+
+// currentGeneration reads CURRENT, or makes the first one, and removes every other
+// generation: a crash during Restore leaves either the old one or the new one over.
+func currentGeneration(fs vfs.FS, dir string) (uint64, error) {
+	gen, err := readCurrent(fs, dir)
+	if err != nil {
+		return 0, err
+	}
+	names, err := fs.List(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, generationPrefix) || (gen != 0 && fs.PathJoin(dir, name) == generationDir(fs, dir, gen)) {
+			continue
+		}
+		if err := fs.RemoveAll(fs.PathJoin(dir, name)); err != nil {
+			return 0, fmt.Errorf("remove left-over %s: %w", name, err)
+		}
+	}
+	if gen == 0 {
+		gen = 1
+		if err := writeCurrent(fs, dir, gen); err != nil {
+			return 0, err
+		}
+	}
+	return gen, nil
+}
+
+func readCurrent(fs vfs.FS, dir string) (uint64, error) {
+	b, err := readFile(fs, fs.PathJoin(dir, currentFile))
+	if errors.Is(err, iofs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	name, ok := strings.CutSuffix(string(b), "\n")
+	number, ok2 := strings.CutPrefix(name, generationPrefix)
+	gen, err := strconv.ParseUint(number, 10, 64)
+	if !ok || !ok2 || err != nil || gen == 0 {
+		return 0, fmt.Errorf("%w: %s holds %q", ErrCorrupt, currentFile, b)
+	}
+	return gen, nil
+}
+
+func writeCurrent(fs vfs.FS, dir string, gen uint64) error {
+	return writeFile(fs, dir, currentFile, fmt.Appendf(nil, "%s%06d\n", generationPrefix, gen))
+}
+
+// writeFile replaces a file such that a crash leaves the old or the new content.
+func writeFile(fs vfs.FS, dir, name string, content []byte) error {
+	tmp := fs.PathJoin(dir, name+".tmp")
+	f, err := fs.Create(tmp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(content); err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", tmp, err)
+	}
+	if err := fs.Rename(tmp, fs.PathJoin(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(fs, dir)
+}
+
+func readFile(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(f)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return b, err
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if e := d.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// pebbleLog hands Pebble's messages on. A fatal one must not return.
+type pebbleLog struct{ log *slog.Logger }
+
+func (l pebbleLog) Infof(format string, args ...any) {
+	l.log.Debug("pebble", "message", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Error("pebble", "message", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	panic("fsm: pebble: " + fmt.Sprintf(format, args...))
+}

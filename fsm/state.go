@@ -1,0 +1,254 @@
+package fsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/remit-authz/remit/graph"
+)
+
+// never is later than every instant.
+const never = math.MaxInt64
+
+// Config is what a State is opened with.
+type Config struct {
+	// Dir holds the state and its snapshots. It is created if it does not exist.
+	Dir string
+
+	// FS is where Dir is; nil is the disk.
+	FS vfs.FS
+
+	// Log receives changes of state; nil discards them.
+	Log *slog.Logger
+
+	// CacheBytes is the size of Pebble's block cache; 0 is 64 MiB. The index answers
+	// the hot path, so the cache serves the past and compactions.
+	CacheBytes int64
+
+	// MemTableBytes is the size of one of Pebble's memtables; 0 is 16 MiB.
+	MemTableBytes uint64
+
+	// Fatal is called when the node can no longer follow: a restore failed or the
+	// state hash differs from the leader's. The process must end. nil panics.
+	Fatal func(error)
+}
+
+// Validate reports every fault at once.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("fsm: no directory"))
+	}
+	if c.CacheBytes < 0 {
+		errs = append(errs, errors.New("fsm: negative cache size"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) fill() {
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 64 << 20
+	}
+	if c.MemTableBytes == 0 {
+		c.MemTableBytes = 16 << 20
+	}
+	if c.Fatal == nil {
+		c.Fatal = func(err error) { panic(fmt.Sprintf("fsm: %v", err)) }
+	}
+}
+
+// A State is the replicated state of one Raft group on one node. Apply, ApplyBatch,
+// Snapshot and Restore belong to Raft and are never called concurrently with each
+// other; everything else is safe for concurrent use.
+type State struct {
+	cfg   Config
+	snaps *snapshotStore
+
+	// dbMu guards db against Restore, which swaps it, and Close. Who reads Pebble
+	// holds it for one page at most; Apply needs it only to commit.
+	dbMu   sync.RWMutex
+	db     *pebble.DB
+	gen    uint64
+	closed bool
+
+	// Owned by Raft's apply goroutine.
+	applied appliedRow
+	epoch   uint64
+	version uint64
+	stores  map[StoreID]*storeIndex // as the last applied entry left them
+	index   *index                  // the published copies
+	recent  hashRing
+
+	root atomic.Pointer[Root]
+
+	// waitMu guards changed, which is closed at the next publish; nil if nobody waits.
+	waitMu  sync.Mutex
+	changed chan struct{}
+	ended   chan struct{} // closed by Close
+}
+
+// Open opens the state in a directory, or begins an empty one, cleans up what a crash
+// left behind, and builds the index.
+func Open(cfg Config) (*State, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.fill()
+	s := &State{cfg: cfg, ended: make(chan struct{})}
+	if err := cfg.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	var err error
+	if s.snaps, err = openSnapshots(cfg.FS, cfg.FS.PathJoin(cfg.Dir, "snapshots"), cfg.Log); err != nil {
+		return nil, fmt.Errorf("open snapshots: %w", err)
+	}
+	if s.gen, err = currentGeneration(cfg.FS, cfg.Dir); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	if s.db, err = openPebble(&cfg, generationDir(cfg.FS, cfg.Dir, s.gen)); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	l, err := s.build(s.db)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open state: %w", err), s.db.Close())
+	}
+	s.install(l)
+	return s, nil
+}
+
+// Close ends all waits and closes Pebble. Raft must have stopped.
+func (s *State) Close() error {
+	s.dbMu.Lock()
+	defer s.dbMu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	close(s.ended)
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close state: %w", err)
+	}
+	return nil
+}
+
+// Current is the last published revision.
+func (s *State) Current() *Root { return s.root.Load() }
+
+// Epoch identifies the history that revisions count; 0 until SetEpoch.
+func (s *State) Epoch() uint64 { return s.Current().epoch }
+
+// StateHash is the state hash at the last published revision.
+func (s *State) StateHash() (graph.Revision, [16]byte) {
+	r := s.Current()
+	return r.revision, r.hash.Bytes()
+}
+
+// DurableIndex is the index of the last entry whose effect is in Pebble: Raft may
+// skip restoring a snapshot up to it. It is meant for the start, before Raft runs.
+func (s *State) DurableIndex() uint64 {
+	applied := uint64(s.Current().revision)
+	// Raft counts entries that never reach a state machine. A snapshot taken here at
+	// Raft's index i holds what was applied then; if all of that is still here, so is
+	// everything up to i.
+	if i := s.snaps.coveredBy(applied); i > applied {
+		return i
+	}
+	return applied
+}
+
+// Published waits until readers see a revision of at least index.
+func (s *State) Published(ctx context.Context, index uint64) error {
+	for {
+		if uint64(s.Current().revision) >= index {
+			return nil
+		}
+		s.waitMu.Lock()
+		if s.changed == nil {
+			s.changed = make(chan struct{})
+		}
+		changed := s.changed
+		s.waitMu.Unlock()
+		if uint64(s.Current().revision) >= index {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ended:
+			return ErrClosed
+		}
+	}
+}
+
+// publish shows readers what has been applied. touched are the stores that changed.
+func (s *State) publish(touched []*storeIndex) {
+	for _, st := range touched {
+		if s.stores[st.id] != st {
+			continue // deleted, or made anew, later in the batch
+		}
+		s.index.stores.ReplaceOrInsert(st.publish())
+	}
+	s.root.Store(&Root{
+		revision: graph.Revision(s.applied.index),
+		term:     s.applied.term,
+		time:     s.applied.time,
+		hash:     s.applied.hash,
+		epoch:    s.epoch,
+		version:  s.version,
+		index:    s.index.clone(),
+	})
+	s.waitMu.Lock()
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+	s.waitMu.Unlock()
+}
+
+// read gives f the database; Restore and Close wait for it.
+func (s *State) read(f func(db *pebble.DB) error) error {
+	s.dbMu.RLock()
+	defer s.dbMu.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	return f(s.db)
+}
+
+// recentHashes is how many revisions back a HashCheck can look.
+const recentHashes = 4096
+
+// A hashRing remembers the state hash at the last revisions.
+type hashRing struct {
+	at   [recentHashes]struct{ revision, hi, lo uint64 }
+	next int
+}
+
+func (r *hashRing) put(revision uint64, h Hash) {
+	r.at[r.next].revision, r.at[r.next].hi, r.at[r.next].lo = revision, h.hi, h.lo
+	r.next = (r.next + 1) % recentHashes
+}
+
+func (r *hashRing) get(revision uint64) (Hash, bool) {
+	for i := range r.at {
+		if a := &r.at[i]; a.revision == revision && revision != 0 {
+			return Hash{a.hi, a.lo}, true
+		}
+	}
+	return Hash{}, false
+}

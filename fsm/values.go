@@ -1,0 +1,251 @@
+package fsm
+
+import (
+	"fmt"
+
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/model"
+)
+
+// The values of rows. Each has one encoding, because the state hash covers it.
+
+type appliedRow struct {
+	index, term uint64
+	time        int64
+	hash        Hash
+}
+
+func (r *appliedRow) encode() []byte {
+	e := &encoder{}
+	e.uvarint(r.index)
+	e.uvarint(r.term)
+	e.varint(r.time)
+	e.fixed(r.hash.bytes())
+	return e.b
+}
+
+func decodeApplied(b []byte) (appliedRow, error) {
+	d := &decoder{b: b}
+	r := appliedRow{index: d.uvarint(), term: d.uvarint(), time: d.varint(), hash: d.hash()}
+	return r, wrapRow("applied", d.done())
+}
+
+func (d *decoder) hash() Hash {
+	var p [16]byte
+	d.fixed(p[:])
+	return makeHash(p)
+}
+
+type storeRow struct {
+	name           string
+	created        graph.Revision
+	createdTime    int64
+	historyHorizon graph.Revision // revisions before it are gone
+	expiryHorizon  int64          // tuples that expired until then have left the head
+}
+
+func (r *storeRow) encode() []byte {
+	e := &encoder{}
+	e.string(r.name)
+	e.uvarint(uint64(r.created))
+	e.varint(r.createdTime)
+	e.uvarint(uint64(r.historyHorizon))
+	e.varint(r.expiryHorizon)
+	return e.b
+}
+
+func decodeStoreRow(b []byte) (storeRow, error) {
+	d := &decoder{b: b}
+	r := storeRow{
+		name: d.string(MaxTextSize), created: graph.Revision(d.uvarint()), createdTime: d.varint(),
+		historyHorizon: graph.Revision(d.uvarint()), expiryHorizon: d.varint(),
+	}
+	return r, wrapRow("store", d.done())
+}
+
+// A tally sums the live rows of one store.
+type tally struct {
+	hash   Hash
+	rows   uint64
+	tuples uint64
+}
+
+func (t *tally) encode() []byte {
+	e := &encoder{}
+	e.fixed(t.hash.bytes())
+	e.uvarint(t.rows)
+	e.uvarint(t.tuples)
+	return e.b
+}
+
+func decodeTally(b []byte) (tally, error) {
+	d := &decoder{b: b}
+	t := tally{hash: d.hash(), rows: d.uvarint(), tuples: d.uvarint()}
+	return t, wrapRow("tally", d.done())
+}
+
+func encodeSymbol(t model.TypeID, name string) []byte {
+	e := &encoder{}
+	e.uvarint(uint64(t))
+	e.string(name)
+	return e.b
+}
+
+func decodeSymbol(b []byte) (model.TypeID, string, error) {
+	d := &decoder{b: b}
+	t, name := model.TypeID(d.uint32()), d.string(MaxSymbolSize)
+	return t, name, wrapRow("symbol", d.done())
+}
+
+type modelRow struct {
+	revision graph.Revision
+	ordinal  uint64 // the place among the store's models
+	time     int64
+	source   []byte
+}
+
+func (r *modelRow) encode() []byte {
+	e := &encoder{}
+	e.uvarint(uint64(r.revision))
+	e.uvarint(r.ordinal)
+	e.varint(r.time)
+	e.bytes(r.source)
+	return e.b
+}
+
+func decodeModelRow(b []byte) (modelRow, error) {
+	d := &decoder{b: b}
+	r := modelRow{revision: graph.Revision(d.uvarint()), ordinal: d.uvarint(), time: d.varint(), source: d.bytes(MaxCommandSize)}
+	return r, wrapRow("model", d.done())
+}
+
+// encodeNumber is the value of sequences, scopes, and the group's rows.
+func encodeNumber(v uint64) []byte {
+	e := &encoder{}
+	e.uvarint(v)
+	return e.b
+}
+
+func decodeNumber(b []byte) (uint64, error) {
+	d := &decoder{b: b}
+	v := d.uvarint()
+	return v, wrapRow("number", d.done())
+}
+
+func encodeTime(v int64) []byte {
+	e := &encoder{}
+	e.varint(v)
+	return e.b
+}
+
+func decodeTime(b []byte) (int64, error) {
+	d := &decoder{b: b}
+	v := d.varint()
+	return v, wrapRow("time", d.done())
+}
+
+func encodeNameRow(id graph.ID, created graph.Revision) []byte {
+	e := &encoder{}
+	e.uvarint(id.Sequence())
+	e.uvarint(uint64(created))
+	return e.b
+}
+
+func decodeNameRow(t model.TypeID, b []byte) (graph.ID, graph.Revision, error) {
+	d := &decoder{b: b}
+	id, created := graph.MakeID(t, d.uvarint()), graph.Revision(d.uvarint())
+	return id, created, wrapRow("name", d.done())
+}
+
+func encodeEntityRow(name string, created graph.Revision) []byte {
+	e := &encoder{}
+	e.uvarint(uint64(created))
+	e.string(name)
+	return e.b
+}
+
+func decodeEntityRow(b []byte) (string, graph.Revision, error) {
+	d := &decoder{b: b}
+	created, name := graph.Revision(d.uvarint()), d.string(MaxNameSize)
+	return name, created, wrapRow("entity", d.done())
+}
+
+type tupleRow struct {
+	created   graph.Revision
+	written   int64
+	condition model.ConditionID
+	expires   int64
+	context   []byte
+}
+
+func (r *tupleRow) encode() []byte {
+	e := &encoder{}
+	e.uvarint(uint64(r.created))
+	e.varint(r.written)
+	e.uvarint(uint64(r.condition))
+	e.varint(r.expires)
+	e.bytes(r.context)
+	return e.b
+}
+
+func decodeTupleRow(b []byte) (tupleRow, error) {
+	d := &decoder{b: b}
+	r := tupleRow{
+		created: graph.Revision(d.uvarint()), written: d.varint(), condition: model.ConditionID(d.uint32()),
+		expires: d.varint(), context: d.bytes(MaxCommandSize),
+	}
+	return r, wrapRow("tuple", d.done())
+}
+
+// A documentRow stays when the document is deleted, so that its version goes on.
+type documentRow struct {
+	created graph.Revision
+	version uint64
+	deleted bool
+	fields  []byte
+}
+
+func (r *documentRow) encode() []byte {
+	e := &encoder{}
+	e.uvarint(uint64(r.created))
+	e.uvarint(r.version)
+	e.bool(r.deleted)
+	e.bytes(r.fields)
+	return e.b
+}
+
+func decodeDocumentRow(b []byte) (documentRow, error) {
+	d := &decoder{b: b}
+	r := documentRow{created: graph.Revision(d.uvarint()), version: d.uvarint(), deleted: d.bool(), fields: d.bytes(MaxCommandSize)}
+	return r, wrapRow("document", d.done())
+}
+
+type idempotencyRow struct {
+	hash   [32]byte
+	time   int64
+	answer []byte
+}
+
+func (r *idempotencyRow) encode() []byte {
+	e := &encoder{}
+	e.fixed(r.hash[:])
+	e.varint(r.time)
+	e.bytes(r.answer)
+	return e.b
+}
+
+func decodeIdempotencyRow(b []byte) (idempotencyRow, error) {
+	d := &decoder{b: b}
+	var r idempotencyRow
+	d.fixed(r.hash[:])
+	r.time = d.varint()
+	r.answer = d.bytes(MaxCommandSize)
+	return r, wrapRow("idempotency", d.done())
+}
+
+func wrapRow(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("decode %s row: %w", what, err)
+	}
+	return nil
+}

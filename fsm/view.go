@@ -1,0 +1,176 @@
+package fsm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/graph/value"
+)
+
+// A page begins small, because most usersets are, and grows with a cursor that goes on.
+const (
+	firstPage = 16
+	laterPage = 256
+)
+
+// Revision implements graph.View.
+func (s *Store) Revision() graph.Revision { return s.root.revision }
+
+// Time implements graph.View.
+func (s *Store) Time() time.Time { return s.root.Time() }
+
+// Lookup implements graph.View.
+func (s *Store) Lookup(t model.TypeID, name string) (graph.ID, bool, error) {
+	n, ok := s.index.lookup(t, name)
+	return n.id, ok, nil
+}
+
+// Name implements graph.View.
+func (s *Store) Name(id graph.ID) (string, error) {
+	if id.IsWildcard() {
+		return wildcardName, nil
+	}
+	e, ok := s.index.entities.Get(entityItem{id: id})
+	if !ok {
+		return "", unknownID(id)
+	}
+	return e.name, nil
+}
+
+// Contains implements graph.View.
+func (s *Store) Contains(u graph.Userset, sub graph.Subject) (graph.Edge, bool, error) {
+	t, ok := s.index.tuple(u, sub)
+	return t.edge, ok, nil
+}
+
+// Subjects implements graph.View.
+func (s *Store) Subjects(u graph.Userset, c *graph.Cursor) error {
+	after := c.After
+	page := edgePage(c)
+	full := false
+	s.index.forward.AscendGreaterOrEqual(tupleItem{userset: u, edge: graph.Edge{Subject: after}}, func(t tupleItem) bool {
+		if t.userset != u {
+			return false
+		}
+		if t.edge.Subject == after {
+			return true
+		}
+		if len(page) == cap(page) {
+			full = true
+			return false
+		}
+		page = append(page, t.edge)
+		return true
+	})
+	finishPage(c, page, !full)
+	return nil
+}
+
+// Objects implements graph.View.
+func (s *Store) Objects(r model.RelationID, sub graph.Subject, c *graph.Cursor) error {
+	after := c.After.ID
+	page := edgePage(c)
+	full := false
+	pivot := reverseItem{relation: r, subject: sub, edge: graph.Edge{Subject: graph.Subject{ID: after}}}
+	s.index.reverse.AscendGreaterOrEqual(pivot, func(t reverseItem) bool {
+		if t.relation != r || t.subject != sub {
+			return false
+		}
+		if t.edge.Subject.ID == after {
+			return true
+		}
+		if len(page) == cap(page) {
+			full = true
+			return false
+		}
+		page = append(page, t.edge)
+		return true
+	})
+	finishPage(c, page, !full)
+	return nil
+}
+
+// Document implements graph.View.
+func (s *Store) Document(id graph.ID) (graph.Document, bool, error) {
+	row, ok := s.index.document(id)
+	if !ok || row.deleted {
+		return graph.Document{}, false, nil
+	}
+	return documentOf(&row)
+}
+
+func documentOf(row *documentRow) (graph.Document, bool, error) {
+	fields, err := value.Decode(row.fields)
+	if err != nil {
+		return graph.Document{}, false, fmt.Errorf("%w: document: %w", ErrCorrupt, err)
+	}
+	return graph.Document{Version: row.version, Fields: fields}, true, nil
+}
+
+// Rows implements graph.Scanner.
+func (s *Store) Rows(c *graph.RowCursor) error {
+	page := rowPage(c)
+	full := false
+	pivot, skip := rowStart(c)
+	s.index.forward.AscendGreaterOrEqual(pivot, func(t tupleItem) bool {
+		if c.To != 0 && t.userset.Object > c.To {
+			return false
+		}
+		if skip && t.userset == c.After.Userset && t.edge.Subject == c.After.Edge.Subject {
+			return true
+		}
+		if len(page) == cap(page) {
+			full = true
+			return false
+		}
+		page = append(page, graph.Row{Userset: t.userset, Edge: t.edge, Written: t.written})
+		return true
+	})
+	finishRows(c, page, !full)
+	return nil
+}
+
+// rowStart is where a cursor goes on, and whether the tuple there was already seen.
+func rowStart(c *graph.RowCursor) (pivot tupleItem, skip bool) {
+	pivot = tupleItem{userset: graph.Userset{Object: c.From}}
+	after := tupleItem{userset: c.After.Userset, edge: graph.Edge{Subject: c.After.Edge.Subject}}
+	if lessTuple(pivot, after) {
+		return after, true
+	}
+	return pivot, false
+}
+
+// edgePage is an empty page that fits into the cursor's buffer.
+func edgePage(c *graph.Cursor) []graph.Edge {
+	size := firstPage
+	if c.After != (graph.Subject{}) {
+		size = laterPage
+	}
+	if cap(c.Buffer) < size {
+		c.Buffer = make([]graph.Edge, 0, size)
+	}
+	return c.Buffer[:0]
+}
+
+func finishPage(c *graph.Cursor, page []graph.Edge, done bool) {
+	c.Edges, c.Done = page, done
+	if n := len(page); n > 0 {
+		c.After = page[n-1].Subject
+	}
+}
+
+func rowPage(c *graph.RowCursor) []graph.Row {
+	if cap(c.Rows) < laterPage {
+		c.Rows = make([]graph.Row, 0, laterPage)
+	}
+	return c.Rows[:0]
+}
+
+func finishRows(c *graph.RowCursor, page []graph.Row, done bool) {
+	c.Rows, c.Done = page, done
+	if n := len(page); n > 0 {
+		c.After = page[n-1]
+	}
+}
