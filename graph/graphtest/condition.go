@@ -19,6 +19,7 @@ type sample struct {
 	expression string
 	parameters []string
 	holds      func(arguments) Truth
+	types      map[string]*openfgav1.ConditionParamTypeRef // where they differ from parameterTypes
 }
 
 // arguments finds a parameter's value; it is absent if neither the tuple nor the
@@ -54,21 +55,24 @@ var parameterTypes = map[string]*openfgav1.ConditionParamTypeRef{
 // samples are all conditions there are. Two of the same name are the same condition in
 // two versions of a model.
 var samples = []sample{
-	{"one", `x == 1`, []string{"x"}, func(v arguments) Truth { return v.integer("x", func(x int64) Truth { return truth(x == 1) }) }},
-	{"one", `x != 1`, []string{"x"}, func(v arguments) Truth { return v.integer("x", func(x int64) Truth { return truth(x != 1) }) }},
-	{"both", `a && b`, []string{"a", "b"}, func(v arguments) Truth { return min(v.boolean("a"), v.boolean("b")) }},
-	{"either", `a || b`, []string{"a", "b"}, func(v arguments) Truth { return max(v.boolean("a"), v.boolean("b")) }},
-	{"either", `a || !b`, []string{"a", "b"}, func(v arguments) Truth { return max(v.boolean("a"), not(v.boolean("b"))) }},
-	{"neither", `!a`, []string{"a"}, func(v arguments) Truth { return not(v.boolean("a")) }},
-	{"inside", `ip.in_cidr("10.1.0.0/16")`, []string{"ip"}, func(v arguments) Truth {
+	{name: "one", expression: `x == 1`, parameters: []string{"x"}, holds: func(v arguments) Truth { return v.integer("x", func(x int64) Truth { return truth(x == 1) }) }},
+	{name: "one", expression: `x != 1`, parameters: []string{"x"}, holds: func(v arguments) Truth { return v.integer("x", func(x int64) Truth { return truth(x != 1) }) }},
+	{name: "one", expression: `x == "1"`, parameters: []string{"x"}, holds: func(v arguments) Truth {
+		return v.text("x", func(x string) Truth { return truth(x == "1") })
+	}, types: map[string]*openfgav1.ConditionParamTypeRef{"x": {TypeName: openfgav1.ConditionParamTypeRef_TYPE_NAME_STRING}}},
+	{name: "both", expression: `a && b`, parameters: []string{"a", "b"}, holds: func(v arguments) Truth { return min(v.boolean("a"), v.boolean("b")) }},
+	{name: "either", expression: `a || b`, parameters: []string{"a", "b"}, holds: func(v arguments) Truth { return max(v.boolean("a"), v.boolean("b")) }},
+	{name: "either", expression: `a || !b`, parameters: []string{"a", "b"}, holds: func(v arguments) Truth { return max(v.boolean("a"), not(v.boolean("b"))) }},
+	{name: "neither", expression: `!a`, parameters: []string{"a"}, holds: func(v arguments) Truth { return not(v.boolean("a")) }},
+	{name: "inside", expression: `ip.in_cidr("10.1.0.0/16")`, parameters: []string{"ip"}, holds: func(v arguments) Truth {
 		return v.text("ip", func(ip string) Truth { return truth(strings.HasPrefix(ip, "10.1.")) })
 	}},
-	{"before", `now < until`, []string{"now", "until"}, func(v arguments) Truth {
+	{name: "before", expression: `now < until`, parameters: []string{"now", "until"}, holds: func(v arguments) Truth {
 		return v.instant("now", func(now time.Time) Truth {
 			return v.instant("until", func(until time.Time) Truth { return truth(now.Before(until)) })
 		})
 	}},
-	{"fresh", `now < until + ttl`, []string{"now", "until", "ttl"}, func(v arguments) Truth {
+	{name: "fresh", expression: `now < until + ttl`, parameters: []string{"now", "until", "ttl"}, holds: func(v arguments) Truth {
 		return v.instant("now", func(now time.Time) Truth {
 			return v.instant("until", func(until time.Time) Truth {
 				return v.text("ttl", func(ttl string) Truth {
@@ -81,14 +85,14 @@ var samples = []sample{
 			})
 		})
 	}},
-	{"hours", `on_schedule(schedule, now)`, []string{"schedule", "now"}, func(v arguments) Truth {
+	{name: "hours", expression: `on_schedule(schedule, now)`, parameters: []string{"schedule", "now"}, holds: func(v arguments) Truth {
 		schedule, ok := v("schedule")
 		if !ok {
 			return Undefined
 		}
 		return v.instant("now", func(now time.Time) Truth { return open(schedule.(value.Map), now) })
 	}},
-	{"listed", `s in list`, []string{"s", "list"}, func(v arguments) Truth {
+	{name: "listed", expression: `s in list`, parameters: []string{"s", "list"}, holds: func(v arguments) Truth {
 		return v.text("s", func(s string) Truth {
 			list, ok := v("list")
 			if !ok {
@@ -97,7 +101,7 @@ var samples = []sample{
 			return truth(slices.Contains(list.(value.List), value.Value(s)))
 		})
 	}},
-	{"ratio", `x / y == 1`, []string{"x", "y"}, func(v arguments) Truth {
+	{name: "ratio", expression: `x / y == 1`, parameters: []string{"x", "y"}, holds: func(v arguments) Truth {
 		return v.integer("x", func(x int64) Truth {
 			return v.integer("y", func(y int64) Truth {
 				if y == 0 {
@@ -107,7 +111,7 @@ var samples = []sample{
 			})
 		})
 	}},
-	{"tagged", `tags["k"] == s`, []string{"tags", "s"}, func(v arguments) Truth {
+	{name: "tagged", expression: `tags["k"] == s`, parameters: []string{"tags", "s"}, holds: func(v arguments) Truth {
 		return v.text("s", func(s string) Truth {
 			tags, ok := v("tags")
 			if !ok {
@@ -120,7 +124,7 @@ var samples = []sample{
 			return truth(tag == value.Value(s))
 		})
 	}},
-	{"choice", `a ? x == 1 : s == "a"`, []string{"a", "x", "s"}, func(v arguments) Truth {
+	{name: "choice", expression: `a ? x == 1 : s == "a"`, parameters: []string{"a", "x", "s"}, holds: func(v arguments) Truth {
 		switch v.boolean("a") {
 		case True:
 			return v.integer("x", func(x int64) Truth { return truth(x == 1) })
@@ -139,6 +143,42 @@ var meanings = func() map[string]func(arguments) Truth {
 	}
 	return meanings
 }()
+
+// fits reports whether a value can stand for a parameter of the type.
+func fits(t *openfgav1.ConditionParamTypeRef, v value.Value) bool {
+	text, isText := v.(string)
+	switch t.GetTypeName() {
+	case openfgav1.ConditionParamTypeRef_TYPE_NAME_BOOL:
+		_, ok := v.(bool)
+		return ok
+	case openfgav1.ConditionParamTypeRef_TYPE_NAME_INT:
+		_, err := strconv.ParseInt(text, 10, 64)
+		_, whole := v.(int64)
+		_, double := v.(float64) // a whole one: generated doubles are
+		return whole || double || isText && err == nil
+	case openfgav1.ConditionParamTypeRef_TYPE_NAME_STRING:
+		return isText
+	case openfgav1.ConditionParamTypeRef_TYPE_NAME_IPADDRESS:
+		return isText && strings.HasPrefix(text, "10.")
+	case openfgav1.ConditionParamTypeRef_TYPE_NAME_TIMESTAMP:
+		_, err := time.Parse(time.RFC3339Nano, text)
+		return isText && err == nil
+	case openfgav1.ConditionParamTypeRef_TYPE_NAME_DURATION:
+		_, err := time.ParseDuration(text)
+		return isText && err == nil
+	case openfgav1.ConditionParamTypeRef_TYPE_NAME_LIST:
+		list, ok := v.(value.List)
+		return ok && !slices.ContainsFunc(list, func(e value.Value) bool { return !fits(t.GetGenericTypes()[0], e) })
+	case openfgav1.ConditionParamTypeRef_TYPE_NAME_MAP:
+		m, ok := v.(value.Map)
+		for _, e := range m {
+			ok = ok && fits(t.GetGenericTypes()[0], e)
+		}
+		return ok
+	default: // any
+		return true
+	}
+}
 
 // evaluate finds a condition's meaning by its text.
 func evaluate(expression string, v arguments) Truth {

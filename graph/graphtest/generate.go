@@ -35,6 +35,7 @@ type population struct {
 
 func (g *generator) scenario() *scenario {
 	s := &scenario{}
+	g.tangled = g.chance(40)
 	s.Written = g.model()
 	s.Asked = s.Written
 	if g.chance(30) {
@@ -50,7 +51,11 @@ func (g *generator) scenario() *scenario {
 func (g *generator) population(s *scenario) *population {
 	p := &population{written: s.Written.Proto(), asked: s.Asked.Proto(), ids: map[string][]string{}}
 	for _, t := range p.written.GetTypeDefinitions() {
-		p.ids[t.GetType()] = shuffled(g, ids)[:g.between(1, 3)]
+		few := 3
+		if g.tangled && t.GetType() != p.written.GetTypeDefinitions()[0].GetType() {
+			few = 6
+		}
+		p.ids[t.GetType()] = shuffled(g, ids)[:g.between(1, few)]
 		for _, name := range slices.Sorted(maps.Keys(t.GetRelations())) {
 			at := place{t.GetType(), name}
 			p.all = append(p.all, at)
@@ -72,7 +77,11 @@ func (p *population) restrictions(at place) []*openfgav1.RelationReference {
 }
 
 func (g *generator) write(s *scenario, p *population) {
-	for range g.between(3, 40) {
+	most := 40
+	if g.tangled {
+		most = 80
+	}
+	for range g.between(3, most) {
 		switch {
 		case len(s.Steps) > 0 && g.chance(6):
 			s.Steps = append(s.Steps, Step{Tuple: g.again(pick(g, s.Steps).Tuple), Remove: true})
@@ -119,7 +128,11 @@ func (g *generator) again(t graph.Tuple) graph.Tuple {
 
 // tuple makes one that the model under which tuples are written allows.
 func (g *generator) tuple(p *population, at place) graph.Tuple {
-	r := pick(g, p.restrictions(at))
+	restrictions := p.restrictions(at)
+	r := pick(g, restrictions)
+	for g.tangled && r.GetRelation() == "" && g.chance(60) {
+		r = pick(g, restrictions)
+	}
 	t := graph.Tuple{
 		Object:   graph.ObjectName{Type: at.typ, ID: pick(g, p.ids[at.typ])},
 		Relation: at.relation,
@@ -151,7 +164,7 @@ var expiries = []time.Time{
 func (g *generator) context(parameters []string, p int) value.Map {
 	fields := value.Map{}
 	for _, name := range parameters {
-		if name != "now" && g.chance(p) {
+		if g.chance(p) {
 			fields[name] = g.argument(name)
 		}
 	}
@@ -198,14 +211,10 @@ func (g *generator) circumstances() *Circumstances {
 	if g.chance(70) {
 		c.Context = g.context(slices.Sorted(maps.Keys(parameterTypes)), 60)
 	}
-	if g.chance(10) {
-		c.UnboundNow = true
-		if g.chance(60) {
-			fields := value.Map{"now": g.argument("now")}
-			maps.Copy(fields, c.Context)
-			c.Context = fields
-		}
+	if c.Context != nil && g.chance(15) {
+		c.Context[pick(g, slices.Sorted(maps.Keys(parameterTypes)))] = pick(g, []value.Value{"?", int64(7), true, value.List{true}})
 	}
+	c.UnboundNow = g.chance(10)
 	return c
 }
 

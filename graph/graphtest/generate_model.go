@@ -14,7 +14,8 @@ import (
 // are, so a seed is enough to make one again.
 type generator struct {
 	*rand.Rand
-	rejected int // models that did not pass validation
+	tangled  bool // few types with many usersets of each other, for cycles in the data
+	rejected int  // models that did not pass validation
 }
 
 func newGenerator(seed, index uint64) *generator {
@@ -67,13 +68,17 @@ func (g *generator) modelProto() *openfgav1.AuthorizationModel {
 		types:     typeNames[:g.between(2, len(typeNames))],
 		relations: map[string][]string{}, tuplesets: map[string][]string{}, targets: map[place][]string{},
 	}
-	for _, s := range shuffled(g, samples)[:g.between(0, 5)] {
-		if !slices.ContainsFunc(o.conditions, func(other sample) bool { return other.name == s.name }) {
+	most := 5
+	if g.tangled {
+		o.types, most = typeNames[:2], 2
+	}
+	for _, s := range shuffled(g, samples)[:g.between(0, most)] {
+		if s.types == nil && !slices.ContainsFunc(o.conditions, func(other sample) bool { return other.name == s.name }) {
 			o.conditions = append(o.conditions, s)
 		}
 	}
 	for i, t := range o.types {
-		if i == 0 && g.chance(80) {
+		if i == 0 && (g.tangled || g.chance(80)) {
 			continue // users without relations
 		}
 		o.relations[t] = shuffled(g, relationNames)[:g.between(1, 4)]
@@ -102,6 +107,9 @@ func (s *sample) proto() *openfgav1.Condition {
 	}
 	for _, p := range s.parameters {
 		c.Parameters[p] = parameterTypes[p]
+		if t, ok := s.types[p]; ok {
+			c.Parameters[p] = t
+		}
 	}
 	return c
 }
@@ -118,7 +126,11 @@ func (g *generator) typeDefinition(o *outline, t string) *openfgav1.TypeDefiniti
 	for _, name := range o.tuplesets[t] {
 		var allowed []*openfgav1.RelationReference
 		for _, target := range o.targets[place{t, name}] {
-			allowed = append(allowed, g.conditions(o, &openfgav1.RelationReference{Type: target})...)
+			r := &openfgav1.RelationReference{Type: target}
+			if g.chance(3) { // which a tupleset cannot follow
+				r.RelationOrWildcard = &openfgav1.RelationReference_Wildcard{Wildcard: &openfgav1.Wildcard{}}
+			}
+			allowed = append(allowed, g.conditions(o, r)...)
 		}
 		define(name, this(), allowed)
 	}
@@ -200,11 +212,19 @@ func (g *generator) leaf(o *outline, t, name string, direct bool) (*openfgav1.Us
 
 func (g *generator) restrictions(o *outline, own string) []*openfgav1.RelationReference {
 	var kinds []*openfgav1.RelationReference
-	for range g.between(1, 4) {
+	most := 4
+	if g.tangled {
+		kinds = append(kinds, &openfgav1.RelationReference{Type: o.types[0]})
+		most = 3
+	}
+	for range g.between(1, most) {
 		t := pick(g, []string{o.types[0], o.types[0], own, pick(g, o.types)})
+		if g.tangled && g.chance(85) {
+			t = own
+		}
 		r := &openfgav1.RelationReference{Type: t}
 		switch relations := slices.Concat(o.relations[t], o.tuplesets[t]); {
-		case g.chance(20):
+		case g.chance(15):
 			r.RelationOrWildcard = &openfgav1.RelationReference_Wildcard{Wildcard: &openfgav1.Wildcard{}}
 		case len(relations) > 0 && g.chance(65):
 			r.RelationOrWildcard = &openfgav1.RelationReference_Relation{Relation: pick(g, relations)}

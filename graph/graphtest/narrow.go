@@ -52,8 +52,8 @@ func (g *generator) narrow(m *openfgav1.AuthorizationModel) {
 				r.RelationOrWildcard = nil
 			}
 		}
-	default: // give a condition another meaning
-		for _, s := range samples {
+	default: // give a condition another meaning, perhaps with parameters of another type
+		for _, s := range shuffled(g, samples) {
 			if c, ok := m.GetConditions()[s.name]; ok && c.GetExpression() != s.expression {
 				m.Conditions[s.name] = s.proto()
 				return

@@ -156,21 +156,33 @@ func (r *Reference) restrictions(at place) []*openfgav1.RelationReference {
 	return nil
 }
 
-// condition evaluates a condition of the model with what is stored with the tuple,
-// which goes before the request's context.
+// condition evaluates a condition of the model. The bound instant goes before what is
+// stored with the tuple, and that before the request's context. A stored value of the
+// wrong type spoils the whole, as does one of the request that would be used.
 func (r *Reference) condition(name string, stored value.Map) Truth {
 	c := r.model.GetConditions()[name]
-	return evaluate(c.GetExpression(), func(parameter string) (value.Value, bool) {
-		if _, declared := c.GetParameters()[parameter]; !declared {
-			return nil, false
-		}
-		if v, ok := stored[parameter]; ok {
-			return v, true
+	given := value.Map{}
+	for parameter, typ := range c.GetParameters() {
+		v, ok := stored[parameter]
+		if ok && !fits(typ, v) {
+			return Undefined
 		}
 		if parameter == "now" && !r.free {
-			return r.at.UTC().Format(time.RFC3339Nano), true
+			v, ok = r.at.UTC().Format(time.RFC3339Nano), true
 		}
-		v, ok := r.fields[parameter]
+		if !ok {
+			v, ok = r.fields[parameter]
+		}
+		if !ok {
+			continue
+		}
+		if !fits(typ, v) {
+			return Undefined
+		}
+		given[parameter] = v
+	}
+	return evaluate(c.GetExpression(), func(parameter string) (value.Value, bool) {
+		v, ok := given[parameter]
 		return v, ok
 	})
 }
