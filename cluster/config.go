@@ -122,10 +122,10 @@ type Config struct {
 	// entry follows it. Default: 10 ms.
 	CommitTimeout time.Duration
 
-	// UnsafeNoSync leaves the log in Dir unsynced. UNSAFE: acknowledged writes
+	// NoSync leaves the log in Dir unsynced. UNSAFE: acknowledged writes
 	// are lost when the machine loses power. It exists for the control run of
 	// the power-loss test, which must fail with it.
-	UnsafeNoSync bool
+	NoSync bool
 }
 
 // Validate reports every fault of c.
@@ -148,8 +148,8 @@ func (c *Config) Validate() error {
 		faults = append(faults, errors.New("cluster config: Logs and Stable are given together or not at all"))
 	}
 	required(c.Dir != "" || (c.NodeID != "" && c.Logs != nil), "Dir")
-	if c.UnsafeNoSync && c.Logs != nil {
-		faults = append(faults, errors.New("cluster config: UnsafeNoSync is for the log in Dir, not for Logs"))
+	if c.NoSync && c.Logs != nil {
+		faults = append(faults, errors.New("cluster config: NoSync is for the log in Dir, not for Logs"))
 	}
 
 	d := c.withDefaults()

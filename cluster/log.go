@@ -120,7 +120,7 @@ func (l *raftLog) GetLevel() hclog.Level {
 }
 
 // StandardLogger returns a logger of the standard library that writes here.
-func (l *raftLog) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger {
+func (l *raftLog) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger { //nolint:forbidigo // hclog.Logger names it
 	return slog.NewLogLogger(l.handler, slog.LevelInfo)
 }
 

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // logFile holds the log, the term and the vote, in Config.Dir.
@@ -35,7 +37,7 @@ func openLog(dir string, noSync bool) (*raftboltdb.BoltStore, error) {
 		// This value is in every entry on disk. Never change it.
 		MsgpackUseNewTimeFormat: true,
 	})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open log in %s: another process has it open: %w", dir, err)
 	}
 	if err != nil {
@@ -55,15 +57,61 @@ const deleteSlice = 10_000
 // node: after a failed sync nobody knows what the disk holds, and Raft would
 // step down, be elected again and go on. So the first failure is reported, and
 // no later append succeeds.
+//
+// It also outlives Raft's one goroutine that Raft does not wait for: a reporter
+// of the log's age, which could still read when the log is closed.
 type guarded struct {
 	raft.LogStore
 	raft.StableStore
 	fail   func(error)
 	broken atomic.Bool
+
+	reading sync.RWMutex // held for reading around each read
+	closed  bool         // guarded by reading
 }
 
 // errBroken is what an append gets after another write failed.
 var errBroken = errors.New("an earlier write of the log failed")
+
+// errClosed is what a read gets after close.
+var errClosed = errors.New("the log is closed")
+
+// close waits for reads to end and refuses those that come.
+func (g *guarded) close() {
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	g.closed = true
+}
+
+// FirstIndex returns the log's first index, 0 when it is empty.
+func (g *guarded) FirstIndex() (uint64, error) {
+	g.reading.RLock()
+	defer g.reading.RUnlock()
+	if g.closed {
+		return 0, errClosed
+	}
+	return g.LogStore.FirstIndex()
+}
+
+// LastIndex returns the log's last index, 0 when it is empty.
+func (g *guarded) LastIndex() (uint64, error) {
+	g.reading.RLock()
+	defer g.reading.RUnlock()
+	if g.closed {
+		return 0, errClosed
+	}
+	return g.LogStore.LastIndex()
+}
+
+// GetLog reads one entry.
+func (g *guarded) GetLog(index uint64, entry *raft.Log) error {
+	g.reading.RLock()
+	defer g.reading.RUnlock()
+	if g.closed {
+		return errClosed
+	}
+	return g.LogStore.GetLog(index, entry)
+}
 
 func (g *guarded) check(what string, err error) error {
 	if err == nil {

@@ -19,6 +19,7 @@ type Node struct {
 	id       string
 	log      *slog.Logger
 	raft     *raft.Raft
+	logs     *guarded
 	logFile  io.Closer // nil when the caller brought the log
 	proposer *proposer
 	tenure   tenure
@@ -80,7 +81,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		known = n.id != ""
 	}
 	if logs == nil {
-		store, err := openLog(n.cfg.Dir, n.cfg.UnsafeNoSync)
+		store, err := openLog(n.cfg.Dir, n.cfg.NoSync)
 		if err != nil {
 			return err
 		}
@@ -128,14 +129,14 @@ func (n *Node) start(ctx context.Context) (err error) {
 		n.log.InfoContext(ctx, "cluster created", "node", n.id)
 	}
 
-	guard := &guarded{LogStore: logs, StableStore: stable, fail: n.fail}
-	cache, err := raft.NewLogCache(logCache, guard)
+	n.logs = &guarded{LogStore: logs, StableStore: stable, fail: n.fail}
+	cache, err := raft.NewLogCache(logCache, n.logs)
 	if err != nil {
 		return errors.Join(err, transport.Close())
 	}
 	fsm := &machine{BatchingFSM: n.cfg.FSM, fail: n.fail}
 	fsm.durable.Store(f.durable)
-	n.raft, err = raft.NewRaft(rc, fsm, cache, guard, n.cfg.Snapshots, transport)
+	n.raft, err = raft.NewRaft(rc, fsm, cache, n.logs, n.cfg.Snapshots, transport)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), fsm.refused, transport.Close())
 	}
@@ -346,12 +347,13 @@ func (n *Node) Close() error {
 		<-n.ended
 		return n.err
 	}
-	n.tenure.set(0)
 	n.proposer.close()
 	n.cancel()
 	n.leader.Wait()
+	n.tenure.set(0)
 	n.err = n.raft.Shutdown().Error()
 	n.calls.Wait()
+	n.logs.close()
 	if n.logFile != nil {
 		n.err = errors.Join(n.err, n.logFile.Close())
 	}

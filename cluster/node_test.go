@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -13,9 +14,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
+
+	"github.com/remit-authz/remit/cluster/clustertest"
 )
 
 // slowLogs takes its time to write, as a disk does.
@@ -25,7 +27,7 @@ type slowLogs struct {
 }
 
 func (s slowLogs) StoreLogs(entries []*raft.Log) error {
-	time.Sleep(s.delay) // virtual: only used inside a bubble
+	pass(s.delay)
 	return s.LogStore.StoreLogs(entries)
 }
 
@@ -35,7 +37,7 @@ func slow(delay time.Duration) func(*Config) {
 
 func TestConcurrentProposalsAreAppliedOnceAndInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem(), slow(2*time.Millisecond))
+		r := newRig(t, clustertest.NewDisk(), slow(2*time.Millisecond))
 		n := r.open()
 		const clients, each = 32, 25
 		var wg sync.WaitGroup
@@ -86,14 +88,13 @@ func TestConcurrentProposalsAreAppliedOnceAndInOrder(t *testing.T) {
 
 func TestRestartKeepsEverything(t *testing.T) {
 	dir := t.TempDir()
-	fs := vfs.Default
-	disk := func(name string) string { return fs.PathJoin(dir, name) }
+	disk := clustertest.NewDisk()
 	var id string
 	var want []string
 	for round := range 3 {
-		m := openToy(t, subFS{fs, disk("state")})
-		cfg := toyConfig(m, toySnapshots{subFS{fs, disk("state")}})
-		cfg.Dir = disk("raft")
+		m := openToy(t, disk)
+		cfg := toyConfig(m, toySnapshots{disk})
+		cfg.Dir = dir
 		n, err := Open(t.Context(), cfg)
 		must(t, err)
 		if diff := cmp.Diff(want, m.history(), cmp.Transformer("nil", func(s []string) []string { return append([]string{}, s...) })); diff != "" {
@@ -119,14 +120,14 @@ func TestRestartKeepsEverything(t *testing.T) {
 		if round == 1 {
 			// The state is lost but its snapshot is not: it is restored, and the
 			// log adds what came after.
-			must(t, fs.RemoveAll(disk("state/toy")))
+			must(t, disk.FS.RemoveAll("toy"))
 		}
 	}
 }
 
 func TestSecondProcessIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	m := openToy(t, vfs.NewMem())
+	m := openToy(t, clustertest.NewDisk())
 	cfg := toyConfig(m, raft.NewInmemSnapshotStore())
 	cfg.Dir = dir
 	n, err := Open(t.Context(), cfg)
@@ -139,13 +140,13 @@ func TestSecondProcessIsRefused(t *testing.T) {
 
 // powerLoss proposes from several clients, cuts the power in the middle, and
 // returns what was acknowledged until then and the disk that is left.
-func powerLoss(t *testing.T, seed uint64, logSync bool) (acknowledged, proposed []string, left vfs.FS) {
-	fs := vfs.NewCrashableMem()
+func powerLoss(t *testing.T, seed uint64, logSync bool) (acknowledged, proposed []string, left clustertest.Disk) {
+	disk := clustertest.NewDisk()
 	rng := rand.New(rand.NewPCG(seed, 1))
-	r := newRig(t, fs, func(c *Config) { c.TrailingLogs = 5 })
+	r := newRig(t, disk, func(c *Config) { c.TrailingLogs = 5 })
 	if !logSync {
 		must(t, r.logs.Close())
-		r.logs = unsyncedLog(t, fs)
+		r.logs = openLogs(t, disk, false)
 		r.cfg.Logs, r.cfg.Stable = r.logs, r.logs
 	}
 	n := r.open()
@@ -165,10 +166,10 @@ func powerLoss(t *testing.T, seed uint64, logSync bool) (acknowledged, proposed 
 					return
 				}
 				mu.Lock()
-				if left == nil {
+				if !cut.Load() {
 					acknowledged = append(acknowledged, command)
 					if len(acknowledged) == after {
-						left = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(100), RNG: rng})
+						left = disk.Crash(rng.IntN(100), rng)
 						cut.Store(true)
 					}
 				}
@@ -240,7 +241,7 @@ func TestPowerLossWithoutSyncIsNoticed(t *testing.T) {
 
 func TestTermIsOpenedBeforeTheFirstCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem())
+		r := newRig(t, clustertest.NewDisk())
 		r.toy.hold = make(chan struct{})
 		n := &Node{
 			cfg: r.cfg.withDefaults(), elections: make(chan bool, 16),
@@ -281,7 +282,7 @@ func TestTermIsOpenedBeforeTheFirstCommand(t *testing.T) {
 
 func TestReadIndexCoversWhatWasAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem())
+		r := newRig(t, clustertest.NewDisk())
 		n := r.open()
 		for i := range 20 {
 			r.propose(fmt.Sprint(i))
@@ -298,7 +299,7 @@ func TestReadIndexCoversWhatWasAcknowledged(t *testing.T) {
 
 func TestFirstElectionIsImmediate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem())
+		r := newRig(t, clustertest.NewDisk())
 		begin := time.Now()
 		r.open()
 		if waited := time.Since(begin); waited >= 100*time.Millisecond {
@@ -319,7 +320,7 @@ func TestSnapshotTruncatesTheLog(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, vfs.NewMem(), tt.options)
+				r := newRig(t, clustertest.NewDisk(), tt.options)
 				n := r.open() // the configuration, the no-op and the term: three entries
 				for i := range 50 {
 					r.propose(fmt.Sprint(i))
@@ -343,15 +344,15 @@ func TestSnapshotTruncatesTheLog(t *testing.T) {
 
 func TestSnapshotsComeByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem(), func(c *Config) {
+		r := newRig(t, clustertest.NewDisk(), func(c *Config) {
 			c.SnapshotThreshold, c.SnapshotInterval = 20, time.Minute
 		})
 		r.open()
 		for i := range 30 {
 			r.propose(fmt.Sprint(i))
 		}
-		time.Sleep(3 * time.Minute)
-		if list, err := (toySnapshots{r.fs}).List(); err != nil || len(list) != 1 {
+		pass(3 * time.Minute)
+		if list, err := (toySnapshots{r.disk}).List(); err != nil || len(list) != 1 {
 			t.Errorf("%d snapshots, %v, want one", len(list), err)
 		}
 		r.close()
@@ -360,7 +361,7 @@ func TestSnapshotsComeByThemselves(t *testing.T) {
 
 func TestForwardReachesTheLeadersHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem(), func(c *Config) {
+		r := newRig(t, clustertest.NewDisk(), func(c *Config) {
 			c.Handler = func(_ context.Context, request []byte) ([]byte, error) {
 				return append([]byte("answer to "), request...), nil
 			}
@@ -378,7 +379,7 @@ func TestForwardReachesTheLeadersHandler(t *testing.T) {
 
 func TestClosedNodeRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem())
+		r := newRig(t, clustertest.NewDisk())
 		n := r.open()
 		r.close()
 		_, propose := n.Propose(t.Context(), []byte("late"))
@@ -398,7 +399,7 @@ func TestClosedNodeRefuses(t *testing.T) {
 
 func TestCloseUnderLoadAnswersEveryone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem(), slow(3*time.Millisecond))
+		r := newRig(t, clustertest.NewDisk(), slow(3*time.Millisecond))
 		n := r.open()
 		var mu sync.Mutex
 		var acknowledged, refused []string
@@ -418,14 +419,14 @@ func TestCloseUnderLoadAnswersEveryone(t *testing.T) {
 					if err == nil {
 						continue
 					}
-					if !errors.Is(err, ErrShuttingDown) && !errors.Is(err, ErrNoLeader) {
+					if !errors.Is(err, ErrShuttingDown) {
 						t.Errorf("Propose(%s) during Close: error %v, want a refusal", command, err)
 					}
 					return
 				}
 			})
 		}
-		time.Sleep(50 * time.Millisecond)
+		pass(50 * time.Millisecond)
 		r.close()
 		wg.Wait()
 		history := r.toy.history()
@@ -443,6 +444,19 @@ func TestCloseUnderLoadAnswersEveryone(t *testing.T) {
 			t.Errorf("%d acknowledged and %d refused, want some and 50", len(acknowledged), len(refused))
 		}
 	})
+}
+
+func TestCloseWhileRaftReportsTheLogsAge(t *testing.T) {
+	// A leader reads its oldest entry every ten seconds, and nobody waits for the
+	// goroutine that does. The store panics when it is read after its end.
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, clustertest.NewDisk())
+			r.open()
+			pass(10 * time.Second)
+			r.close()
+		})
+	}
 }
 
 // brokenLogs fails every write once broken.
@@ -464,7 +478,7 @@ func TestFailedLogWriteEndsTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fatal []error
 		var disk *brokenLogs
-		r := newRig(t, vfs.NewMem(), func(c *Config) {
+		r := newRig(t, clustertest.NewDisk(), func(c *Config) {
 			disk = &brokenLogs{LogStore: c.Logs}
 			c.Logs = disk
 			c.Fatal = func(err error) { fatal = append(fatal, err) }
@@ -478,7 +492,7 @@ func TestFailedLogWriteEndsTheNode(t *testing.T) {
 		// Even if the disk works again, nobody knows what it holds.
 		disk.broken.Store(false)
 		for range 3 {
-			time.Sleep(10 * time.Second) // time for an election
+			pass(10 * time.Second) // time for an election
 			if _, err := n.Propose(t.Context(), []byte("after")); !errors.Is(err, ErrShuttingDown) || !strings.Contains(err.Error(), "no disk") {
 				t.Errorf("Propose after a failed write: error %v, want %v and the cause", err, ErrShuttingDown)
 			}
@@ -495,7 +509,7 @@ func TestFailedLogWriteEndsTheNode(t *testing.T) {
 
 func TestOpenGivesUpWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, vfs.NewMem(), func(c *Config) {
+		r := newRig(t, clustertest.NewDisk(), func(c *Config) {
 			c.Published = func(ctx context.Context, _ uint64) error {
 				<-ctx.Done()
 				return ctx.Err()
@@ -508,4 +522,37 @@ func TestOpenGivesUpWithItsContext(t *testing.T) {
 		}
 		r.close()
 	})
+}
+
+func BenchmarkNodePropose(b *testing.B) {
+	for _, clients := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			cfg := Config{
+				Dir: b.TempDir(), FSM: fakeMachine{}, Snapshots: raft.NewInmemSnapshotStore(),
+				// An entry, and its result, is how many commands it has, less one.
+				Seal:         func(commands [][]byte, _ time.Time) []byte { return []byte{byte(len(commands) - 1)} },
+				SplitAnswers: func(result []byte) ([][]byte, error) { return make([][]byte, int(result[0])+1), nil },
+				TermStart:    toyTermStart,
+				DurableIndex: func() uint64 { return 0 },
+				Published:    func(context.Context, uint64) error { return nil },
+			}
+			n, err := Open(b.Context(), cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetParallelism((clients + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := n.Propose(b.Context(), []byte("command")); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			b.ReportMetric(float64(n.Counters().Commands)/float64(n.Counters().Entries), "commands/entry")
+			if err := n.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
 }

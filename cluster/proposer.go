@@ -145,7 +145,6 @@ func (p *proposer) collect() {
 		b := batch{}
 		if held != nil {
 			b.add(held)
-			held = nil
 		} else {
 			select {
 			case q := <-p.queue:

@@ -46,7 +46,7 @@ func (r *fakeRaft) apply(entry []byte) raft.ApplyFuture {
 		if before != nil {
 			<-before
 		}
-		time.Sleep(r.takes)
+		pass(r.takes)
 		if r.block != nil {
 			<-r.block
 		}
@@ -125,7 +125,7 @@ func TestCommandsGatherWhileTheLogIsBusy(t *testing.T) {
 		}
 		propose("a")      // at once
 		propose("b", "c") // linger for a millisecond, then go
-		time.Sleep(2 * time.Millisecond)
+		pass(2 * time.Millisecond)
 		propose("d", "e", "f", "g", "h", "i") // no slot until a is done: five go then
 		for _, w := range waits {
 			if err := <-w; err != nil {

@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 
 	"github.com/remit-authz/remit/cluster/clustertest"
@@ -27,8 +25,7 @@ import (
 // batch and synced only for a snapshot.
 type toy struct {
 	mu       sync.Mutex
-	fs       vfs.FS
-	journal  vfs.File
+	journal  clustertest.File
 	state    toyState
 	restores int
 	changed  chan struct{}
@@ -49,26 +46,18 @@ type toyEntry struct {
 	Commands [][]byte
 }
 
-func openToy(t *testing.T, fs vfs.FS) *toy {
+func openToy(t *testing.T, disk clustertest.Disk) *toy {
 	t.Helper()
-	m := &toy{fs: fs, changed: make(chan struct{})}
-	must(t, fs.MkdirAll("toy", 0o700))
-	if f, err := fs.Open("toy/journal"); err == nil {
-		data, err := io.ReadAll(f)
-		must(t, errors.Join(err, f.Close()))
+	m := &toy{changed: make(chan struct{})}
+	if data, err := disk.Read("toy/journal"); err == nil {
 		m.replay(t, data)
 	}
 	// A new journal, with the state as its first record, so that a torn tail is
 	// not appended to.
-	f, err := fs.Create("toy/journal.new", vfs.WriteCategoryUnspecified)
+	f, err := disk.Create("toy/journal.new")
 	must(t, err)
 	m.journal = f
-	must(t, errors.Join(m.write(0, m.state), f.Sync(), fs.Rename("toy/journal.new", "toy/journal")))
-	for _, dir := range []string{"toy", "."} {
-		d, err := fs.OpenDir(dir)
-		must(t, err)
-		must(t, errors.Join(d.Sync(), d.Close()))
-	}
+	must(t, errors.Join(m.write(0, m.state), f.Sync(), disk.Replace("toy/journal.new", "toy/journal")))
 	return m
 }
 
@@ -257,18 +246,18 @@ func toySplit(result []byte) ([][]byte, error) {
 }
 
 // toySnapshots keeps snapshots as files: a line of JSON and the data.
-type toySnapshots struct{ fs vfs.FS }
+type toySnapshots struct{ disk clustertest.Disk }
 
 func (s toySnapshots) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration, ci uint64, _ raft.Transport) (raft.SnapshotSink, error) {
-	return &toySink{fs: s.fs, meta: raft.SnapshotMeta{
+	return &toySink{disk: s.disk, meta: raft.SnapshotMeta{
 		Version: version, ID: fmt.Sprintf("%020d", index), Index: index, Term: term, Configuration: c, ConfigurationIndex: ci,
-	}}, s.fs.MkdirAll("snapshots", 0o700)
+	}}, nil
 }
 
 func (s toySnapshots) List() ([]*raft.SnapshotMeta, error) {
-	names, err := s.fs.List("snapshots")
+	names, err := s.disk.FS.List("snapshots")
 	if err != nil {
-		return nil, nil
+		return nil, nil // no directory, no snapshots
 	}
 	slices.Sort(names)
 	slices.Reverse(names)
@@ -287,12 +276,8 @@ func (s toySnapshots) List() ([]*raft.SnapshotMeta, error) {
 }
 
 func (s toySnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	f, err := s.fs.Open("snapshots/" + id)
+	data, err := s.disk.Read("snapshots/" + id)
 	if err != nil {
-		return nil, nil, err
-	}
-	data, err := io.ReadAll(f)
-	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, nil, err
 	}
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
@@ -301,7 +286,7 @@ func (s toySnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error)
 }
 
 type toySink struct {
-	fs   vfs.FS
+	disk clustertest.Disk
 	meta raft.SnapshotMeta
 	bytes.Buffer
 }
@@ -316,26 +301,18 @@ func (s *toySink) Close() error {
 		return err
 	}
 	name := "snapshots/" + s.meta.ID
-	f, err := s.fs.Create(name+".new", vfs.WriteCategoryUnspecified)
+	f, err := s.disk.Create(name + ".new")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(append(append(line, '\n'), s.Bytes()...))
-	err = errors.Join(err, f.Sync(), f.Close(), s.fs.Rename(name+".new", name))
-	for _, dir := range []string{"snapshots", "."} {
-		d, openErr := s.fs.OpenDir(dir)
-		if openErr != nil {
-			return errors.Join(err, openErr)
-		}
-		err = errors.Join(err, d.Sync(), d.Close())
-	}
-	return err
+	return errors.Join(err, f.Sync(), f.Close(), s.disk.Replace(name+".new", name))
 }
 
 // rig is a node on a toy and a log, all in one file system.
 type rig struct {
 	t    *testing.T
-	fs   vfs.FS
+	disk clustertest.Disk
 	toy  *toy
 	logs *clustertest.LogStore
 	cfg  Config
@@ -343,14 +320,11 @@ type rig struct {
 }
 
 // newRig makes all that a node needs in memory. Options change its Config.
-func newRig(t *testing.T, fs vfs.FS, options ...func(*Config)) *rig {
+func newRig(t *testing.T, disk clustertest.Disk, options ...func(*Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, fs: fs, toy: openToy(t, fs)}
-	logs, err := clustertest.NewLogStore(fs, "log", true)
-	must(t, err)
-	r.logs = logs
-	r.cfg = toyConfig(r.toy, toySnapshots{fs})
-	r.cfg.NodeID, r.cfg.Logs, r.cfg.Stable = "n1", logs, logs
+	r := &rig{t: t, disk: disk, toy: openToy(t, disk), logs: openLogs(t, disk, true)}
+	r.cfg = toyConfig(r.toy, toySnapshots{disk})
+	r.cfg.NodeID, r.cfg.Logs, r.cfg.Stable = "n1", r.logs, r.logs
 	for _, o := range options {
 		o(&r.cfg)
 	}
@@ -398,29 +372,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// subFS puts every name below a directory of the disk.
-type subFS struct {
-	vfs.FS
-	dir string
-}
-
-func (s subFS) at(name string) string { return s.PathJoin(s.dir, name) }
-
-func (s subFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return s.FS.Create(s.at(name), c)
-}
-
-func (s subFS) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
-	return s.FS.Open(s.at(name), o...)
-}
-func (s subFS) OpenDir(name string) (vfs.File, error)     { return s.FS.OpenDir(s.at(name)) }
-func (s subFS) Rename(from, to string) error              { return s.FS.Rename(s.at(from), s.at(to)) }
-func (s subFS) MkdirAll(name string, m os.FileMode) error { return s.FS.MkdirAll(s.at(name), m) }
-func (s subFS) List(name string) ([]string, error)        { return s.FS.List(s.at(name)) }
-
-func unsyncedLog(t *testing.T, fs vfs.FS) *clustertest.LogStore {
+func openLogs(t *testing.T, disk clustertest.Disk, sync bool) *clustertest.LogStore {
 	t.Helper()
-	logs, err := clustertest.NewLogStore(fs, "log", false)
+	logs, err := clustertest.NewLogStore(disk.FS, "log", sync)
 	must(t, err)
 	return logs
+}
+
+// pass lets virtual time pass. It is for bubbles only.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // there is no state to wait for: time itself is what the test is about
 }

@@ -1,0 +1,40 @@
+package cluster
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+func TestRaftLog(t *testing.T) {
+	var out bytes.Buffer
+	handler := slog.NewTextHandler(&out, &slog.HandlerOptions{
+		Level: slog.LevelInfo,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})
+	l := newRaftLog(slog.New(handler))
+	l.Trace("unseen")
+	l.Debug("unseen")
+	l.Info("entering leader state", "term", 3)
+	l.With("peer", "n2").Named("replication").Warn("slow", "servers", hclog.Fmt("%v", []int{1, 2}))
+	l.Error("odd arguments", "alone")
+	l.StandardLogger(nil).Print("from the standard library")
+	want := `level=INFO msg="entering leader state" component=raft term=3
+level=WARN msg=slow component=raft.replication peer=n2 servers="[1 2]"
+level=ERROR msg="odd arguments" component=raft !BADKEY=alone
+level=INFO msg="from the standard library"
+`
+	if got := out.String(); got != want {
+		t.Errorf("log is\n%s\nwant\n%s", got, want)
+	}
+	if l.IsTrace() || l.IsDebug() || !l.IsInfo() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.Info {
+		t.Errorf("level is %v, want %v", l.GetLevel(), hclog.Info)
+	}
+}
