@@ -265,7 +265,9 @@ func TestLimits(t *testing.T) {
 		}
 		return b.String()
 	}
-	number := func(i int) string { return string(rune('a'+i/676%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i%26)) }
+	number := func(i int) string {
+		return string(rune('a'+i/676%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i%26))
+	}
 	const relations = head + "type doc\n  relations\n    define a: [user]\n"
 	for _, tt := range []struct {
 		name, text, want string
