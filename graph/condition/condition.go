@@ -77,6 +77,7 @@ var base = mustEnv(cel.NewEnv(
 	cel.ParserExpressionSizeLimit(MaxExpression),
 	cel.ParserRecursionLimit(maxNesting),
 	ipAddressFunctions(),
+	scheduleFunction(),
 ))
 
 func mustEnv(env *cel.Env, err error) *cel.Env {
