@@ -1,0 +1,104 @@
+package fsm
+
+import (
+	"bytes"
+	"cmp"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/model"
+)
+
+func drawTuple(t *rapid.T, label string) tupleItem {
+	small := rapid.Uint64Range(0, 3)
+	id := func(what string) graph.ID {
+		n := rapid.OneOf(small, rapid.Uint64Range(0, graph.MaxSequence)).Draw(t, label+what)
+		return graph.MakeID(model.TypeID(rapid.Uint32Range(1, uint32(model.MaxTypeID)).Draw(t, label+what+"type")), n)
+	}
+	return tupleItem{
+		userset: graph.Userset{Object: id("object"), Relation: model.RelationID(rapid.Uint32().Draw(t, label+"relation"))},
+	}.with(graph.Subject{ID: id("subject"), Relation: model.RelationID(rapid.OneOf(rapid.Uint32Range(0, 1), rapid.Uint32()).Draw(t, label+"subjectRelation"))})
+}
+
+func (t tupleItem) with(s graph.Subject) tupleItem {
+	t.edge.Subject = s
+	return t
+}
+
+func order(less bool, equal bool) int {
+	switch {
+	case equal:
+		return 0
+	case less:
+		return -1
+	}
+	return 1
+}
+
+func TestTupleKeysKeepOrderAndRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := drawTuple(t, "a")
+		b := drawTuple(t, "b")
+		if rapid.Bool().Draw(t, "near") { // tuples that share a prefix
+			b.userset.Object = a.userset.Object
+		}
+		if rapid.Bool().Draw(t, "nearer") {
+			b.userset.Relation = a.userset.Relation
+		}
+		store := storeNumber(1)
+		ka, kb := forwardKey(store, a.userset, a.edge.Subject), forwardKey(store, b.userset, b.edge.Subject)
+		equal := a.userset == b.userset && a.edge.Subject == b.edge.Subject
+		if got, want := bytes.Compare(ka, kb), order(lessTuple(a, b), equal); got != want {
+			t.Fatalf("forward keys compare %d, tuples %d", got, want)
+		}
+		u, s := readForwardSuffix(ka[prefixSize:])
+		if u != a.userset || s != a.edge.Subject {
+			t.Fatalf("forward key of %v reads as %v %v", a, u, s)
+		}
+		ra := reverseItem{a.userset.Relation, a.edge.Subject, graph.Edge{Subject: graph.Subject{ID: a.userset.Object}}}
+		rb := reverseItem{b.userset.Relation, b.edge.Subject, graph.Edge{Subject: graph.Subject{ID: b.userset.Object}}}
+		xa, xb := reverseKey(store, a.userset, a.edge.Subject), reverseKey(store, b.userset, b.edge.Subject)
+		if got, want := bytes.Compare(xa, xb), order(lessReverse(ra, rb), equal); got != want {
+			t.Fatalf("reverse keys compare %d, tuples %d", got, want)
+		}
+		if u, s := readReverseSuffix(xa[prefixSize:]); u != a.userset || s != a.edge.Subject {
+			t.Fatalf("reverse key of %v reads as %v %v", a, u, s)
+		}
+	})
+}
+
+func TestNamesTimesAndIdempotencyKeysKeepApart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		store := storeNumber(1)
+		n1, n2 := rapid.String().Draw(t, "n1"), rapid.String().Draw(t, "n2")
+		a, b := nameItem{typ: 1, name: n1}, nameItem{typ: model.TypeID(rapid.Uint32Range(1, 2).Draw(t, "type")), name: n2}
+		if got, want := bytes.Compare(nameKey(store, a.typ, a.name), nameKey(store, b.typ, b.name)), order(lessName(a, b), a == b); got != want {
+			t.Fatalf("name keys compare %d, names %d", got, want)
+		}
+		t1, t2 := rapid.Int64().Draw(t, "t1"), rapid.Int64().Draw(t, "t2")
+		if got, want := bytes.Compare(timeRevisionKey(t1), timeRevisionKey(t2)), cmp.Compare(t1, t2); got != want {
+			t.Fatalf("time keys compare %d, times %d", got, want)
+		}
+		if got := readTime(timeRevisionKey(t1)[prefixSize:]); got != t1 {
+			t.Fatalf("time %d reads as %d", t1, got)
+		}
+		p1, p2 := rapid.String().Draw(t, "p1"), rapid.String().Draw(t, "p2")
+		if same := p1 == p2 && n1 == n2; bytes.Equal(idempotencyKey(store, p1, n1), idempotencyKey(store, p2, n2)) != same {
+			t.Fatalf("keys of (%q, %q) and (%q, %q) meet", p1, n1, p2, n2)
+		}
+	})
+}
+
+func TestPrefixEnd(t *testing.T) {
+	for _, tt := range []struct{ in, want []byte }{
+		{[]byte{1, 2}, []byte{1, 3}},
+		{[]byte{1, 0xff}, []byte{2}},
+		{[]byte{0xff, 0xff}, nil},
+	} {
+		if got := prefixEnd(tt.in); !bytes.Equal(got, tt.want) {
+			t.Errorf("prefixEnd(%x) = %x, want %x", tt.in, got, tt.want)
+		}
+	}
+}
