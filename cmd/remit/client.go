@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"github.com/spf13/cobra"
+
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
+)
+
+// A client is the services of one server.
+type client struct {
+	stores remitv1connect.StoreServiceClient
+	models remitv1connect.ModelServiceClient
+	tuples remitv1connect.TupleServiceClient
+	access remitv1connect.AccessServiceClient
+	node   remitv1connect.NodeServiceClient
+}
+
+// defaultAddr is where serve listens unless told otherwise.
+const defaultAddr = "127.0.0.1:8080"
+
+// maxAnswer bounds what is read of one message. A page of 10,000 tuples with long ids
+// and contexts may well exceed the transport's default of 4 MiB.
+const maxAnswer = 256 << 20
+
+func (a *app) client() (*client, error) {
+	base, err := a.baseURL()
+	if err != nil {
+		return nil, err
+	}
+	transport := connecthttp.NewTransport(&http.Client{}, base, connecthttp.WithReadMaxBytes(maxAnswer))
+	a.asked = base
+	return newClient(connect.NewClient(transport, a.authorize)), nil
+}
+
+func newClient(c *connect.Client) *client {
+	return &client{
+		stores: remitv1connect.NewStoreServiceClient(c),
+		models: remitv1connect.NewModelServiceClient(c),
+		tuples: remitv1connect.NewTupleServiceClient(c),
+		access: remitv1connect.NewAccessServiceClient(c),
+		node:   remitv1connect.NewNodeServiceClient(c),
+	}
+}
+
+// baseURL is the server's address as a URL. HOST:PORT alone means http.
+func (a *app) baseURL() (string, error) {
+	addr := firstOf(a.addr, os.Getenv("REMIT_ADDR"), defaultAddr)
+	if !strings.Contains(addr, "://") {
+		addr = "http://" + addr
+	}
+	u, err := url.Parse(addr)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", fmt.Errorf("%q is no address of a server; write HOST:PORT or https://HOST:PORT", addr)
+	}
+	return strings.TrimSuffix(addr, "/"), nil
+}
+
+// authorize adds the credentials to every call.
+func (a *app) authorize(next connect.ClientFunc) connect.ClientFunc {
+	token := firstOf(a.token, os.Getenv("REMIT_TOKEN"))
+	return func(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+		if info, ok := connect.CallInfoForClientContext(ctx); ok && token != "" {
+			info.RequestHeader().Set("Authorization", "Bearer "+token)
+		}
+		return next(ctx, spec)
+	}
+}
+
+// withTimeout bounds one call.
+func (a *app) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if a.timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, a.timeout)
+}
+
+// call makes one unary call within the timeout.
+func call[Q, A any](ctx context.Context, a *app, method func(context.Context, Q) (A, error), request Q) (A, error) {
+	ctx, cancel := a.withTimeout(ctx)
+	defer cancel()
+	return method(ctx, request)
+}
+
+// Outcomes that a repetition mends are repeated so often, waiting longer each time: in
+// all about as long as an election takes.
+const (
+	maxAttempts = 6
+	firstPause  = 200 * time.Millisecond
+)
+
+// repeated is call for a request with an idempotency key: what may have been done
+// already can be asked for again.
+func repeated[Q, A any](ctx context.Context, a *app, method func(context.Context, Q) (A, error), request Q) (A, error) {
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		answer, err := call(ctx, a, method, request)
+		if err == nil || attempt == maxAttempts || !worthRepeating(err) {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, err
+		case <-time.After(pause):
+			pause *= 2
+		}
+	}
+}
+
+// worthRepeating reports whether the same request may succeed a moment later. A server
+// that does not listen is not waited for: nobody may have started it.
+func worthRepeating(err error) bool {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return false
+	}
+	return connect.CodeOf(err) == connect.CodeUnavailable ||
+		hasReason(err, remitv1.ErrorReason_ERROR_REASON_NO_LEADER) ||
+		hasReason(err, remitv1.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME)
+}
+
+// storeName is the store that a command works on: --store, $REMIT_STORE, or the only
+// one there is.
+func (a *app) storeName(ctx context.Context, c *client) (string, error) {
+	if name := firstOf(a.store, os.Getenv("REMIT_STORE")); name != "" {
+		return name, nil
+	}
+	page, err := call(ctx, a, c.stores.ListStores, &remitv1.ListStoresRequest{PageSize: 6})
+	if err != nil {
+		return "", err
+	}
+	switch stores := page.GetStores(); len(stores) {
+	case 0:
+		return "", errors.New(`the server has no store yet; make one with "remit store create NAME" or "remit store import FILE"`)
+	case 1:
+		return stores[0].GetId(), nil
+	default:
+		var names []string
+		for _, s := range stores {
+			names = append(names, s.GetName())
+		}
+		if len(names) == 6 {
+			names[5] = "…"
+		}
+		return "", fmt.Errorf("say which store with --store or REMIT_STORE; the server has %s", strings.Join(names, ", "))
+	}
+}
+
+// completeStores completes --store with the names that the server knows. Completion
+// must not keep the shell waiting, hence the short timeout.
+func (a *app) completeStores(root *cobra.Command) {
+	err := root.RegisterFlagCompletionFunc("store", a.storeCompletions)
+	if err != nil {
+		panic(fmt.Sprintf("complete --store: %v", err)) // no such flag: our own mistake
+	}
+}
+
+func (a *app) storeCompletions(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	c, err := a.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+	defer cancel()
+	page, err := c.stores.ListStores(ctx, &remitv1.ListStoresRequest{PageSize: 100})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, s := range page.GetStores() {
+		if strings.HasPrefix(s.GetName(), prefix) {
+			names = append(names, s.GetName())
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// firstOf is the first text that is not empty.
+func firstOf(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"syscall"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// errorText is an error as people read it: what is wrong, where, and what to do. Codes
+// and wrapping are left out.
+func (a *app) errorText(err error) string {
+	var callErr *connect.Error
+	if errors.As(err, &callErr) {
+		return "remit: " + a.callText(err, callErr)
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "remit: " + a.timeoutText()
+	case strings.Contains(err.Error(), "\n"):
+		return err.Error() // a list of faults, each with its place
+	}
+	return "remit: " + err.Error()
+}
+
+func (a *app) callText(err error, e *connect.Error) string {
+	var dial *net.OpError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns):
+		return fmt.Sprintf("no server can be found at %s: %s is unknown", a.asked, dns.Name)
+	case errors.Is(err, syscall.ECONNREFUSED), !e.IsRemote() && errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Sprintf("no server answers at %s; start one with \"remit serve\", or name another with --addr or REMIT_ADDR", a.asked)
+	case !e.IsRemote() && e.Code() == connect.CodeDeadlineExceeded:
+		return a.timeoutText()
+	case e.IsRemote() && e.Code() == connect.CodeUnimplemented:
+		return fmt.Sprintf("the server at %s cannot do that; it is another version, or no Remit server", a.asked)
+	}
+	message := e.Message()
+	if message == "" {
+		message = strings.ReplaceAll(e.Code().String(), "_", " ")
+	}
+	detail := errorDetail(e)
+	if detail == nil {
+		return message
+	}
+	var b strings.Builder
+	if detail.GetLine() > 0 {
+		place := fmt.Sprintf("%d:%d: ", detail.GetLine(), detail.GetColumn())
+		if file := detail.GetFile(); file != "" {
+			place = file + ":" + place
+		} else {
+			place = "line " + place
+		}
+		if !strings.Contains(message, strings.TrimPrefix(strings.TrimSuffix(place, ": "), "line ")) {
+			b.WriteString(place)
+		}
+	}
+	b.WriteString(message)
+	if field := detail.GetField(); field != "" && !strings.Contains(message, field) {
+		fmt.Fprintf(&b, " (in %s)", field)
+	}
+	if missing := detail.GetMissing(); len(missing) > 0 {
+		fmt.Fprintf(&b, "\n  give it with --context '{%q: …}'", missing[0])
+	}
+	return b.String()
+}
+
+func (a *app) timeoutText() string {
+	if a.asked == "" {
+		return "it took too long"
+	}
+	return fmt.Sprintf("the server at %s did not answer within %s; see --timeout", a.asked, a.timeout)
+}
+
+// errorDetail finds Remit's own detail of an error, nil if it has none.
+func errorDetail(e *connect.Error) *remitv1.ErrorDetail {
+	var detail remitv1.ErrorDetail
+	for _, d := range e.Details() {
+		if d.Type == string(detail.ProtoReflect().Descriptor().FullName()) && proto.Unmarshal(d.Value, &detail) == nil {
+			return &detail
+		}
+	}
+	return nil
+}
+
+// hasReason reports whether the server refused for a certain reason.
+func hasReason(err error, reason remitv1.ErrorReason) bool {
+	var e *connect.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	detail := errorDetail(e)
+	return detail != nil && detail.GetReason() == reason
+}
+
+// fileReason is an error of the file system as a sentence about the file.
+func fileReason(name string, err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// An app is one invocation: the streams and the options that all commands share.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	addr        string        // flag --addr
+	store       string        // flag --store
+	output      string        // flag --output
+	token       string        // flag --token
+	consistency string        // flag --consistency
+	timeout     time.Duration // flag --timeout
+
+	asked string // the server that was asked, for messages
+}
+
+const (
+	groupAsk    = "ask"
+	groupChange = "change"
+	groupStores = "stores"
+	groupRun    = "run"
+)
+
+// local marks commands that talk to no server, so that their help leaves out the flags
+// for reaching one.
+var local = map[string]string{"local": "true"}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "remit",
+		Short: "May this user do this to that thing, now, and why?",
+		Long: `Remit answers one question: may this user do this to that thing, now, and why?
+
+It keeps an access graph: tuples such as deal:plan#owner@user:ann, and a model that
+says what follows from them. "remit serve" runs the service; the other commands are
+its clients, except "remit test", which needs no server.
+
+Exit status: 0 if done, 1 if tests fail (or, with --exit-code, if a check is denied),
+2 if something went wrong.`,
+		Example: `  remit demo
+  remit store import shop.fga.yaml
+  remit check user:ann can_view deal:plan --explain
+  remit who can_view deal:plan
+  remit what user:ann can_view deal`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		CompletionOptions: cobra.CompletionOptions{
+			HiddenDefaultCmd: false,
+		},
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetUsageTemplate(usageTemplate)
+	root.AddGroup(
+		&cobra.Group{ID: groupAsk, Title: "Ask:"},
+		&cobra.Group{ID: groupChange, Title: "Change:"},
+		&cobra.Group{ID: groupStores, Title: "Stores and models:"},
+		&cobra.Group{ID: groupRun, Title: "Run:"},
+	)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.addr, "addr", "", "the server's `address` (default $REMIT_ADDR, or 127.0.0.1:8080)")
+	flags.StringVarP(&a.store, "store", "s", "", "the store, by `name` or id (default $REMIT_STORE, or the only one)")
+	flags.StringVarP(&a.output, "output", "o", "table", "the `form` of the output: table, json or yaml")
+	flags.StringVar(&a.token, "token", "", "bearer token for the server (default $REMIT_TOKEN)")
+	flags.StringVar(&a.consistency, "consistency", "", "how fresh an answer must be: minimize_latency, fully_consistent,\nat_least_as_fresh=TOKEN, at_exact_snapshot=TOKEN or at_exact_time=`INSTANT`")
+	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for each answer")
+
+	root.AddCommand(
+		a.checkCommand(), a.batchCommand(), a.listObjectsCommand(), a.listSubjectsCommand(),
+		a.listActionsCommand(), a.explainCommand(), a.expandCommand(),
+		a.writeCommand(), a.deleteCommand(), a.readCommand(),
+		a.storeCommand(), a.modelCommand(),
+		a.serveCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
+	)
+	root.SetHelpCommandGroupID(groupRun)
+	root.SetCompletionCommandGroupID(groupRun)
+	complete(root, "output", "table", "json", "yaml")
+	complete(root, "consistency", "minimize_latency", "fully_consistent", "at_least_as_fresh=", "at_exact_snapshot=", "at_exact_time=")
+	a.completeStores(root)
+	return root
+}
+
+// complete offers fixed values for a flag.
+func complete(c *cobra.Command, flag string, values ...string) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(fmt.Sprintf("complete --%s: %v", flag, err)) // no such flag: our own mistake
+	}
+}
+
+// usageTemplate is cobra's, but for the inherited flags: commands without a server do
+// not show how to reach one, nor does a group of commands.
+const usageTemplate = `Usage:{{if .Runnable}}
+  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND{{end}}{{if gt (len .Aliases) 0}}
+
+Aliases:
+  {{.NameAndAliases}}{{end}}{{if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}{{if .HasAvailableSubCommands}}{{$cmds := .Commands}}{{if eq (len .Groups) 0}}
+
+Commands:{{range $cmds}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}{{else}}{{range $group := .Groups}}
+
+{{.Title}}{{range $cmds}}{{if (and (eq .GroupID $group.ID) .IsAvailableCommand)}}
+  {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if and .HasAvailableInheritedFlags (not .Annotations.local)}}
+
+Flags of every command:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
+
+"{{.CommandPath}} COMMAND --help" says more about a command.{{end}}
+`

@@ -1,0 +1,216 @@
+// Package server puts one node together: the state machine, the Raft node that feeds
+// it, and the API in front. It introduces the parts to each other and stops them in
+// the reverse order; what they do is their own business.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/rpc"
+)
+
+// Config says where a node keeps its data and where it listens.
+type Config struct {
+	// DataDir holds everything that the node must not lose. One process at a time may
+	// use it. Default: data.
+	DataDir string
+	// Addr serves Connect, gRPC, gRPC-Web and JSON. Default 127.0.0.1:8080.
+	Addr string
+	// GRPCAddr serves gRPC on a transport of its own. Default 127.0.0.1:8081.
+	GRPCAddr string
+	// Insecure permits addresses other than loopback without TLS and authentication.
+	Insecure bool
+	// Version is the program's own, for those who ask.
+	Version string
+	// Log receives what happens. Default: nothing is logged.
+	Log *slog.Logger
+
+	// SnapshotThreshold is how many log entries after the last snapshot the next is
+	// taken. Default: the cluster's.
+	SnapshotThreshold uint64
+
+	// UnsafeNoSync leaves the log unsynced and UnsafeKeepLog never truncates it. Both
+	// are for tests of durability alone.
+	UnsafeNoSync  bool
+	UnsafeKeepLog bool
+}
+
+func (c *Config) defaults() {
+	if c.DataDir == "" {
+		c.DataDir = "data"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// A Server is one node with its ports open.
+type Server struct {
+	config Config
+	lock   *dirLock
+	state  *fsm.State
+	node   *cluster.Node
+	api    *rpc.Server
+
+	fatal     chan error // what ends the node, at most one
+	fatalOnce sync.Once
+}
+
+// Open starts a node on its data directory and opens its ports. It returns once the
+// node leads and has read all that was acknowledged before. Nothing is answered before
+// Run.
+func Open(ctx context.Context, config Config) (*Server, error) {
+	config.defaults()
+	s := &Server{config: config, fatal: make(chan error, 1)}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	if err := os.MkdirAll(s.config.DataDir, 0o700); err != nil {
+		return fmt.Errorf("create data directory: %w", err)
+	}
+	var err error
+	if s.lock, err = lockDir(s.config.DataDir); err != nil {
+		return err
+	}
+	s.state, err = fsm.Open(fsm.Config{Dir: filepath.Join(s.config.DataDir, "state"), Log: s.config.Log, Fatal: s.fail})
+	if err != nil {
+		return err
+	}
+	s.node, err = cluster.Open(ctx, cluster.Config{
+		Dir:               filepath.Join(s.config.DataDir, "raft"),
+		FSM:               s.state,
+		Snapshots:         s.state.Snapshots(),
+		Seal:              fsm.Seal,
+		SplitAnswers:      fsm.SplitAnswers,
+		TermStart:         fsm.TermStart,
+		DurableIndex:      s.state.DurableIndex,
+		Published:         s.state.Published,
+		Log:               s.config.Log,
+		Fatal:             s.fail,
+		SnapshotThreshold: s.config.SnapshotThreshold,
+		KeepLog:           s.config.UnsafeKeepLog,
+		NoSync:            s.config.UnsafeNoSync,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.found(ctx); err != nil {
+		return err
+	}
+	s.api, err = rpc.Listen(ctx, rpc.Config{
+		Addr:     s.config.Addr,
+		GRPCAddr: s.config.GRPCAddr,
+		Insecure: s.config.Insecure,
+		State:    s.state,
+		Node:     s.node,
+		Version:  s.config.Version,
+		Log:      s.config.Log,
+	})
+	return err
+}
+
+// found gives a new group its identity, by which tokens of another history are told
+// apart. A group that has one keeps it: the command names the epoch that it replaces.
+func (s *Server) found(ctx context.Context) error {
+	if s.state.Epoch() != 0 {
+		return nil
+	}
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return fmt.Errorf("choose an epoch: %w", err)
+	}
+	epoch := max(1, binary.BigEndian.Uint64(random[:])) // 0 means that there is none
+	command := &fsm.Command{Principal: "remit", Reason: "first start", Body: &fsm.SetEpoch{To: epoch}}
+	encoded, err := command.Encode()
+	if err != nil {
+		return fmt.Errorf("set the epoch: %w", err)
+	}
+	answer, err := s.node.Propose(ctx, encoded)
+	if err != nil {
+		return fmt.Errorf("set the epoch: %w", err)
+	}
+	result, err := fsm.DecodeResult(answer)
+	if err == nil {
+		err = result.Err
+	}
+	if err != nil {
+		return fmt.Errorf("set the epoch: %w", err)
+	}
+	return nil
+}
+
+// fail ends the node: it can no longer follow, and must not go on as if it could.
+func (s *Server) fail(err error) {
+	s.fatalOnce.Do(func() { s.fatal <- err })
+}
+
+// Addr is where Connect, gRPC, gRPC-Web and JSON are served.
+func (s *Server) Addr() string { return s.api.Addr().String() }
+
+// GRPCAddr is where gRPC is served on a transport of its own.
+func (s *Server) GRPCAddr() string { return s.api.GRPCAddr().String() }
+
+// Connect is the API for callers in the same process.
+func (s *Server) Connect() *connect.Server { return s.api.Connect() }
+
+// Run serves until ctx is done or the node cannot go on, then stops everything in the
+// reverse order of Open. It may be called once; Close need not be called after it.
+func (s *Server) Run(ctx context.Context) error {
+	serving, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case err := <-s.fatal:
+			stop(err)
+		case <-serving.Done():
+		}
+	}()
+	err := s.api.Run(serving)
+	s.api = nil // Run has closed it
+	stop(nil)
+	<-watched
+	if cause := context.Cause(serving); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		err = errors.Join(cause, err)
+	}
+	return errors.Join(err, s.Close())
+}
+
+// Close stops a Server that does not Run: ports, Raft, state, lock.
+func (s *Server) Close() error {
+	var errs []error
+	if s.api != nil {
+		errs = append(errs, s.api.Close())
+		s.api = nil
+	}
+	if s.node != nil {
+		errs = append(errs, s.node.Close())
+		s.node = nil
+	}
+	if s.state != nil {
+		errs = append(errs, s.state.Close())
+		s.state = nil
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.release())
+		s.lock = nil
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+func (a *app) storeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "store",
+		Short:   "Create, list, delete, import and export stores",
+		GroupID: groupStores,
+		Args:    cobra.NoArgs,
+	}
+	cmd.AddCommand(a.storeCreateCommand(), a.storeListCommand(), a.storeDeleteCommand(), a.storeImportCommand(), a.storeExportCommand())
+	return cmd
+}
+
+func (a *app) storeCreateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "create NAME",
+		Short:   "Create an empty store",
+		Example: "  remit store create shop",
+		Args:    words(1, "NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			answer, err := call(cmd.Context(), a, c.stores.CreateStore, &remitv1.CreateStoreRequest{Name: args[0]})
+			if err != nil {
+				return err
+			}
+			return a.print(answer, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "store %s created: %s\n", answer.GetStore().GetName(), answer.GetStore().GetId())
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) storeListCommand() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the stores of the server",
+		Example: "  remit store list\n  remit store list --name shop -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			all := &remitv1.ListStoresResponse{}
+			for {
+				answer, err := call(cmd.Context(), a, c.stores.ListStores, &remitv1.ListStoresRequest{Name: name, PageSize: page, Cursor: all.GetCursor()})
+				if err != nil {
+					return err
+				}
+				all.Stores, all.Cursor = append(all.Stores, answer.GetStores()...), answer.GetCursor()
+				if all.GetCursor() == "" {
+					break
+				}
+			}
+			return a.print(all, func(w io.Writer) error {
+				return columns(w, func(w io.Writer) {
+					fmt.Fprintln(w, "NAME\tID\tTUPLES\tCREATED")
+					for _, s := range all.GetStores() {
+						fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.GetName(), s.GetId(), thousands(int(s.GetTupleCount())), instantText(s.GetCreatedAt().AsTime()))
+					}
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "only stores of exactly this `name`")
+	return cmd
+}
+
+func (a *app) storeDeleteCommand() *cobra.Command {
+	var sure bool
+	cmd := &cobra.Command{
+		Use:   "delete STORE",
+		Short: "Delete a store with all that it holds",
+		Long: `Delete removes a store, its models and its tuples. It asks first; where nobody can be
+asked it wants --yes. A name that several stores bear is refused: give the id then.`,
+		Example:           "  remit store delete shop\n  remit store delete 01K7Z0Q3T9V6M2N4P8R1S5W7XY --yes",
+		Args:              words(1, "STORE"),
+		ValidArgsFunction: a.storeCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.checkOutput(); err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			found, err := call(cmd.Context(), a, c.stores.GetStore, &remitv1.GetStoreRequest{Store: args[0]})
+			if err != nil {
+				return err
+			}
+			s := found.GetStore()
+			if !sure {
+				if err := a.confirm(fmt.Sprintf("Delete store %s (%s) with its %s?", s.GetName(), s.GetId(), counted(int(s.GetTupleCount()), "tuple"))); err != nil {
+					return err
+				}
+			}
+			answer, err := call(cmd.Context(), a, c.stores.DeleteStore, &remitv1.DeleteStoreRequest{StoreId: s.GetId()})
+			if err != nil {
+				return err
+			}
+			return a.print(answer, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "store %s deleted\n", s.GetName())
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// confirm asks a person.
+func (a *app) confirm(question string) error {
+	if f, ok := a.stdin.(*os.File); !ok || !isTerminal(f) {
+		return errors.New("there is nobody to ask; confirm with --yes")
+	}
+	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
+	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
+		return errors.New("nothing was deleted")
+	}
+	return nil
+}
