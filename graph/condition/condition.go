@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/checker"
 	"cel.dev/cel-go/common"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
@@ -116,11 +117,17 @@ func Compile(name, expression string, parameters []Parameter) (*Condition, error
 		return nil, c.fault("the expression yields %s, not bool", out)
 	}
 	c.loops = hasLoop(tree)
-	c.program, err = env.Program(tree,
-		cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval, cel.OptTrackCost),
-		cel.CostLimit(DefaultCostLimit),
+	program := []cel.ProgramOption{
+		cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval),
 		cel.InterruptCheckFrequency(interruptEvery),
-	)
+	}
+	// Counting the cost takes about as long as a small expression itself, so it is left
+	// out where the count cannot reach the limit.
+	estimate, err := env.EstimateCost(tree, unknownSizes{})
+	if err != nil || c.loops || estimate.Max > DefaultCostLimit {
+		program = append(program, cel.CostLimit(DefaultCostLimit))
+	}
+	c.program, err = env.Program(tree, program...)
 	if err != nil {
 		return nil, c.fault("%v", err)
 	}
@@ -227,6 +234,15 @@ func (c *Condition) convertAll(fields value.Map) []ref.Val {
 		values[i] = converted
 	}
 	return values
+}
+
+// unknownSizes makes CEL take texts, lists and maps for boundless when it estimates costs.
+type unknownSizes struct{}
+
+func (unknownSizes) EstimateSize(checker.AstNode) *checker.SizeEstimate { return nil }
+
+func (unknownSizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
+	return nil
 }
 
 func hasLoop(tree *cel.Ast) bool {

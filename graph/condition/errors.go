@@ -51,7 +51,7 @@ func compileError(name string, issues *cel.Issues) error {
 	for _, issue := range issues.Errors() {
 		f := Fault{Message: issue.Message}
 		if issue.Location != nil && issue.Location.Line() > 0 {
-			f.Line, f.Column = issue.Location.Line(), issue.Location.Column()+1
+			f.Line, f.Column = issue.Location.Line(), max(issue.Location.Column()+1, 1)
 		}
 		e.Faults = append(e.Faults, f)
 	}

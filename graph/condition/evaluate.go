@@ -40,7 +40,7 @@ type boundList struct {
 }
 
 func (r *Request) bind(to *Condition) *bound {
-	if r == nil || len(r.Fields) == 0 {
+	if r == nil || len(r.Fields) == 0 && !r.binds(to) {
 		return &none
 	}
 	head := r.conditions.Load()
@@ -51,10 +51,16 @@ func (r *Request) bind(to *Condition) *bound {
 	}
 	l := &boundList{bound: bound{condition: to}, next: head}
 	l.values = to.convertAll(r.Fields)
+	if r.binds(to) {
+		l.values[to.now] = types.Timestamp{Time: r.At.UTC()}
+	}
 	// If another goroutine was faster, its entry stays and this one is used once.
 	r.conditions.CompareAndSwap(head, l)
 	return &l.bound
 }
+
+// binds reports whether the request gives the condition its now.
+func (r *Request) binds(to *Condition) bool { return r.BindNow && to.now >= 0 }
 
 // Evaluate reports whether the condition holds. Both contexts may be nil. Its errors are
 // *TypeError, *MissingError, *EvaluationError and ErrCost.
@@ -150,7 +156,7 @@ func (a *activation) fill(c *Condition, stored *Context, request *Request) error
 		var v ref.Val
 		switch {
 		case i == c.now && request != nil && request.BindNow:
-			v = types.Timestamp{Time: request.At.UTC()}
+			v = r.values[i]
 		case s.values != nil && s.values[i] != nil:
 			v = s.values[i]
 		case r.values != nil:
