@@ -10,11 +10,16 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/graphtest"
-	"github.com/remit-authz/remit/graph/model"
 )
 
-func TestRandomMemory(t *testing.T)  { graphtest.Run(t, random(t), openMemory) }
+func TestRandomMemory(t *testing.T)  { graphtest.Run(t, random(t), graphtest.Memory) }
 func TestRandomOverlay(t *testing.T) { graphtest.Run(t, random(t), openOverlay) }
+
+func TestRandomReasons(t *testing.T) {
+	c := random(t)
+	c.Models, c.ChecksPerModel, c.ListsPerModel, c.ReasonsPerModel = (c.Models+3)/4, 10, 0, 10
+	graphtest.Run(t, c, graphtest.Memory)
+}
 
 // random is a share that takes seconds and is the same each time, or with
 // REMIT_TEST_ALL=1 the whole from a new seed. REMIT_TEST_MODEL=seed/number asks one
@@ -42,39 +47,9 @@ func random(t *testing.T) graphtest.Config {
 	return c
 }
 
-func compile(s *graphtest.Store) (written, asked *model.Plan, err error) {
-	table := model.NewTable()
-	table.Define(s.Written.Declarations())
-	table.Define(s.Asked.Declarations())
-	if written, err = s.Written.Compile("", table); err != nil {
-		return nil, nil, err
-	}
-	asked, err = s.Asked.Compile("", table)
-	return written, asked, err
-}
-
-func openMemory(_ testing.TB, s *graphtest.Store) (graphtest.Opened, error) {
-	written, asked, err := compile(s)
-	if err != nil {
-		return graphtest.Opened{}, err
-	}
-	m := graph.NewMemory(1, time.Time{})
-	for _, step := range s.Steps {
-		if step.Remove {
-			_, err = m.Remove(written, step.Tuple)
-		} else {
-			err = m.Put(written, step.Tuple)
-		}
-		if err != nil {
-			return graphtest.Opened{}, err
-		}
-	}
-	return graphtest.Opened{View: m, Written: written, Asked: asked}, nil
-}
-
 // openOverlay gives all tuples as a request would: over an empty store.
 func openOverlay(t testing.TB, s *graphtest.Store) (graphtest.Opened, error) {
-	opened, err := openMemory(t, &graphtest.Store{Written: s.Written, Asked: s.Asked})
+	opened, err := graphtest.Memory(t, &graphtest.Store{Written: s.Written, Asked: s.Asked})
 	if err != nil {
 		return opened, err
 	}

@@ -24,6 +24,7 @@ type answer struct {
 	excluded []graph.SubjectName
 	order    []graph.Subject // of what was listed
 	actions  []string
+	tree     Truth // read off an expansion
 	err      error
 }
 
@@ -224,6 +225,10 @@ func (a *asker) ask(ctx context.Context, query *graph.Query, q *question) (out a
 	case askCheck:
 		out.allowed, out.err = query.Check(ctx, userset, subject)
 		return out, nil
+	case askExpand:
+		a.expand(ctx, query, userset, subject, &out)
+	case askExplain:
+		err = a.explain(ctx, query, userset, subject, &out)
 	case askObjects:
 		err = a.listObjects(ctx, query, relation, subject, &out)
 	default:

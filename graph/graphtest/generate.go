@@ -218,8 +218,8 @@ func (g *generator) circumstances() *Circumstances {
 	return c
 }
 
-// questions adds so many checks and lists, under so many circumstances.
-func (g *generator) questions(s *scenario, checks, lists int) {
+// questions adds so many checks, and up to as many lists and requests for reasons.
+func (g *generator) questions(s *scenario, checks, lists, reasons int) {
 	p := &population{asked: s.Asked.Proto(), ids: map[string][]string{}}
 	for _, o := range s.mentioned() {
 		p.ids[o.Type] = append(p.ids[o.Type], o.ID)
@@ -234,21 +234,32 @@ func (g *generator) questions(s *scenario, checks, lists int) {
 		return
 	}
 	under := []*Circumstances{g.circumstances(), g.circumstances()}
-	for i := range checks + lists {
+	var kinds []questionKind
+	for n := range checks {
+		kinds = append(kinds, askCheck)
+		if n < reasons {
+			kinds = append(kinds, []questionKind{askExpand, askExplain}[n%2])
+		}
+		if n < lists {
+			kinds = append(kinds, []questionKind{askObjects, askSubjects, askObjects, askSubjects, askActions}[n%5])
+		}
+	}
+	kinds = shuffled(g, kinds)
+	for i, kind := range kinds {
 		at := pick(g, asked)
 		q := question{
-			kind: askCheck, circumstances: under[i*len(under)/(checks+lists)],
+			kind: kind, circumstances: under[i*len(under)/len(kinds)],
 			object: g.object(p, at.typ), relation: at.relation, subject: g.subject(p, asked),
 		}
-		if i%(1+checks/max(lists, 1)) == 0 && lists > 0 {
-			switch g.IntN(7) {
-			case 0, 1, 2:
-				q.kind, q.object.ID = askObjects, ""
-			case 3, 4, 5:
-				q.kind, q.subject.ID = askSubjects, ""
-			default:
-				q.kind, q.relation = askActions, ""
-			}
+		switch kind {
+		case askObjects:
+			q.object.ID = ""
+		case askSubjects:
+			q.subject.ID = ""
+		case askActions:
+			q.relation = ""
+		case askExpand:
+			q.subject.Relation = "" // a tree does not say where a userset is itself
 		}
 		s.questions = append(s.questions, q)
 	}

@@ -10,7 +10,7 @@ func TestGeneratorRepeats(t *testing.T) {
 		for i := range texts {
 			g := newGenerator(1, n)
 			s := g.scenario()
-			g.questions(s, 5, 2)
+			g.questions(s, 5, 2, 2)
 			for _, q := range s.questions {
 				texts[i] += s.describe(&q)
 			}

@@ -18,6 +18,7 @@ type judge struct {
 	known      map[graph.ObjectName]bool // the store or the request knows it
 
 	entangled int // refusals because an answer depends on its own negation
+	tooMuch   int // expansions and explanations beyond the budget
 }
 
 type judged struct {
@@ -46,12 +47,16 @@ func (j *judge) reference(c *Circumstances) *Reference {
 
 // complaint says what is wrong with an answer, or is empty.
 func (j *judge) complaint(q *question, a *answer) string {
+	if (q.kind == askExpand || q.kind == askExplain) && errors.Is(a.err, graph.ErrBudget) {
+		j.tooMuch++
+		return "" // a tree is as large as its paths are many
+	}
 	if a.err != nil && !isThirdValue(a.err) {
 		return fmt.Sprintf("error %q, which is no third value", a.err)
 	}
 	r := j.reference(q.circumstances)
 	switch q.kind {
-	case askCheck:
+	case askCheck, askExplain:
 		want := r.Check(q.object, q.relation, q.subject)
 		if a.err == nil {
 			if want != truth(a.allowed) {
@@ -60,6 +65,8 @@ func (j *judge) complaint(q *question, a *answer) string {
 			return ""
 		}
 		return j.refusal(a.err, []Truth{want}, r.ReachesNegativeCycle(q.object, q.relation, q.subject))
+	case askExpand:
+		return j.tree(r, q, a)
 	case askActions:
 		return j.actions(r, q, a)
 	case askObjects:
@@ -67,6 +74,31 @@ func (j *judge) complaint(q *question, a *answer) string {
 	default:
 		return j.subjects(r, q, a)
 	}
+}
+
+// tree judges an expansion. It shows tuples whatever the subject, so any condition that
+// cannot be judged is an error of it.
+func (j *judge) tree(r *Reference, q *question, a *answer) string {
+	if a.err != nil {
+		if !r.hasDoubt() {
+			return fmt.Sprintf("= error %q, but every condition is definite", a.err)
+		}
+		return ""
+	}
+	if want := r.Check(q.object, q.relation, q.subject); a.tree != Undefined && a.tree != want {
+		return fmt.Sprintf("= %v, want %v", a.tree, want)
+	}
+	return ""
+}
+
+// hasDoubt reports whether the condition of any tuple is undefined.
+func (r *Reference) hasDoubt() bool {
+	for tuples := range maps.Values(r.counting) {
+		if slices.ContainsFunc(tuples, func(t countingTuple) bool { return t.holds == Undefined }) {
+			return true
+		}
+	}
+	return false
 }
 
 // isThirdValue reports whether an error means that a value is undefined, rather than

@@ -1,6 +1,7 @@
 package graphtest
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"testing"
@@ -14,6 +15,9 @@ type Config struct {
 	First, Models  int
 	ChecksPerModel int
 	ListsPerModel  int
+
+	// ReasonsPerModel counts calls of Expand and of Explain, which are slow.
+	ReasonsPerModel int
 
 	// Again is the command that repeats model n of a seed, for failures to print.
 	Again func(seed uint64, n int) string
@@ -29,19 +33,20 @@ const patience = time.Minute
 // Run compares the evaluator over a backend's views with the reference on random
 // models, tuples and questions. Every store is built twice, with its tuples in another
 // order the second time, which gives other ids.
-func Run(t *testing.T, c Config, open Open) {
+func Run(t testing.TB, c Config, open Open) {
 	t.Helper()
-	r := &runner{T: t, config: c, open: open}
+	t.Logf("seed %d", c.Seed) // at once, in case the process dies
+	r := &runner{TB: t, config: c, open: open}
 	for n := c.First; n < c.First+c.Models && !t.Failed(); n++ {
 		r.one(n)
 	}
-	t.Logf("seed %d: %d models (%d more were not valid), %d checks (%d true, %d undefined), %d lists (%d undefined); "+
+	t.Logf("seed %d: %d models (%d more were not valid), %d checks (%d true, %d undefined), %d lists (%d undefined), %d expansions and explanations (%d too large); "+
 		"%d answers depend on their own negation",
-		c.Seed, r.models, r.rejected, r.checks, r.allowed, r.undefinedChecks, r.lists, r.undefinedLists, r.entangled)
+		c.Seed, r.models, r.rejected, r.checks, r.allowed, r.undefinedChecks, r.lists, r.undefinedLists, r.reasons, r.tooMuch, r.entangled)
 }
 
 type runner struct {
-	*testing.T
+	testing.TB
 	config Config
 	open   Open
 
@@ -50,13 +55,15 @@ type runner struct {
 	allowed          int
 	undefinedChecks  int
 	undefinedLists   int
+	reasons          int
+	tooMuch          int
 	entangled        int
 }
 
 func (r *runner) one(n int) {
 	g := newGenerator(r.config.Seed, uint64(n))
 	s := g.scenario()
-	g.questions(s, r.config.ChecksPerModel, r.config.ListsPerModel)
+	g.questions(s, r.config.ChecksPerModel, r.config.ListsPerModel, r.config.ReasonsPerModel)
 	r.models++
 	r.rejected += g.rejected
 	if len(s.questions) == 0 {
@@ -109,6 +116,7 @@ func (r *runner) scenario(n int, s *scenario) bool {
 		}
 	}
 	r.entangled += j.entangled
+	r.tooMuch += j.tooMuch
 	return true
 }
 
@@ -123,6 +131,8 @@ func complain(j *judge, q *question, got *answer, err error) string {
 
 func (r *runner) count(q *question, got *answer) {
 	switch {
+	case q.kind == askExpand, q.kind == askExplain:
+		r.reasons++
 	case q.kind == askCheck:
 		r.checks++
 		if got.allowed {
@@ -141,7 +151,8 @@ func (r *runner) count(q *question, got *answer) {
 
 // fail reports question i, alone and in a smaller scenario if it fails there too.
 func (r *runner) fail(n int, s *scenario, i int, complaint string) {
-	fails := func(s *scenario) bool { return r.recheck(s) != "" }
+	until := time.Now().Add(patience)
+	fails := func(s *scenario) bool { return time.Now().Before(until) && r.recheck(s) != "" }
 	alone := *s
 	alone.questions = s.questions[i : i+1]
 	smallest := s
@@ -150,7 +161,7 @@ func (r *runner) fail(n int, s *scenario, i int, complaint string) {
 	if fails(&alone) {
 		smallest = shrink(&alone, fails)
 		q, note = &smallest.questions[0], ""
-		complaint = r.recheck(smallest)
+		complaint = cmp.Or(r.recheck(smallest), complaint)
 	}
 	r.Errorf("model %d of seed %d: %s %s%s\n%s%s", n, r.config.Seed, q, complaint, note, smallest.describe(q), r.again(n))
 }

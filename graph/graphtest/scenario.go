@@ -64,6 +64,8 @@ const (
 	askObjects
 	askSubjects
 	askActions
+	askExpand  // of which the subject's own value is read off
+	askExplain // whose reasons are tried
 )
 
 func (q *question) String() string {
@@ -78,6 +80,10 @@ func (q *question) String() string {
 			kind += "#" + q.subject.Relation
 		}
 		return fmt.Sprintf("ListSubjects(%s#%s, %s)", objectText(q.object), q.relation, kind)
+	case askExpand:
+		return fmt.Sprintf("Expand(%s#%s), read for %s", objectText(q.object), q.relation, subjectText(q.subject))
+	case askExplain:
+		return fmt.Sprintf("Explain(%s#%s@%s)", objectText(q.object), q.relation, subjectText(q.subject))
 	default:
 		return fmt.Sprintf("ListActions(%s, %s)", objectText(q.object), subjectText(q.subject))
 	}
