@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -10,12 +11,16 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	grpcproto "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // newGRPCServer puts the connect server behind grpc-go's own transport, which costs a
@@ -23,7 +28,9 @@ import (
 // unknown services, so that handlers, interceptors and errors exist once.
 func newGRPCServer(server *connect.Server) *grpc.Server {
 	g := grpc.NewServer(
-		grpc.MaxRecvMsgSize(MaxMessageBytes),
+		// Beyond this grpc-go refuses by itself, and can give no reason.
+		grpc.MaxRecvMsgSize(2*MaxMessageBytes),
+		grpc.ForceServerCodecV2(frameCodec{encoding.GetCodecV2(grpcproto.Name)}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			return serveGRPC(server, stream)
 		}),
@@ -65,8 +72,44 @@ func serveGRPC(server *connect.Server, stream grpc.ServerStream) error {
 	return grpcError(err)
 }
 
-// A grpcStream is a connect.ServerStream over grpc-go's. Messages go through grpc-go's
-// own protobuf codec.
+// A frame is a request message as it came. grpc-go ends a call with a status of its own
+// when a message cannot be decoded, so decoding is kept out of its hands: only that way
+// does a fault get the reason that it has on every transport.
+type frame struct{ data mem.BufferSlice }
+
+// A frameCodec is grpc-go's protobuf codec that also reads frames.
+type frameCodec struct{ encoding.CodecV2 }
+
+// Unmarshal reads a message, or keeps it for later if v is a frame.
+func (c frameCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	f, ok := v.(*frame)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	data.Ref()
+	f.data = data
+	return nil
+}
+
+// decode reads the message and gives the frame's memory back.
+func (f *frame) decode(msg any) error {
+	defer f.data.Free()
+	if size := f.data.Len(); size > MaxMessageBytes {
+		return connect.Errorf(connect.CodeResourceExhausted, "message size %d is larger than configured max %d", size, MaxMessageBytes)
+	}
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is no protobuf message", msg)
+	}
+	buf := f.data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer buf.Free()
+	if err := proto.Unmarshal(buf.ReadOnlyData(), m); err != nil {
+		return connect.Errorf(connect.CodeInvalidArgument, "unmarshal message: %v", err).WithCause(err)
+	}
+	return nil
+}
+
+// A grpcStream is a connect.ServerStream over grpc-go's.
 type grpcStream struct {
 	stream  grpc.ServerStream
 	info    *connect.CallInfo
@@ -75,8 +118,12 @@ type grpcStream struct {
 
 // Receive reads the next request message.
 func (s *grpcStream) Receive(msg any) error {
-	err := s.stream.RecvMsg(msg)
-	if err == nil || errors.Is(err, io.EOF) {
+	var f frame
+	err := s.stream.RecvMsg(&f)
+	if err == nil {
+		return f.decode(msg)
+	}
+	if errors.Is(err, io.EOF) {
 		return err
 	}
 	if st, ok := status.FromError(err); ok {

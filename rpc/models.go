@@ -149,7 +149,8 @@ func (s *modelService) GetModel(_ context.Context, req *remitv1.GetModelRequest)
 	}
 	message := modelMessage(stored, m)
 	message.Json = string(stored.Source)
-	if message.Dsl, err = m.DSL(); err != nil {
+	// The language is a little narrower than its JSON: then the JSON must do.
+	if message.Dsl, err = m.DSL(); err != nil && !errors.Is(err, model.ErrInexpressible) {
 		return nil, fmt.Errorf("write model %s as text: %w", stored.ID, err)
 	}
 	return &remitv1.GetModelResponse{Model: message}, nil

@@ -13,6 +13,8 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
@@ -268,3 +270,5 @@ func tuple(t testing.TB, text string) *remitv1.Tuple {
 }
 
 func scopeOf(store string) *remitv1.Scope { return &remitv1.Scope{Store: store} }
+
+func decodeJSON(text string, m proto.Message) error { return protojson.Unmarshal([]byte(text), m) }

@@ -287,7 +287,8 @@ type Model struct {
 	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	Schema    string                 `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
-	// The model in OpenFGA's modelling language and in its JSON form. Not in lists.
+	// The model in OpenFGA's modelling language and in its JSON form. Not in lists. A
+	// model that came as JSON and that the language has no words for has no dsl.
 	Dsl           string `protobuf:"bytes,4,opt,name=dsl,proto3" json:"dsl,omitempty"`
 	Json          string `protobuf:"bytes,5,opt,name=json,proto3" json:"json,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -1,0 +1,169 @@
+package rpc
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/model"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// sentinels are the exported errors of the packages below, by package and name. The
+// value says whether clients may see it: what they may not see is either a bug or
+// turned into another error on the way, and answered as an internal error.
+var sentinels = map[string]struct {
+	err     error
+	visible bool
+}{
+	"cluster.ErrNoLeader":       {cluster.ErrNoLeader, true},
+	"cluster.ErrUnknownOutcome": {cluster.ErrUnknownOutcome, true},
+	"cluster.ErrTooLarge":       {cluster.ErrTooLarge, true},
+	"cluster.ErrOverloaded":     {cluster.ErrOverloaded, true},
+	"cluster.ErrShuttingDown":   {cluster.ErrShuttingDown, true},
+
+	"fsm.ErrInvalid":             {fsm.ErrInvalid, false}, // we made the command
+	"fsm.ErrTooLarge":            {fsm.ErrTooLarge, true},
+	"fsm.ErrStoreNotFound":       {fsm.ErrStoreNotFound, true},
+	"fsm.ErrStoreExists":         {fsm.ErrStoreExists, false}, // ids are random
+	"fsm.ErrModelExists":         {fsm.ErrModelExists, false}, // ids are random
+	"fsm.ErrSymbol":              {fsm.ErrSymbol, false},      // ids come from the state
+	"fsm.ErrDuplicate":           {fsm.ErrDuplicate, true},
+	"fsm.ErrTupleExists":         {fsm.ErrTupleExists, true},
+	"fsm.ErrPrecondition":        {fsm.ErrPrecondition, true},
+	"fsm.ErrScope":               {fsm.ErrScope, true},
+	"fsm.ErrIdempotencyConflict": {fsm.ErrIdempotencyConflict, true},
+	"fsm.ErrExhausted":           {fsm.ErrExhausted, true},
+	"fsm.ErrHorizon":             {fsm.ErrHorizon, false}, // no request moves one
+	"fsm.ErrRevisionGone":        {fsm.ErrRevisionGone, true},
+	"fsm.ErrRevisionUnknown":     {fsm.ErrRevisionUnknown, true},
+	"fsm.ErrUnknownID":           {fsm.ErrUnknownID, false},
+	"fsm.ErrClosed":              {fsm.ErrClosed, true},
+	"fsm.ErrCorrupt":             {fsm.ErrCorrupt, false},
+
+	"graph.ErrInvalid":           {graph.ErrInvalid, true},
+	"graph.ErrTypeNotFound":      {graph.ErrTypeNotFound, true},
+	"graph.ErrRelationNotFound":  {graph.ErrRelationNotFound, true},
+	"graph.ErrConditionNotFound": {graph.ErrConditionNotFound, true},
+	"graph.ErrNotAllowed":        {graph.ErrNotAllowed, true},
+	"graph.ErrUnknownEntity":     {graph.ErrUnknownEntity, false},
+	"graph.ErrBudget":            {graph.ErrBudget, true},
+	"graph.ErrUndefined":         {graph.ErrUndefined, true},
+
+	"condition.ErrCost":     {condition.ErrCost, true},
+	"condition.ErrTooLarge": {condition.ErrTooLarge, true},
+
+	"model.ErrInvalid":       {model.ErrInvalid, true},
+	"model.ErrUndefined":     {model.ErrUndefined, false},     // the state knows every name of its models
+	"model.ErrTableFull":     {model.ErrTableFull, false},     // the state machine says ErrExhausted
+	"model.ErrInexpressible": {model.ErrInexpressible, false}, // the JSON is there as well
+
+	"rpc.ErrRequest":            {ErrRequest, true},
+	"rpc.ErrTooLarge":           {ErrTooLarge, true},
+	"rpc.ErrStoreNotFound":      {ErrStoreNotFound, true},
+	"rpc.ErrStoreAmbiguous":     {ErrStoreAmbiguous, true},
+	"rpc.ErrModelNotFound":      {ErrModelNotFound, true},
+	"rpc.ErrContext":            {ErrContext, true},
+	"rpc.ErrDuplicateOperation": {ErrDuplicateOperation, true},
+	"rpc.ErrNotReached":         {ErrNotReached, true},
+	"rpc.ErrOtherEpoch":         {ErrOtherEpoch, true},
+	"rpc.ErrAborted":            {ErrAborted, true},
+	"rpc.ErrToken":              {ErrToken, true},
+	"rpc.ErrCursor":             {ErrCursor, true},
+	"rpc.ErrCursorExpired":      {ErrCursorExpired, true},
+	"rpc.ErrInstant":            {ErrInstant, true},
+}
+
+// Whoever exports an error decides here what clients see of it.
+func TestEveryExportedErrorHasItsPlace(t *testing.T) {
+	found := map[string]bool{}
+	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "."} {
+		pkg := filepath.Base(dir)
+		if dir == "." {
+			pkg = "rpc"
+		}
+		for _, name := range exportedErrors(t, dir) {
+			found[pkg+"."+name] = true
+		}
+	}
+	for name := range found {
+		if _, ok := sentinels[name]; !ok {
+			t.Errorf("%s is exported, and the test does not say what clients see of it", name)
+		}
+	}
+	for name, s := range sentinels {
+		if !found[name] {
+			t.Errorf("%s is not exported any more", name)
+		}
+		w, ok := find(fmt.Errorf("wrapped: %w", s.err))
+		if ok != s.visible {
+			t.Errorf("%s stands in the table: %v, want %v", name, ok, s.visible)
+		}
+		if ok && (w.code == 0 || w.reason == 0) {
+			t.Errorf("%s has code %d and reason %d", name, w.code, w.reason)
+		}
+		if ok && w.err != nil && !errors.Is(s.err, w.err) {
+			t.Errorf("%s is shadowed by %v", name, w.err)
+		}
+	}
+}
+
+// exportedErrors lists the variables Err… of a package.
+func exportedErrors(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, entry.Name()), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			g, ok := decl.(*ast.GenDecl)
+			if !ok || g.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range g.Specs {
+				for _, name := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(name.Name, "Err") {
+						names = append(names, name.Name)
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// Each reason is given by some line of the table or by a transport, and a reason that
+// nothing gives is not promised.
+func TestEveryReasonIsGiven(t *testing.T) {
+	given := map[remitv1.ErrorReason]bool{
+		remitv1.ErrorReason_ERROR_REASON_UNSPECIFIED:   true,
+		remitv1.ErrorReason_ERROR_REASON_STORE_MANAGED: true, // there are no managed stores yet
+	}
+	for _, w := range wireErrors {
+		given[w.reason] = true
+	}
+	for number, name := range remitv1.ErrorReason_name {
+		if !given[remitv1.ErrorReason(number)] {
+			t.Errorf("no error has the reason %s", name)
+		}
+	}
+}
