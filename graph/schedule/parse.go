@@ -11,8 +11,8 @@ import (
 
 // Bounds of a schedule: far beyond what people work, and low enough that Open stays quick.
 const (
-	MaxWindows = 64   // that start on one day
-	MaxBreaks  = 64   // in one window
+	MaxWindows = 32   // that start on one day
+	MaxBreaks  = 32   // in one window
 	MaxDates   = 4096 // holidays and exceptions together
 )
 

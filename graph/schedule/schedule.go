@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 	"time"
@@ -32,8 +33,9 @@ type Schedule struct {
 	specials []special   // sorted by day, one for each
 }
 
-// A span is an interval of local time, in seconds since midnight of the date on which an
-// occurrence starts. It reaches into the next day from 86400 on.
+// A span is an interval, of instants as Unix time or of local time in seconds since the
+// midnight of the date on which an occurrence starts; then it reaches into the next day
+// from 86400 on.
 type span struct{ start, end int64 }
 
 // A window is an interval of a day without its breaks.
@@ -119,9 +121,13 @@ func (s *Schedule) Next(at time.Time) (time.Time, bool) {
 	const step = 7 * daySeconds
 	for end := min(u+lookahead, latest+1); u < end; {
 		until := min(u+step, end)
-		for _, b := range s.boundaries(u, until) {
-			if s.open(b) != state {
-				return time.Unix(b, 0).UTC(), true
+		for _, o := range s.stretches(u, until) {
+			change := o.start
+			if state {
+				change = o.end
+			}
+			if change > u && change <= until {
+				return time.Unix(change, 0).UTC(), true
 			}
 		}
 		u = s.skip(u, until)
@@ -129,28 +135,50 @@ func (s *Schedule) Next(at time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// boundaries are the instants in (from, until] at which Open may change, sorted.
-func (s *Schedule) boundaries(from, until int64) []int64 {
+// stretches are the instants at which the schedule is open, as intervals in order that
+// neither touch nor overlap. They are exact after from and up to until.
+func (s *Schedule) stretches(from, until int64) []span {
 	p := periodAt(s.zone, from)
 	first, last := floorDay(from+p.offset)-3, floorDay(until+periodAt(s.zone, until).offset)+2
-	var at []int64
-	if until > latest {
-		at = append(at, latest+1)
-	}
-	if from < earliest {
-		at = append(at, earliest)
-	}
+	var open []span
 	for day := first; day <= last; day++ {
+		at := func(local int64) int64 { return resolve(s.zone, p, day*daySeconds+local) }
 		for _, w := range s.windows(p, day) {
-			at = append(at, resolve(s.zone, p, day*daySeconds+w.start), resolve(s.zone, p, day*daySeconds+w.end))
+			breaks := make([]span, 0, len(w.breaks))
 			for _, b := range w.breaks {
-				at = append(at, resolve(s.zone, p, day*daySeconds+b.start), resolve(s.zone, p, day*daySeconds+b.end))
+				breaks = append(breaks, span{at(b.start), at(b.end)})
 			}
+			open = appendWithout(open, span{max(at(w.start), earliest), min(at(w.end), latest+1)}, breaks)
 		}
 	}
-	at = slices.DeleteFunc(at, func(b int64) bool { return b <= from || b > until })
-	slices.Sort(at)
-	return slices.Compact(at)
+	slices.SortFunc(open, func(a, b span) int { return cmp.Compare(a.start, b.start) })
+	merged := open[:0]
+	for _, o := range open {
+		if n := len(merged); n > 0 && o.start <= merged[n-1].end {
+			merged[n-1].end = max(merged[n-1].end, o.end)
+		} else {
+			merged = append(merged, o)
+		}
+	}
+	return merged
+}
+
+// appendWithout appends the parts of a whole that lie in none of the breaks.
+func appendWithout(to []span, whole span, breaks []span) []span {
+	slices.SortFunc(breaks, func(a, b span) int { return cmp.Compare(a.start, b.start) })
+	for _, b := range breaks {
+		if b.end <= b.start {
+			continue
+		}
+		if whole.start < min(b.start, whole.end) {
+			to = append(to, span{whole.start, min(b.start, whole.end)})
+		}
+		whole.start = max(whole.start, b.end)
+	}
+	if whole.start < whole.end {
+		to = append(to, whole)
+	}
+	return to
 }
 
 // skip is where to look on after a week from u to until without a change. Where every
