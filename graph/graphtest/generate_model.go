@@ -138,6 +138,9 @@ func (g *generator) typeDefinition(o *outline, t string) *openfgav1.TypeDefiniti
 		// Most relations have tuples of their own: a model without is soon invalid.
 		direct := g.chance(85)
 		rewrite, uses := g.rewrite(o, t, name, g.between(0, 4), direct)
+		if rewrite == nil {
+			rewrite, uses = this(), true
+		}
 		var allowed []*openfgav1.RelationReference
 		if uses {
 			allowed = g.restrictions(o, t)
@@ -151,8 +154,9 @@ func this() *openfgav1.Userset {
 	return &openfgav1.Userset{Userset: &openfgav1.Userset_This{This: &openfgav1.DirectUserset{}}}
 }
 
-// rewrite makes an expression of at most this depth. The direct part, if it may have
-// one, stands leftmost, where the DSL can write it. It reports whether there is one.
+// rewrite makes an expression of at most this depth, nil if there is nothing to refer
+// to. The direct part, if it may have one, stands leftmost, where the DSL can write it.
+// It reports whether there is one.
 func (g *generator) rewrite(o *outline, t, name string, depth int, direct bool) (*openfgav1.Userset, bool) {
 	if depth == 0 || g.chance(15) {
 		return g.leaf(o, t, name, direct)
@@ -165,10 +169,19 @@ func (g *generator) rewrite(o *outline, t, name string, depth int, direct bool) 
 		more = 2
 	}
 	for range more {
-		child, _ := g.rewrite(o, t, name, depth-1-g.IntN(depth), false)
-		children = append(children, child)
+		child, again := g.rewrite(o, t, name, depth-1-g.IntN(depth), false)
+		if child != nil {
+			children, uses = append(children, child), uses || again
+		}
+	}
+	if first == nil {
+		children = children[1:]
 	}
 	switch {
+	case len(children) == 0:
+		return nil, false
+	case len(children) == 1:
+		return children[0], uses
 	case operator < 4:
 		return &openfgav1.Userset{Userset: &openfgav1.Userset_Union{Union: &openfgav1.Usersets{Child: children}}}, uses
 	case operator < 7:
@@ -203,7 +216,10 @@ func (g *generator) leaf(o *outline, t, name string, direct bool) (*openfgav1.Us
 		others = append(others, o.tuplesets[t]...)
 	}
 	if len(others) == 0 {
-		return this(), true
+		if g.chance(10) {
+			return this(), true // a second one, as only JSON can have
+		}
+		return nil, false
 	}
 	return &openfgav1.Userset{Userset: &openfgav1.Userset_ComputedUserset{
 		ComputedUserset: &openfgav1.ObjectRelation{Relation: pick(g, others)},
