@@ -153,7 +153,7 @@ func (t *tx) deleteStore(c *Command, st *storeIndex) *Refusal {
 	t.applied.hash = t.applied.hash.sub(st.tally.hash)
 	delete(t.stores, c.Store)
 	delete(t.touched, c.Store)
-	t.index.stores.Delete(st)
+	t.index.stores.Delete(storeItem{id: c.Store})
 	t.index.named.Delete(namedStore{st.row.name, c.Store})
 	return nil
 }

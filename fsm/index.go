@@ -225,8 +225,13 @@ func (m *Model) row() *modelRow {
 
 // An index is all stores in memory.
 type index struct {
-	stores *btree.BTreeG[*storeIndex] // by id; the zero store is the group's
+	stores *btree.BTreeG[storeItem] // the zero store is the group's
 	named  *btree.BTreeG[namedStore]
+}
+
+type storeItem struct {
+	id    StoreID
+	index *storeIndex
 }
 
 // namedStore orders stores by name; a name may belong to several.
@@ -237,7 +242,7 @@ type namedStore struct {
 
 func newIndex() *index {
 	return &index{
-		stores: btree.NewG(degree, func(a, b *storeIndex) bool { return a.id.Compare(b.id) < 0 }),
+		stores: btree.NewG(degree, func(a, b storeItem) bool { return a.id.Compare(b.id) < 0 }),
 		named: btree.NewG(degree, func(a, b namedStore) bool {
 			if c := cmp.Compare(a.name, b.name); c != 0 {
 				return c < 0
@@ -250,5 +255,6 @@ func newIndex() *index {
 func (x *index) clone() *index { return &index{stores: x.stores.Clone(), named: x.named.Clone()} }
 
 func (x *index) get(id StoreID) (*storeIndex, bool) {
-	return x.stores.Get(&storeIndex{id: id})
+	item, ok := x.stores.Get(storeItem{id: id})
+	return item.index, ok
 }

@@ -87,6 +87,7 @@ func scan(r pebble.Reader, lower, upper []byte, f func(key, value []byte) (bool,
 // fills the next one and then moves CURRENT.
 const (
 	currentFile      = "CURRENT"
+	lockFile         = "LOCK"
 	generationPrefix = "gen-"
 )
 

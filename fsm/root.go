@@ -65,11 +65,11 @@ func (r *Root) StoresNamed(name string) []*Store {
 // Stores yields the stores behind an id, in the order of their ids, until yield
 // returns false.
 func (r *Root) Stores(after StoreID, yield func(*Store) bool) {
-	r.index.stores.AscendGreaterOrEqual(&storeIndex{id: after}, func(s *storeIndex) bool {
+	r.index.stores.AscendGreaterOrEqual(storeItem{id: after}, func(s storeItem) bool {
 		if s.id == after || s.id.IsZero() {
 			return true
 		}
-		return yield(&Store{root: r, index: s})
+		return yield(&Store{root: r, index: s.index})
 	})
 }
 

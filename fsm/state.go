@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"sync"
@@ -76,6 +77,7 @@ func (c *Config) fill() {
 // other; everything else is safe for concurrent use.
 type State struct {
 	cfg   Config
+	lock  io.Closer // of the directory: a second process would clean up under this one
 	snaps *snapshotStore
 
 	// dbMu guards db against Restore, which swaps it, and Close. Who reads Pebble
@@ -109,25 +111,52 @@ func Open(cfg Config) (*State, error) {
 	}
 	cfg.fill()
 	s := &State{cfg: cfg, ended: make(chan struct{})}
-	if err := cfg.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
+	if err := s.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open state in %s: %w", cfg.Dir, err), s.closeFiles())
 	}
-	var err error
-	if s.snaps, err = openSnapshots(cfg.FS, cfg.FS.PathJoin(cfg.Dir, "snapshots"), cfg.Log); err != nil {
-		return nil, fmt.Errorf("open snapshots: %w", err)
+	return s, nil
+}
+
+func (s *State) open() (err error) {
+	fs, dir := s.cfg.FS, s.cfg.Dir
+	if err = fs.MkdirAll(dir, 0o755); err != nil {
+		return err
 	}
-	if s.gen, err = currentGeneration(cfg.FS, cfg.Dir); err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
+	if err = syncDir(fs, fs.PathDir(dir)); err != nil {
+		return err
 	}
-	if s.db, err = openPebble(&cfg, generationDir(cfg.FS, cfg.Dir, s.gen)); err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
+	if s.lock, err = fs.Lock(fs.PathJoin(dir, lockFile)); err != nil {
+		return err
+	}
+	if s.snaps, err = openSnapshots(fs, fs.PathJoin(dir, "snapshots"), s.cfg.Log); err != nil {
+		return err
+	}
+	if s.gen, err = currentGeneration(fs, dir); err != nil {
+		return err
+	}
+	if s.db, err = openPebble(&s.cfg, generationDir(fs, dir, s.gen)); err != nil {
+		return err
+	}
+	if err = syncDir(fs, dir); err != nil {
+		return err
 	}
 	l, err := s.build(s.db)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open state: %w", err), s.db.Close())
+		return err
 	}
 	s.install(l)
-	return s, nil
+	return nil
+}
+
+func (s *State) closeFiles() error {
+	var err error
+	if s.db != nil {
+		err = s.db.Close()
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
 }
 
 // Close ends all waits and closes Pebble. Raft must have stopped.
@@ -139,7 +168,7 @@ func (s *State) Close() error {
 	}
 	s.closed = true
 	close(s.ended)
-	if err := s.db.Close(); err != nil {
+	if err := s.closeFiles(); err != nil {
 		return fmt.Errorf("close state: %w", err)
 	}
 	return nil
@@ -201,7 +230,7 @@ func (s *State) publish(touched []*storeIndex) {
 		if s.stores[st.id] != st {
 			continue // deleted, or made anew, later in the batch
 		}
-		s.index.stores.ReplaceOrInsert(st.publish())
+		s.index.stores.ReplaceOrInsert(storeItem{st.id, st.publish()})
 	}
 	s.root.Store(&Root{
 		revision: graph.Revision(s.applied.index),
