@@ -25,20 +25,14 @@ func (e *evaluator) fixpoint(object ID, r *model.Relation) (truth, uint32) {
 	if e.fatal != nil {
 		return denied, 0
 	}
-	undefined := uint32(0)
+	causes := g.causes(lower, upper)
 	for key, v := range g.goals {
 		n := node{goal: key, state: stateFinal}
 		switch {
 		case lower[v]:
 			n.value = allowed
 		case upper[v]:
-			n.value = unsure
-			if n.err = g.cause(v, lower, upper); n.err == 0 {
-				if undefined == 0 {
-					undefined = e.note(ErrUndefined)
-				}
-				n.err = undefined
-			}
+			n.value, n.err = unsure, causes[v]
 		}
 		if s := e.find(key); s.epoch == e.epoch {
 			e.nodes[s.node] = n
@@ -258,25 +252,46 @@ func (g *ground) least(parents [][]uint32, against []bool, doubtful bool) (value
 	return values, count
 }
 
-// cause finds the error that keeps a vertex unsure: the first in the order of the
-// plan and the edges. It is 0 if only a negation of itself does.
-func (g *ground) cause(root uint32, lower, upper []bool) uint32 {
-	seen := map[uint32]bool{}
-	stack := []uint32{root}
-	for len(stack) > 0 {
-		i := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if seen[i] || lower[i] || !upper[i] {
+// causes finds for each vertex between the bounds the error that keeps it there: of
+// those it depends on, the one met first when the graph was written out, and
+// ErrUndefined if only a negation of itself does.
+func (g *ground) causes(lower, upper []bool) []uint32 {
+	between := func(v uint32) bool { return upper[v] && !lower[v] }
+	dependents := make([][]uint32, len(g.vertices))
+	var doubts []uint32
+	undefined := uint32(0)
+	for i := range g.vertices {
+		v := uint32(i)
+		if !between(v) {
 			continue
 		}
-		seen[i] = true
-		v := &g.vertices[i]
-		if v.kind == doubt {
-			return v.err
+		if undefined == 0 {
+			undefined = g.note(ErrUndefined)
 		}
-		for k := len(v.kids) - 1; k >= 0; k-- {
-			stack = append(stack, v.kids[k])
+		if g.vertices[i].kind == doubt {
+			doubts = append(doubts, v)
+		}
+		for _, kid := range g.vertices[i].kids {
+			if between(kid) {
+				dependents[kid] = append(dependents[kid], v)
+			}
 		}
 	}
-	return 0
+	causes := make([]uint32, len(g.vertices))
+	for _, leaf := range doubts {
+		for flood := []uint32{leaf}; len(flood) > 0; {
+			v := flood[len(flood)-1]
+			flood = flood[:len(flood)-1]
+			if causes[v] == 0 {
+				causes[v] = g.vertices[leaf].err
+				flood = append(flood, dependents[v]...)
+			}
+		}
+	}
+	for i := range causes {
+		if causes[i] == 0 {
+			causes[i] = undefined
+		}
+	}
+	return causes
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/remit-authz/remit/graph/model"
@@ -28,7 +29,9 @@ type Memory struct {
 
 	subjects map[Userset]*adjacency // edges by userset, in the order of Subject.Compare
 	objects  map[grant]*adjacency   // edges by subject, in the order of objects
-	order    []Userset              // the keys of subjects, sorted
+
+	mu    sync.Mutex // guards order, which reading builds
+	order []Userset  // the keys of subjects, sorted; nil if it must be built
 
 	documents map[ID]Document
 	versions  map[ID]uint64 // outlive the documents
@@ -127,8 +130,7 @@ func (m *Memory) PutRow(row Row) {
 	if a == nil {
 		a = &adjacency{}
 		m.subjects[u] = a
-		i, _ := slices.BinarySearchFunc(m.order, u, compareUsersets)
-		m.order = slices.Insert(m.order, i, u)
+		m.order = nil
 	}
 	if a.put(row.Edge, row.Written) {
 		m.rows++
@@ -153,8 +155,7 @@ func (m *Memory) RemoveRow(u Userset, s Subject) bool {
 	m.rows--
 	if len(a.edges) == 0 {
 		delete(m.subjects, u)
-		i, _ := slices.BinarySearchFunc(m.order, u, compareUsersets)
-		m.order = slices.Delete(m.order, i, i+1)
+		m.order = nil
 	}
 	g := grant{relation: u.Relation, subject: s}
 	b := m.objects[g]
@@ -244,9 +245,10 @@ func (m *Memory) Rows(c *RowCursor) error {
 	if from.Object < c.From {
 		from, skip = Userset{Object: c.From}, Subject{}
 	}
-	i, _ := slices.BinarySearchFunc(m.order, from, compareUsersets)
-	for ; i < len(m.order); i++ {
-		u := m.order[i]
+	order := m.usersets()
+	i, _ := slices.BinarySearchFunc(order, from, compareUsersets)
+	for ; i < len(order); i++ {
+		u := order[i]
 		if c.To != 0 && u.Object > c.To {
 			break
 		}
@@ -265,6 +267,16 @@ func (m *Memory) Rows(c *RowCursor) error {
 	}
 	c.Done = true
 	return nil
+}
+
+// usersets are those with tuples, sorted.
+func (m *Memory) usersets() []Userset {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.order == nil {
+		m.order = slices.SortedFunc(maps.Keys(m.subjects), compareUsersets)
+	}
+	return m.order
 }
 
 func compareUsersets(a, b Userset) int {
