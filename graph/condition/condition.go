@@ -48,7 +48,7 @@ const (
 	// DefaultCostLimit bounds the cost of one evaluation, in CEL's units: about one for
 	// each operation and for each ten bytes of text that one reads. OpenFGA's default of
 	// 100 refuses a handful of time zone computations; this one allows a list of some
-	// thousand elements and still ends within about a millisecond.
+	// thousand elements and still ends within a few milliseconds.
 	DefaultCostLimit = 10_000
 
 	// interruptEvery is the number of iterations of a comprehension between two looks
@@ -253,4 +253,6 @@ func hasLoop(tree *cel.Ast) bool {
 	return found
 }
 
+// adapter turns Go values into those of CEL where CEL asks for it; ours are CEL values
+// already.
 var adapter types.Adapter = types.DefaultTypeAdapter
