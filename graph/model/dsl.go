@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,11 +36,13 @@ func parseText(file, text string) (*openfgav1.AuthorizationModel, map[string]*op
 		found.add(place{file: file}, "", "", "the text has %d bytes, and at most %d can be read: split the model or shorten it", len(text), MaxText)
 		return nil, nil, nil, found.err(file)
 	}
-	outliner := outlineText(file, text)
-	if outliner.tooDeep {
+	outliner := outlineText(file, lineEnds.Replace(text))
+	if outliner.refused {
 		return nil, nil, nil, outliner.found.err(file)
 	}
-	message, extensions, err := transform(text)
+	slices.Sort(outliner.parentheses)
+	prepared := prepare(outliner.scanner.text, outliner.bodies, outliner.parentheses)
+	message, extensions, err := transform(prepared.text)
 	if err == nil {
 		return message, extensions, outliner, nil
 	}
@@ -50,6 +53,7 @@ func parseText(file, text string) (*openfgav1.AuthorizationModel, map[string]*op
 	if errors.As(err, &refused) {
 		for _, one := range refused.Errors {
 			at, what := syntaxFault(file, one)
+			at.line = prepared.original(at.line)
 			found.add(at, "", "", "%s", what)
 		}
 	} else {

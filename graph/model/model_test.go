@@ -286,6 +286,17 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what OpenFGA's parser is slow at", func(t *testing.T) {
+		var b strings.Builder
+		b.WriteString(relations)
+		for i := range 500 {
+			b.WriteString("    define r" + number(i) + ": " + strings.Repeat("( (", 32) + "a or a" + strings.Repeat(") )", 32) + strings.Repeat("\n#\n", 500) + "\n")
+		}
+		m := mustParse(t, b.String()+"condition c(x: bool) {"+strings.Repeat("\n", maxBlankLines)+"x }\n")
+		if got := m.types[1].relations[500].at; got.line != 7+499*1001 {
+			t.Errorf("the last relation stands at %v", got)
+		}
+	})
 	t.Run("JSON", func(t *testing.T) {
 		nested := `{"schema_version":"1.1","type_definitions":[{"type":"doc","relations":{"a":` + strings.Repeat(`{"union":{"child":[`, 20_000)
 		_, err := ParseJSON("m.json", []byte(nested))

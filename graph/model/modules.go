@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -121,7 +122,13 @@ func (m *merger) read(f File) []extension {
 		}
 		m.define(def, at, f.Name)
 	}
-	for _, c := range text.conditions {
+	conditions := slices.Clone(text.conditions)
+	for _, name := range sortedKeys(message.GetConditions()) {
+		if !slices.ContainsFunc(conditions, func(c *conditionOutline) bool { return c.name == name }) {
+			conditions = append(conditions, &conditionOutline{name: name, at: text.header})
+		}
+	}
+	for _, c := range conditions {
 		def, ok := message.GetConditions()[c.name]
 		if !ok {
 			continue
@@ -166,7 +173,13 @@ func (m *merger) extend(e extension) {
 			name, suggest(name, sortedKeys(m.types)), name)
 		return
 	}
-	for _, r := range e.at.relations {
+	relations := slices.Clone(e.at.relations)
+	for _, relation := range sortedKeys(e.def.GetRelations()) {
+		if !slices.ContainsFunc(relations, func(r *relationOutline) bool { return r.name == relation }) {
+			relations = append(relations, &relationOutline{name: relation, at: e.at.at})
+		}
+	}
+	for _, r := range relations {
 		rewrite, ok := e.def.GetRelations()[r.name]
 		if !ok {
 			continue

@@ -8,8 +8,8 @@ import (
 
 // An outliner reads the text of a model for places. It also knows what it would like
 // to see, so that where OpenFGA's parser refuses a text, the outliner can say it in
-// words that its author understands. It never refuses a text by itself, except for
-// parentheses that nest too deeply for a parser that recurses.
+// words that its author understands. It never refuses a text by itself, except
+// where reading it would cost too much.
 type outliner struct {
 	scanner *scanner
 	token   token
@@ -20,9 +20,14 @@ type outliner struct {
 	defined  map[string]place // the relations of current
 	listed   bool             // `relations` was seen since the type
 	relation *relationOutline // whose definition is being read
-	tooDeep  bool
+	refused  bool             // the text would cost OpenFGA's parser too much
 
 	extended, conditions map[string]place
+
+	bodies      []span // the expressions of conditions
+	parentheses []int  // the offsets of those that stand directly in parentheses
+	last        span   // the parentheses that were read last
+	single      bool   // the definition that was read last has one operand
 }
 
 // outlineText reads a whole model or one module.
@@ -267,6 +272,7 @@ func (o *outliner) definition(depth int, first bool) bool {
 			}
 			found = "but not"
 		case o.token.kind == tokenLine, o.token.kind == tokenEnd, o.is(")"):
+			o.single = operator == ""
 			return true
 		default:
 			o.fault("unexpected %s: an operator (or, and, but not, from) should stand here, or the line should end", o.seen())
@@ -300,19 +306,11 @@ func (o *outliner) operand(depth int, first bool) bool {
 		return o.restrictions()
 	case o.is("("):
 		if depth >= MaxDepth {
-			o.tooDeep = true
+			o.refused = true
 			o.fault("parentheses nest more than %d deep: move a part of the definition into a relation of its own", MaxDepth)
 			return false
 		}
-		o.advance()
-		if !o.definition(depth+1, first) {
-			return false
-		}
-		if !o.accept(")") {
-			o.fault("unexpected %s: a parenthesis is open and should be closed", o.seen())
-			return false
-		}
-		return true
+		return o.group(depth, first)
 	case o.token.kind == tokenWord && !operators[o.token.text]:
 		o.refer(o.token.text, o.token.at)
 		o.advance()
@@ -330,6 +328,27 @@ func (o *outliner) operand(depth int, first bool) bool {
 		o.fault("unexpected %s: types in [ ], the name of a relation or a parenthesis should stand here", o.seen())
 		return false
 	}
+}
+
+// group reads what stands in parentheses. Where that is nothing but other parentheses,
+// the inner ones are superfluous; see prepare.
+func (o *outliner) group(depth int, first bool) bool {
+	open := o.token.offset
+	o.advance()
+	inner := o.token
+	if !o.definition(depth+1, first) {
+		return false
+	}
+	if !o.is(")") {
+		o.fault("unexpected %s: a parenthesis is open and should be closed", o.seen())
+		return false
+	}
+	if o.single && inner.text == "(" {
+		o.parentheses = append(o.parentheses, o.last.from, o.last.to)
+	}
+	o.last = span{open, o.token.offset}
+	o.advance()
+	return true
 }
 
 var operators = map[string]bool{"or": true, "and": true, "but": true, "not": true, "from": true, "with": true}

@@ -3,6 +3,8 @@ package model
 import (
 	"slices"
 	"strings"
+
+	"github.com/remit-authz/remit/graph/condition"
 )
 
 // parameterTypes are the types that the parameters of a condition may have, in the
@@ -122,13 +124,38 @@ func (o *outliner) body(c *conditionOutline) bool {
 		return false
 	}
 	open := o.token.at
+	from := o.scanner.offset
 	at, closed := o.scanner.expression()
 	c.expression = at
+	body := span{from, o.scanner.offset}
+	o.bodies = append(o.bodies, body)
+	switch {
+	case body.to-body.from > 2*condition.MaxExpression:
+		o.refused = true
+		o.faultAt(at, "the expression of condition %s has %d bytes, and at most %d are allowed", c.name, body.to-body.from, condition.MaxExpression)
+	case blankLines(o.scanner.text[body.from:body.to]) > maxBlankLines:
+		o.refused = true
+		o.faultAt(at, "the expression of condition %s has more than %d empty lines in a row: leave them out", c.name, maxBlankLines)
+	}
 	if !closed {
 		o.faultAt(open, "the brace of condition %s is never closed: a } should end its expression", c.name)
 	}
 	o.advance()
 	return closed
+}
+
+// blankLines is the length of the longest run of empty lines.
+func blankLines(text string) int {
+	longest, run := 0, 0
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) != "" {
+			run = 0
+			continue
+		}
+		run++
+		longest = max(longest, run)
+	}
+	return longest
 }
 
 // skipCondition goes to the next line that begins something new, so that the rest of a

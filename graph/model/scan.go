@@ -10,6 +10,7 @@ type token struct {
 	kind   tokenKind
 	text   string
 	at     place
+	offset int
 	spaced bool // white space stands before it
 }
 
@@ -91,7 +92,7 @@ func (s *scanner) next() token {
 	for !s.done() && isBlank(s.peek()) {
 		s.advance()
 	}
-	t := token{at: s.here(), spaced: s.offset > start}
+	t := token{at: s.here(), offset: s.offset, spaced: s.offset > start}
 	switch {
 	case s.done():
 		t.kind = tokenEnd
