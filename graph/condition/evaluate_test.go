@@ -115,8 +115,11 @@ func TestEvaluate(t *testing.T) {
 		{"a map of any", "a.x.y == 'z' && a.x == {'y': 'z'}", "a map<any>", nil, m{"a": m{"x": m{"y": "z"}}}, "true"},
 		{"a list of lists", "a[1][0] == 2", "a list<list<int>>", nil, m{"a": l{l{}, l{"2"}}}, "true"},
 		{"text", "a.startsWith('x') && a.matches('^x+$') && size(a) == 2", "a string", nil, m{"a": "xx"}, "true"},
-		{"durations and timestamps", "b - a < d", "a timestamp, b timestamp, d duration", nil,
-			m{"a": "2026-01-01T00:00:00Z", "b": "2026-01-01T01:00:00+01:00", "d": "1h"}, "true"},
+		{
+			"durations and timestamps", "b - a < d", "a timestamp, b timestamp, d duration", nil,
+			m{"a": "2026-01-01T00:00:00Z", "b": "2026-01-01T01:00:00+01:00", "d": "1h"},
+			"true",
+		},
 		{"hours in a zone", "a.getHours('Europe/Paris') == 14", "a timestamp", nil, m{"a": "2026-06-01T12:00:00Z"}, "true"},
 
 		{"an address in a network", "a.in_cidr('192.168.0.0/16')", "a ipaddress", nil, m{"a": "192.168.3.4"}, "true"},
@@ -316,8 +319,11 @@ func BenchmarkEvaluate(b *testing.B) {
 	}{
 		{"bool", "a", "a bool", nil, value.Map{"a": true}},
 		{"until", "now < until", "now timestamp, until timestamp", value.Map{"until": "2026-01-01T00:00:00Z"}, nil},
-		{"in list", "region in regions", "region string, regions list<string>",
-			value.Map{"regions": value.List{"eu", "us", "jp"}}, value.Map{"region": "jp"}},
+		{
+			"in list", "region in regions", "region string, regions list<string>",
+			value.Map{"regions": value.List{"eu", "us", "jp"}},
+			value.Map{"region": "jp"},
+		},
 		{"schedule", "on_schedule(hours, now)", "hours any, now timestamp", value.Map{"hours": fields}, nil},
 		{"missing", "a", "a bool", nil, nil},
 	} {

@@ -89,10 +89,14 @@ func TestOpen(t *testing.T) {
 		{"a night before the lost day", at("Pacific/Apia", "22:00", "06:00"), "2011-12-31T05:59:00+14:00", true},
 		{"ends eight hours after it began", at("Pacific/Apia", "22:00", "06:00"), "2011-12-31T06:00:00+14:00", false},
 		{"always is always", everyDay("Pacific/Apia", `[{"start":"00:00","end":"00:00"}]`, ""), "2011-12-31T00:00:00+14:00", true},
-		{"the lost Friday does not happen on Saturday", `{"zone":"Pacific/Apia","windows":{"friday":[{"start":"09:00","end":"17:00"}]}}`,
-			"2011-12-31T10:00:00+14:00", false},
-		{"nor by an exception", `{"zone":"Pacific/Apia","exceptions":{"2011-12-30":[{"start":"09:00","end":"17:00"}]}}`,
-			"2011-12-31T10:00:00+14:00", false},
+		{
+			"the lost Friday does not happen on Saturday", `{"zone":"Pacific/Apia","windows":{"friday":[{"start":"09:00","end":"17:00"}]}}`,
+			"2011-12-31T10:00:00+14:00", false,
+		},
+		{
+			"nor by an exception", `{"zone":"Pacific/Apia","exceptions":{"2011-12-30":[{"start":"09:00","end":"17:00"}]}}`,
+			"2011-12-31T10:00:00+14:00", false,
+		},
 
 		// Cairo skips midnight: 24 April 2026, 00:00 becomes 01:00.
 		{"a start at a midnight that is skipped", at("Africa/Cairo", "00:00", "08:00"), "2026-04-24T01:00:00+03:00", true},
@@ -112,9 +116,11 @@ func TestOpen(t *testing.T) {
 		{"it cancels the night that starts on it", nightHoliday, "2026-06-02T23:00:00+02:00", false},
 		{"up to its end on the next date", nightHoliday, "2026-06-03T05:00:00+02:00", false},
 		{"a break after midnight", nightHoliday, "2026-06-02T01:30:00+02:00", false},
-		{"a break closes its own window only",
+		{
+			"a break closes its own window only",
 			everyDay("UTC", `[{"start":"08:00","end":"16:00","breaks":[{"start":"12:00","end":"13:00"}]},{"start":"12:30","end":"20:00"}]`, ""),
-			"2026-06-02T12:45:00Z", true},
+			"2026-06-02T12:45:00Z", true,
+		},
 
 		{"no windows", `{"zone":"UTC"}`, "2026-06-02T12:45:00Z", false},
 		{"always, in the far past", always, "0001-01-01T00:00:00Z", true},
@@ -152,14 +158,20 @@ func TestNext(t *testing.T) {
 		{"a start is not next of itself", office, "2026-06-05T07:00:00Z", "2026-06-05T15:00:00Z"},
 		{"just before it is", office, "2026-06-05T06:59:59.5Z", "2026-06-05T07:00:00Z"},
 		{"a holiday is passed over", office, "2026-05-31T15:00:00Z", "2026-06-02T07:00:00Z"},
-		{"a single date far ahead", `{"zone":"UTC","exceptions":{"2045-02-03":[{"start":"10:00","end":"11:00"}]}}`,
-			"2026-01-01T00:00:00Z", "2045-02-03T10:00:00Z"},
-		{"a year apart", `{"zone":"UTC","exceptions":{"2026-01-01":[{"start":"10:00","end":"11:00"}],"2027-01-01":[{"start":"10:00","end":"11:00"}]}}`,
-			"2026-01-01T12:00:00Z", "2027-01-01T10:00:00Z"},
+		{
+			"a single date far ahead", `{"zone":"UTC","exceptions":{"2045-02-03":[{"start":"10:00","end":"11:00"}]}}`,
+			"2026-01-01T00:00:00Z", "2045-02-03T10:00:00Z",
+		},
+		{
+			"a year apart", `{"zone":"UTC","exceptions":{"2026-01-01":[{"start":"10:00","end":"11:00"}],"2027-01-01":[{"start":"10:00","end":"11:00"}]}}`,
+			"2026-01-01T12:00:00Z", "2027-01-01T10:00:00Z",
+		},
 		{"nothing", `{"zone":"UTC"}`, "2026-01-01T00:00:00Z", ""},
-		{"a hole that only a change of the clocks makes",
+		{
+			"a hole that only a change of the clocks makes",
 			everyDay("Europe/Paris", `[{"start":"00:00","end":"03:00"},{"start":"02:59","end":"24:00"}]`, ""),
-			"2026-06-01T00:00:00Z", "2027-03-28T01:00:00Z"},
+			"2026-06-01T00:00:00Z", "2027-03-28T01:00:00Z",
+		},
 		{"time begins", everyDay("UTC", `[{"start":"00:00","end":"24:00"}]`, ""), "-0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"},
 		{"time ends", everyDay("UTC", `[{"start":"00:00","end":"24:00"}]`, ""), "9999-01-01T00:00:00Z", "+10000-01-01T00:00:00Z"},
 	} {

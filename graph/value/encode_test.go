@@ -180,7 +180,14 @@ func TestMinusZeroIsZero(t *testing.T) {
 func TestEveryValueHasItsOwnBytes(t *testing.T) {
 	values := []Value{
 		nil, false, true, int64(0), int64(1), uint64(0), uint64(1), 0.0, 1.0, "", "0", "1",
-		List{}, List{nil}, List{List{}}, Map{}, Map{"": nil}, Map{"a": nil}, Map{"a": false}, List{Map{}},
+		List{},
+		List{nil},
+		List{List{}},
+		Map{},
+		Map{"": nil},
+		Map{"a": nil},
+		Map{"a": false},
+		List{Map{}},
 	}
 	for i, a := range values {
 		for j, b := range values {
