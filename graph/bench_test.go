@@ -47,7 +47,7 @@ condition office(level: int) {
 }
 
 condition rota(schedule: map<string>, now: timestamp) {
-  now.getHours() > 3
+  on_schedule(schedule, now)
 }
 `
 
