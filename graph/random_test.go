@@ -26,7 +26,7 @@ func TestRandomReasons(t *testing.T) {
 // model alone.
 func random(t *testing.T) graphtest.Config {
 	c := graphtest.Config{
-		Seed: 1, Models: 150, ChecksPerModel: 100, ListsPerModel: 12,
+		Seed: 1, Models: 100, ChecksPerModel: 100, ListsPerModel: 12,
 		Again: func(seed uint64, n int) string {
 			return fmt.Sprintf("REMIT_TEST_MODEL=%d/%d go test ./graph -run '^%s$'", seed, n, t.Name())
 		},

@@ -21,13 +21,19 @@ var hours = []value.Map{
 	{"zone": "UTC", "windows": value.Map{"saturday": value.List{
 		value.Map{"start": "22:00", "end": "02:00", "breaks": value.List{value.Map{"start": "01:00", "end": "01:30"}}},
 	}}},
-	{"zone": "UTC", "windows": value.Map{"saturday": value.List{value.Map{"start": "22:00", "end": "02:00"}}},
-		"holidays": value.List{"2026-03-29"}},
-	{"zone": "UTC", "windows": value.Map{"sunday": value.List{value.Map{"start": "00:00", "end": "24:00"}}},
-		"holidays": value.List{"2026-03-29"}},
-	{"zone": "UTC", "windows": value.Map{"sunday": value.List{value.Map{"start": "00:00", "end": "24:00"}}},
+	{
+		"zone": "UTC", "windows": value.Map{"saturday": value.List{value.Map{"start": "22:00", "end": "02:00"}}},
+		"holidays": value.List{"2026-03-29"},
+	},
+	{
+		"zone": "UTC", "windows": value.Map{"sunday": value.List{value.Map{"start": "00:00", "end": "24:00"}}},
+		"holidays": value.List{"2026-03-29"},
+	},
+	{
+		"zone": "UTC", "windows": value.Map{"sunday": value.List{value.Map{"start": "00:00", "end": "24:00"}}},
 		"holidays":   value.List{"2026-03-29"},
-		"exceptions": value.Map{"2026-03-29": value.List{value.Map{"start": "00:00", "end": "01:30"}}}},
+		"exceptions": value.Map{"2026-03-29": value.List{value.Map{"start": "00:00", "end": "01:30"}}},
+	},
 	{"zone": "UTC"},
 	{"windows": value.Map{}}, // of no zone, hence without meaning
 }

@@ -68,7 +68,7 @@ func (a *asker) explain(ctx context.Context, query *graph.Query, u graph.Userset
 		return a.nearest(ctx, query, u, s, e.Nearest)
 	}
 	if ok, err := proves(ctx, query, e.Proof, u, s); !ok {
-		return fmt.Errorf("the proof does not suffice (%v): %s", err, a.rowsText(e.Proof))
+		return fmt.Errorf("the proof does not suffice (%s): %s", reasonText(err), a.rowsText(e.Proof))
 	}
 	for i, row := range e.Proof {
 		if ok, _ := proves(ctx, query, slices.Delete(slices.Clone(e.Proof), i, i+1), u, s); ok {
@@ -114,12 +114,19 @@ func (a *asker) nearest(ctx context.Context, query *graph.Query, u graph.Userset
 		ok, err := q.Check(ctx, u, s)
 		switch {
 		case skipped < 0 && !ok:
-			return fmt.Errorf("the nearest miss does not help (%v):%s", err, text)
+			return fmt.Errorf("the nearest miss does not help (%s):%s", reasonText(err), text)
 		case skipped >= 0 && ok:
 			return fmt.Errorf("the nearest miss has changes too many: these are enough:%s", text)
 		}
 	}
 	return nil
+}
+
+func reasonText(err error) string {
+	if err == nil {
+		return "denied"
+	}
+	return err.Error()
 }
 
 func (a *asker) rowsText(rows []graph.Row) string {

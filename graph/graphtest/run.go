@@ -85,7 +85,8 @@ func (r *runner) one(n int) {
 	}
 }
 
-// scenario asks all questions, the last ones a second time of a new Query.
+// scenario asks all questions, some a second time of a new Query, and some while things
+// go wrong.
 func (r *runner) scenario(n int, s *scenario) bool {
 	opened, err := r.open(r, s.store())
 	if err != nil {
@@ -114,6 +115,12 @@ func (r *runner) scenario(n int, s *scenario) bool {
 			}
 			r.count(q, &got)
 		}
+		if i%4 == 3 {
+			if complaint := a.disturb(ctx, j, q, i/4); complaint != "" {
+				r.fail(n, s, i, complaint)
+				return false
+			}
+		}
 	}
 	r.entangled += j.entangled
 	r.tooMuch += j.tooMuch
@@ -130,10 +137,10 @@ func complain(j *judge, q *question, got *answer, err error) string {
 }
 
 func (r *runner) count(q *question, got *answer) {
-	switch {
-	case q.kind == askExpand, q.kind == askExplain:
+	switch q.kind {
+	case askExpand, askExplain:
 		r.reasons++
-	case q.kind == askCheck:
+	case askCheck:
 		r.checks++
 		if got.allowed {
 			r.allowed++
@@ -195,6 +202,11 @@ func (r *runner) recheck(s *scenario) (complaint string) {
 		got, err := a.ask(ctx, a.fresh(q.circumstances), q)
 		if complaint := complain(j, q, &got, err); complaint != "" {
 			return complaint
+		}
+		for n := range 69 { // every disturbance
+			if complaint := a.disturb(ctx, j, q, n); complaint != "" {
+				return complaint
+			}
 		}
 	}
 	return ""
