@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/remit-authz/remit/graph/value"
@@ -91,6 +92,24 @@ func TestAccessors(t *testing.T) {
 	if got := c.Parameters()[1].Type.String(); got != "map<list<int>>" {
 		t.Errorf("Type.String = %s, want map<list<int>>", got)
 	}
+}
+
+func TestConcurrentCompile(t *testing.T) {
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			name := fmt.Sprintf("p%d", i)
+			c, err := Compile(name, name+".all(x, x > 0)", []Parameter{{name, Type{Kind: KindList, Element: &Type{Kind: KindInt}}}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if held, err := c.Evaluate(nil, &Request{Fields: value.Map{name: value.List{int64(i)}}}); held != (i > 0) || err != nil {
+				t.Errorf("Evaluate of %s = %t, %v, want %t", name, held, err, i > 0)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestCostIsCountedWhereItMatters(t *testing.T) {

@@ -63,7 +63,8 @@ func (r *Request) bind(to *Condition) *bound {
 func (r *Request) binds(to *Condition) bool { return r.BindNow && to.now >= 0 }
 
 // Evaluate reports whether the condition holds. Both contexts may be nil. Its errors are
-// *TypeError, *MissingError, *EvaluationError and ErrCost.
+// *TypeError, *MissingError and *EvaluationError; the last wraps ErrCost if the limit of
+// costs was met.
 func (c *Condition) Evaluate(stored *Context, request *Request) (bool, error) {
 	return c.EvaluateContext(context.Background(), stored, request)
 }
