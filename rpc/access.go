@@ -21,16 +21,16 @@ func (s *accessService) Check(ctx context.Context, req *remitv1.CheckRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	allowed, err := q.check(ctx, "question", req.Question)
+	allowed, err := q.check(ctx, req.Question)
 	if err != nil {
-		return nil, err
+		return nil, under("question", err)
 	}
 	return &remitv1.CheckResponse{Allowed: allowed, Token: q.token()}, nil
 }
 
-// check resolves and answers one question; path says where it stood.
-func (q *question) check(ctx context.Context, path string, m *remitv1.Question) (bool, error) {
-	u, subject, err := q.resolve(path, m)
+// check resolves and answers one question. Faults name the fields of the question.
+func (q *question) check(ctx context.Context, m *remitv1.Question) (bool, error) {
+	u, subject, err := q.resolve(m)
 	if err != nil {
 		return false, err
 	}
@@ -38,12 +38,12 @@ func (q *question) check(ctx context.Context, path string, m *remitv1.Question) 
 	return query.Check(ctx, u, subject)
 }
 
-func (q *question) resolve(path string, m *remitv1.Question) (graph.Userset, graph.Subject, error) {
-	u, err := q.userset(path+".object", m.Object, path+".relation", m.Relation)
+func (q *question) resolve(m *remitv1.Question) (graph.Userset, graph.Subject, error) {
+	u, err := q.userset(m.Object, m.Relation)
 	if err != nil {
 		return u, graph.Subject{}, err
 	}
-	subject, err := q.subject(path+".subject", m.Subject)
+	subject, err := q.subject(m.Subject)
 	return u, subject, err
 }
 
@@ -69,7 +69,7 @@ func (s *accessService) ListActions(ctx context.Context, req *remitv1.ListAction
 	if err != nil {
 		return nil, err
 	}
-	subject, err := q.subject("subject", req.Subject)
+	subject, err := q.subject(req.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +93,9 @@ func actions(p *model.Plan, t *model.Type, names []string) ([]*model.Relation, e
 	}
 	relations := make([]*model.Relation, 0, len(names))
 	for i, name := range names {
-		r, err := relationOf(p, t, indexed("relations", i), name)
+		r, err := relationOf(p, t, name)
 		if err != nil {
-			return nil, err
+			return nil, at(indexed("relations", i), err)
 		}
 		if !slices.Contains(relations, r) {
 			relations = append(relations, r)
@@ -110,7 +110,7 @@ func (s *accessService) Expand(ctx context.Context, req *remitv1.ExpandRequest) 
 	if err != nil {
 		return nil, err
 	}
-	u, err := q.userset("object", req.Object, "relation", req.Relation)
+	u, err := q.userset(req.Object, req.Relation)
 	if err != nil {
 		return nil, err
 	}
@@ -178,9 +178,9 @@ func (s *accessService) Explain(ctx context.Context, req *remitv1.ExplainRequest
 	if err != nil {
 		return nil, err
 	}
-	u, subject, err := q.resolve("question", req.Question)
+	u, subject, err := q.resolve(req.Question)
 	if err != nil {
-		return nil, err
+		return nil, under("question", err)
 	}
 	query := q.query()
 	e, err := query.Explain(ctx, u, subject)

@@ -51,24 +51,27 @@ func (s *accessService) BatchCheck(ctx context.Context, req *remitv1.BatchCheckR
 // checkOne answers one question of a batch, with its own context and tuples. The
 // batch's question is shared: it must not change.
 func (q *question) checkOne(ctx context.Context, i int, m *remitv1.BatchQuestion) (bool, error) {
-	path := indexed("questions", i)
 	one := q.fork()
 	if m.Context != nil {
-		own, err := contextOf(path+".context", m.Context)
-		if err != nil {
-			return false, err
+		own, err := contextOf("context", m.Context)
+		if err == nil {
+			err = q.checkContext("context", own)
 		}
-		if err := q.checkContext(path+".context", own); err != nil {
-			return false, err
+		if err != nil {
+			return false, under(indexed("questions", i), err)
 		}
 		one.given = make(value.Map, len(q.given)+len(own))
 		maps.Copy(one.given, q.given)
 		maps.Copy(one.given, own)
 	}
-	if err := one.add(path+".contextual_tuples", m.ContextualTuples); err != nil {
-		return false, err
+	if err := one.add("contextual_tuples", m.ContextualTuples); err != nil {
+		return false, under(indexed("questions", i), err)
 	}
-	return one.check(ctx, path+".question", m.Question)
+	allowed, err := one.check(ctx, m.Question)
+	if err != nil {
+		return false, under(indexed("questions", i)+".question", err)
+	}
+	return allowed, nil
 }
 
 // answer writes a question's answer or its error, as the whole call would have had it.

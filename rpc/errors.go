@@ -64,6 +64,16 @@ func (e *fieldError) Unwrap() error { return e.err }
 // at says that a field, given as a path, is at fault.
 func at(field string, err error) error { return &fieldError{field, err} }
 
+// under puts a fault of a field under the message that holds the field. Other errors
+// stay as they are.
+func under(path string, err error) error {
+	var fe *fieldError
+	if errors.As(err, &fe) {
+		return &fieldError{path + "." + fe.field, fe.err}
+	}
+	return err
+}
+
 // find looks an error up in the table.
 func find(err error) (wireError, bool) {
 	for _, w := range wireErrors {

@@ -112,10 +112,10 @@ func (s *accessService) objects(ctx context.Context, req *remitv1.ListObjectsReq
 	if err != nil {
 		return nil, at("type", err)
 	}
-	if l.relation, err = relationOf(plan, t, "relation", req.Relation); err != nil {
-		return nil, err
+	if l.relation, err = relationOf(plan, t, req.Relation); err != nil {
+		return nil, at("relation", err)
 	}
-	if l.subject, err = p.question.subject("subject", req.Subject); err != nil {
+	if l.subject, err = p.question.subject(req.Subject); err != nil {
 		return nil, err
 	}
 	if p.position != nil {
@@ -216,15 +216,15 @@ func (s *accessService) subjects(ctx context.Context, req *remitv1.ListSubjectsR
 	}
 	l := &subjectList{page: p}
 	plan := p.question.plan.Plan
-	if l.userset, err = p.question.userset("object", req.Object, "relation", req.Relation); err != nil {
+	if l.userset, err = p.question.userset(req.Object, req.Relation); err != nil {
 		return nil, err
 	}
 	if l.kind.Type, err = graph.ResolveType(plan, "subject_type", req.SubjectType); err != nil {
 		return nil, at("subject_type", err)
 	}
 	if req.SubjectRelation != "" {
-		if l.kind.Relation, err = relationOf(plan, l.kind.Type, "subject_relation", req.SubjectRelation); err != nil {
-			return nil, err
+		if l.kind.Relation, err = relationOf(plan, l.kind.Type, req.SubjectRelation); err != nil {
+			return nil, at("subject_relation", err)
 		}
 	}
 	if p.position != nil {

@@ -125,46 +125,41 @@ func (q *question) entity(t model.TypeID, name string) (graph.ID, error) {
 	return q.overlay.Entity(t, name)
 }
 
-// userset reads an object and a relation; objectField and relationField say where they
-// stood.
-func (q *question) userset(objectField, object, relationField, relation string) (graph.Userset, error) {
+// userset reads an object and a relation. Faults name the fields object and relation.
+func (q *question) userset(object, relation string) (graph.Userset, error) {
 	name, err := graph.ParseObject(object)
 	if err != nil {
-		return graph.Userset{}, at(objectField, err)
+		return graph.Userset{}, at("object", err)
 	}
 	t, err := graph.ResolveType(q.plan.Plan, "object", name.Type)
 	if err != nil {
-		return graph.Userset{}, at(objectField, err)
+		return graph.Userset{}, at("object", err)
 	}
-	r, err := relationOf(q.plan.Plan, t, relationField, relation)
+	r, err := relationOf(q.plan.Plan, t, relation)
 	if err != nil {
-		return graph.Userset{}, err
+		return graph.Userset{}, at("relation", err)
 	}
 	id, err := q.entity(t.ID, name.ID)
 	return graph.Userset{Object: id, Relation: r.ID}, err
 }
 
 // relationOf finds a relation of a type.
-func relationOf(p *model.Plan, t *model.Type, field, name string) (*model.Relation, error) {
+func relationOf(p *model.Plan, t *model.Type, name string) (*model.Relation, error) {
 	if r, ok := t.Relation(name); ok {
 		return r, nil
 	}
-	r, err := graph.ResolveRelation(p, t.Name, name)
-	if err != nil {
-		return nil, at(field, err)
-	}
-	return r, nil
+	return graph.ResolveRelation(p, t.Name, name) // for its error
 }
 
-// subject reads a subject.
-func (q *question) subject(field, text string) (graph.Subject, error) {
+// subject reads a subject. Faults name the field subject.
+func (q *question) subject(text string) (graph.Subject, error) {
 	name, err := graph.ParseSubject(text)
 	if err != nil {
-		return graph.Subject{}, at(field, err)
+		return graph.Subject{}, at("subject", err)
 	}
 	kind, err := graph.ResolveKind(q.plan.Plan, name.Type, name.Relation)
 	if err != nil {
-		return graph.Subject{}, at(field, err)
+		return graph.Subject{}, at("subject", err)
 	}
 	id, err := q.entity(kind.Type.ID, name.ID)
 	s := graph.Subject{ID: id}
