@@ -22,16 +22,19 @@ func (q *Query) ListObjects(ctx context.Context, r *model.Relation, s Subject, a
 	e := newEvaluator(ctx, q)
 	defer e.release()
 	e.about(s)
-	x := expansion{evaluator: e, uses: usesOf(q.Plan), reached: map[goal]bool{}}
-	found, err := x.run(r)
-	if err != nil {
+	x := expansion{evaluator: e, uses: usesOf(q.Plan), asked: r.ID, reached: map[goal]bool{}, found: map[ID]bool{}}
+	if err := x.run(r); err != nil {
 		return err
 	}
-	for _, id := range found {
-		if id <= after {
-			continue
+	ids := make([]ID, 0, len(x.found))
+	for id := range x.found {
+		if id > after {
+			ids = append(ids, id)
 		}
-		if !x.reached[goal{object: id, relation: r.ID}] {
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		if !x.found[id] {
 			ok, err := e.check(Userset{Object: id, Relation: r.ID})
 			if err != nil {
 				return err
@@ -51,9 +54,12 @@ func (q *Query) ListObjects(ctx context.Context, r *model.Relation, s Subject, a
 type expansion struct {
 	*evaluator
 	uses    *uses
+	asked   model.RelationID
 	reached map[goal]bool // whether it is certain
+	found   map[ID]bool   // the same of the goals asked for, which may be all there are
 	todo    []reach
 	wanted  []bool // by relation: whether it leads to the one asked for
+	onward  bool   // whether that one itself leads to one of those
 	cursor  Cursor
 }
 
@@ -63,9 +69,10 @@ type reach struct {
 	certain bool
 }
 
-// run finds the candidates of the relation, sorted.
-func (x *expansion) run(r *model.Relation) ([]ID, error) {
+// run finds the candidates of the relation.
+func (x *expansion) run(r *model.Relation) error {
 	x.wanted = x.uses.leadingTo(r)
+	x.onward = x.uses.leadsOn(r, x.wanted)
 	if x.subject.Relation != 0 {
 		if x.plan.Relation(x.subject.Relation) != nil {
 			x.reach(goal{object: x.subject.ID, relation: x.subject.Relation}, true)
@@ -81,17 +88,7 @@ func (x *expansion) run(r *model.Relation) ([]ID, error) {
 		x.todo = x.todo[:len(x.todo)-1]
 		x.expand(next)
 	}
-	if x.fatal != nil {
-		return nil, x.fatal
-	}
-	var found []ID
-	for g := range x.reached {
-		if g.relation == r.ID {
-			found = append(found, g.object)
-		}
-	}
-	slices.Sort(found)
-	return found, nil
+	return x.fatal
 }
 
 // reach notes a goal. One that turns out certain later is walked once more.
@@ -99,10 +96,20 @@ func (x *expansion) reach(g goal, certain bool) {
 	if int(g.relation) >= len(x.wanted) || !x.wanted[g.relation] {
 		return
 	}
-	if known, ok := x.reached[g]; ok && (known || !certain) {
-		return
+	if g.relation == x.asked {
+		if known, ok := x.found[g.object]; ok && (known || !certain) {
+			return
+		}
+		x.found[g.object] = certain
+		if !x.onward {
+			return
+		}
+	} else {
+		if known, ok := x.reached[g]; ok && (known || !certain) {
+			return
+		}
+		x.reached[g] = certain
 	}
-	x.reached[g] = certain
 	x.todo = append(x.todo, reach{goal: g, certain: certain})
 }
 

@@ -11,12 +11,12 @@ import (
 // The uses of a plan are its rewrites seen from the other end: where a relation, or a
 // type, can grant something.
 type uses struct {
-	entities map[model.TypeID][]use     // direct tuples to entities or the wildcard
-	direct   map[model.RelationID][]use // direct tuples to usersets
-	computed map[model.RelationID][]use
-	arrows   map[model.RelationID][]use // tuple-to-userset, by the relation computed
-	size     int                        // the highest relation id plus one
-	plan     []*model.Relation
+	entities map[model.TypeID][]use // direct tuples to entities or the wildcard
+
+	// By relation id:
+	direct   [][]use // direct tuples to its usersets
+	computed [][]use
+	arrows   [][]use // tuple-to-userset, by the relation computed
 }
 
 // A use is one place in the rewrite of a relation.
@@ -42,16 +42,20 @@ func usesOf(p *model.Plan) *uses {
 }
 
 func newUses(p *model.Plan) *uses {
+	size := 0
+	for _, t := range p.Types() {
+		for _, r := range t.Relations {
+			size = max(size, int(r.ID)+1)
+		}
+	}
 	u := &uses{
 		entities: map[model.TypeID][]use{},
-		direct:   map[model.RelationID][]use{},
-		computed: map[model.RelationID][]use{},
-		arrows:   map[model.RelationID][]use{},
+		direct:   make([][]use, size),
+		computed: make([][]use, size),
+		arrows:   make([][]use, size),
 	}
 	for _, t := range p.Types() {
 		for _, r := range t.Relations {
-			u.plan = append(u.plan, r)
-			u.size = max(u.size, int(r.ID)+1)
 			u.add(r, r.Rewrite, true)
 		}
 	}
@@ -92,7 +96,7 @@ func (u *uses) add(r *model.Relation, w *model.Rewrite, plain bool) {
 
 // leadingTo marks the relations, by id, that can grant r.
 func (u *uses) leadingTo(r *model.Relation) []bool {
-	marks := make([]bool, u.size)
+	marks := make([]bool, len(u.direct))
 	marks[r.ID] = true
 	todo := []*model.Relation{r}
 	for len(todo) > 0 {
@@ -106,6 +110,18 @@ func (u *uses) leadingTo(r *model.Relation) []bool {
 		})
 	}
 	return marks
+}
+
+// leadsOn reports whether r can grant one of the marked relations, itself included.
+func (u *uses) leadsOn(r *model.Relation, marks []bool) bool {
+	for _, list := range [][]use{u.direct[r.ID], u.computed[r.ID], u.arrows[r.ID]} {
+		for i := range list {
+			if marks[list[i].relation.ID] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // visit calls f for each relation whose holders the rewrite may grant to.
