@@ -116,7 +116,7 @@ func (r *runner) scenario(n int, s *scenario) bool {
 			r.count(q, &got)
 		}
 		if i%4 == 3 {
-			if complaint := a.disturb(ctx, j, q, i/4); complaint != "" {
+			if complaint := a.disturb(ctx, j, q, i/4+7*n); complaint != "" {
 				r.fail(n, s, i, complaint)
 				return false
 			}
@@ -203,7 +203,7 @@ func (r *runner) recheck(s *scenario) (complaint string) {
 		if complaint := complain(j, q, &got, err); complaint != "" {
 			return complaint
 		}
-		for n := range 69 { // every disturbance
+		for n := range 3 * 11 { // every disturbance
 			if complaint := a.disturb(ctx, j, q, n); complaint != "" {
 				return complaint
 			}
