@@ -68,7 +68,10 @@ func (x *expander) rewrite(ctx context.Context, u Userset, r *model.Relation, rw
 	}
 	switch rw.Op {
 	case model.OpDirect:
-		err := x.walk.edges(ctx, u, r, Subject{}, func(edge *Edge) (bool, error) {
+		err := x.walk.edges(ctx, u, r, Subject{}, func(edge *Edge, unjudged error) (bool, error) {
+			if unjudged != nil {
+				return false, unjudged
+			}
 			e.Edges = append(e.Edges, *edge)
 			if edge.Subject.Relation == 0 {
 				return true, nil
@@ -81,9 +84,9 @@ func (x *expander) rewrite(ctx context.Context, u Userset, r *model.Relation, rw
 		return e, x.child(ctx, e, e.Userset, depth)
 	case model.OpTupleToUserset:
 		tupleset := Userset{Object: u.Object, Relation: rw.Tupleset.ID}
-		err := x.walk.edges(ctx, tupleset, rw.Tupleset, Subject{}, func(edge *Edge) (bool, error) {
-			if edge.Subject.Relation != 0 {
-				return false, nil
+		err := x.walk.edges(ctx, tupleset, rw.Tupleset, Subject{}, func(edge *Edge, unjudged error) (bool, error) {
+			if edge.Subject.Relation != 0 || unjudged != nil {
+				return false, unjudged
 			}
 			target := computedOn(rw, edge.Subject.ID.Type())
 			if target == nil || edge.Subject.ID.IsWildcard() {

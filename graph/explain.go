@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -135,14 +134,8 @@ func (x *explainer) value(ctx context.Context, u Userset, r *model.Relation, rw 
 		return x.holds(ctx, Userset{Object: u.Object, Relation: rw.Relation.ID})
 	case model.OpTupleToUserset:
 		result := denied
-		err := x.targets(ctx, u, rw, func(_ *Edge, target Userset) (bool, error) {
-			v, err := x.holds(ctx, target)
-			if v != denied {
-				result = max(result, v)
-			}
-			return result != allowed, err
-		})
-		return settle(result, err)
+		err := x.targets(ctx, u, rw, x.orHolds(ctx, &result))
+		return result, err
 	case model.OpExclusion:
 		base, err := x.value(ctx, u, r, rw.Children[0])
 		if err != nil || base == denied {
@@ -186,7 +179,7 @@ func (x *explainer) directValue(ctx context.Context, u Userset, r *model.Relatio
 		if !ok {
 			continue
 		}
-		counts, err := x.walk.counts(r, &edge)
+		counts, err := x.walk.counts(ctx, r, &edge)
 		switch {
 		case err != nil:
 			result = unsure
@@ -194,27 +187,34 @@ func (x *explainer) directValue(ctx context.Context, u Userset, r *model.Relatio
 			return allowed, nil
 		}
 	}
-	err := x.usersets(ctx, u, r, func(_ *Edge, target Userset) (bool, error) {
-		v, err := x.holds(ctx, target)
-		if v == allowed || result == denied {
-			result = v
-		}
-		return result != allowed, err
-	})
-	return settle(result, err)
+	err := x.usersets(ctx, u, r, x.orHolds(ctx, &result))
+	return result, err
 }
 
-// settle adds to a truth what a walk could not judge.
-func settle(v truth, err error) (truth, error) {
-	switch {
-	case err == nil:
-		return v, nil
-	case !errors.As(err, new(*unjudgedError)):
-		return unsure, err
-	case v == allowed:
-		return allowed, nil
+// A lead is an edge behind which the answer may lie, in a userset; unjudged says why
+// it is not known whether the edge counts.
+type lead struct {
+	edge     *Edge
+	unjudged error
+	target   Userset
+}
+
+// orHolds adds to a result, by Kleene's or, what lies behind each lead.
+func (x *explainer) orHolds(ctx context.Context, result *truth) func(lead) (bool, error) {
+	return func(l lead) (bool, error) {
+		v, err := x.behind(ctx, l)
+		*result = max(*result, v)
+		return *result != allowed, err
 	}
-	return unsure, nil
+}
+
+// behind is what a lead grants.
+func (x *explainer) behind(ctx context.Context, l lead) (truth, error) {
+	v, err := x.holds(ctx, l.target)
+	if l.unjudged != nil {
+		v = min(v, unsure)
+	}
+	return v, err
 }
 
 // matches are the subjects whose direct tuples grant something to the asked one.
@@ -227,20 +227,20 @@ func (x *explainer) matches() []Subject {
 }
 
 // usersets yields the usersets that the tuples of a direct rewrite grant to.
-func (x *explainer) usersets(ctx context.Context, u Userset, r *model.Relation, yield func(*Edge, Userset) (bool, error)) error {
+func (x *explainer) usersets(ctx context.Context, u Userset, r *model.Relation, yield func(lead) (bool, error)) error {
 	entitiesEnd := Subject{Relation: 0, ID: ^ID(0)}
-	return x.walk.edges(ctx, u, r, entitiesEnd, func(e *Edge) (bool, error) {
+	return x.walk.edges(ctx, u, r, entitiesEnd, func(e *Edge, unjudged error) (bool, error) {
 		if e.Subject == x.subject {
 			return true, nil
 		}
-		return yield(e, Userset{Object: e.Subject.ID, Relation: e.Subject.Relation})
+		return yield(lead{e, unjudged, Userset{Object: e.Subject.ID, Relation: e.Subject.Relation}})
 	})
 }
 
 // targets yields the usersets that a tuple-to-userset rewrite leads to.
-func (x *explainer) targets(ctx context.Context, u Userset, rw *model.Rewrite, yield func(*Edge, Userset) (bool, error)) error {
+func (x *explainer) targets(ctx context.Context, u Userset, rw *model.Rewrite, yield func(lead) (bool, error)) error {
 	tupleset := Userset{Object: u.Object, Relation: rw.Tupleset.ID}
-	return x.walk.edges(ctx, tupleset, rw.Tupleset, Subject{}, func(e *Edge) (bool, error) {
+	return x.walk.edges(ctx, tupleset, rw.Tupleset, Subject{}, func(e *Edge, unjudged error) (bool, error) {
 		if e.Subject.Relation != 0 {
 			return false, nil
 		}
@@ -248,7 +248,7 @@ func (x *explainer) targets(ctx context.Context, u Userset, rw *model.Rewrite, y
 		if target == nil || e.Subject.ID.IsWildcard() {
 			return true, nil
 		}
-		return yield(e, Userset{Object: e.Subject.ID, Relation: target.ID})
+		return yield(lead{e, unjudged, Userset{Object: e.Subject.ID, Relation: target.ID}})
 	})
 }
 
@@ -275,6 +275,9 @@ func (x *explainer) derivation(ctx context.Context, root Userset) (*Reason, erro
 				queue = append(queue, n)
 			}
 		}
+	}
+	if d.proven[root] == nil {
+		return nil, fmt.Errorf("no derivation of an answer that was found: %w", ErrUndefined)
 	}
 	return d.proven[root], nil
 }
@@ -324,20 +327,17 @@ func (d *derivation) rewrite(ctx context.Context, u Userset, r *model.Relation, 
 		return d.direct(ctx, u, r, granted)
 	case model.OpComputed:
 		granted.Kind = ReasonComputed
-		return d.step(ctx, granted, Userset{Object: u.Object, Relation: rw.Relation.ID})
+		return d.rest(ctx, granted, Userset{Object: u.Object, Relation: rw.Relation.ID})
 	case model.OpTupleToUserset:
 		granted.Kind = ReasonTupleToUserset
 		tupleset := Userset{Object: u.Object, Relation: rw.Tupleset.ID}
 		var found *Reason
-		err := d.targets(ctx, u, rw, func(e *Edge, target Userset) (bool, error) {
+		err := d.targets(ctx, u, rw, func(l lead) (bool, error) {
 			var err error
-			found, err = d.step(ctx, granted, target)
-			if found != nil {
-				found.Edge = &Row{Userset: tupleset, Edge: *e}
-			}
+			found, err = d.step(ctx, granted, l, tupleset)
 			return found == nil, err
 		})
-		return found, ignoreUnknown(err)
+		return found, err
 	case model.OpUnion:
 		granted.Kind = ReasonUnion
 		for _, operand := range rw.Children {
@@ -384,8 +384,20 @@ func (d *derivation) rewrite(ctx context.Context, u Userset, r *model.Relation, 
 	}
 }
 
-// step completes a reason by a userset that it rests on.
-func (d *derivation) step(ctx context.Context, granted *Reason, on Userset) (*Reason, error) {
+// step completes a reason by a lead of a userset.
+func (d *derivation) step(ctx context.Context, granted *Reason, l lead, from Userset) (*Reason, error) {
+	if l.unjudged != nil {
+		return nil, nil
+	}
+	found, err := d.rest(ctx, granted, l.target)
+	if found != nil {
+		found.Edge = &Row{Userset: from, Edge: *l.edge}
+	}
+	return found, err
+}
+
+// rest completes a reason by a userset that it rests on.
+func (d *derivation) rest(ctx context.Context, granted *Reason, on Userset) (*Reason, error) {
 	if proven := d.proven[on]; proven != nil {
 		granted.Children = []*Reason{proven}
 		return granted, nil
@@ -407,7 +419,7 @@ func (d *derivation) direct(ctx context.Context, u Userset, r *model.Relation, g
 			continue
 		}
 		// A tuple that cannot be judged does not count; the answer is known without it.
-		if counts, _ := d.walk.counts(r, &edge); counts {
+		if counts, _ := d.walk.counts(ctx, r, &edge); counts {
 			granted.Kind = ReasonTuple
 			granted.Edge = &Row{Userset: u, Edge: edge}
 			return granted, nil
@@ -415,15 +427,12 @@ func (d *derivation) direct(ctx context.Context, u Userset, r *model.Relation, g
 	}
 	granted.Kind = ReasonUserset
 	var found *Reason
-	err := d.usersets(ctx, u, r, func(e *Edge, target Userset) (bool, error) {
+	err := d.usersets(ctx, u, r, func(l lead) (bool, error) {
 		var err error
-		found, err = d.step(ctx, granted, target)
-		if found != nil {
-			found.Edge = &Row{Userset: u, Edge: *e}
-		}
+		found, err = d.step(ctx, granted, l, u)
 		return found == nil, err
 	})
-	return found, ignoreUnknown(err)
+	return found, err
 }
 
 // denial explains a userset that is not granted; path are the usersets above.
@@ -467,25 +476,13 @@ func (x *explainer) denialOf(ctx context.Context, u Userset, r *model.Relation, 
 	case model.OpTupleToUserset:
 		reason.Kind = ReasonTupleToUserset
 		tupleset := Userset{Object: u.Object, Relation: rw.Tupleset.ID}
-		err := x.targets(ctx, u, rw, func(e *Edge, target Userset) (bool, error) {
-			if len(reason.Children) == maxShown {
-				reason.Children = append(reason.Children, &Reason{Kind: ReasonLeftOut, Userset: u})
-				return false, nil
-			}
-			child, err := x.either(ctx, target, path)
-			if err != nil {
-				return false, err
-			}
-			reason.Children = append(reason.Children, &Reason{
-				Kind: ReasonTupleToUserset, Userset: target, Granted: child.Granted,
-				Edge: &Row{Userset: tupleset, Edge: *e}, Children: []*Reason{child},
-			})
-			return true, nil
+		err := x.targets(ctx, u, rw, func(l lead) (bool, error) {
+			return x.tried(ctx, reason, ReasonTupleToUserset, l, tupleset, path)
 		})
 		if len(reason.Children) == 0 {
 			reason.Kind, reason.Userset = ReasonNoTuple, tupleset
 		}
-		return reason, ignoreUnknown(err)
+		return reason, err
 	default:
 		switch rw.Op {
 		case model.OpUnion:
@@ -553,7 +550,7 @@ func (x *explainer) denyDirect(ctx context.Context, reason *Reason, r *model.Rel
 			continue
 		}
 		child := &Reason{Userset: u, Edge: &Row{Userset: u, Edge: edge}}
-		_, err = x.walk.counts(r, &edge)
+		_, err = x.walk.counts(ctx, r, &edge)
 		switch {
 		case err != nil:
 			child.Kind, child.Note = ReasonUnknown, err.Error()
@@ -569,29 +566,28 @@ func (x *explainer) denyDirect(ctx context.Context, reason *Reason, r *model.Rel
 		}
 		reason.Children = append(reason.Children, child)
 	}
-	err := x.usersets(ctx, u, r, func(e *Edge, target Userset) (bool, error) {
-		if len(reason.Children) >= maxShown {
-			reason.Children = append(reason.Children, &Reason{Kind: ReasonLeftOut, Userset: u})
-			return false, nil
-		}
-		child, err := x.either(ctx, target, path)
-		if err != nil {
-			return false, err
-		}
-		reason.Children = append(reason.Children, &Reason{
-			Kind: ReasonUserset, Userset: u, Granted: child.Granted,
-			Edge: &Row{Userset: u, Edge: *e}, Children: []*Reason{child},
-		})
-		return true, nil
+	return x.usersets(ctx, u, r, func(l lead) (bool, error) {
+		return x.tried(ctx, reason, ReasonUserset, l, u, path)
 	})
-	return ignoreUnknown(err)
 }
 
-// ignoreUnknown drops the error of a tuple that could not be judged: the answer is
-// known without it.
-func ignoreUnknown(err error) error {
-	if err != nil && !errors.As(err, new(*unjudgedError)) {
-		return err
+// tried adds to a denial what lies behind a lead, and returns whether to go on.
+func (x *explainer) tried(ctx context.Context, reason *Reason, kind ReasonKind, l lead, from Userset, path []Userset) (bool, error) {
+	if len(reason.Children) >= maxShown {
+		reason.Children = append(reason.Children, &Reason{Kind: ReasonLeftOut, Userset: reason.Userset})
+		return false, nil
 	}
-	return nil
+	child, err := x.either(ctx, l.target, path)
+	if err != nil {
+		return false, err
+	}
+	step := &Reason{
+		Kind: kind, Userset: l.target, Granted: child.Granted && l.unjudged == nil,
+		Edge: &Row{Userset: from, Edge: *l.edge}, Children: []*Reason{child},
+	}
+	if l.unjudged != nil {
+		step.Kind, step.Note = ReasonUnknown, l.unjudged.Error()
+	}
+	reason.Children = append(reason.Children, step)
+	return true, nil
 }

@@ -119,13 +119,13 @@ func (n *nearest) grantRewrite(ctx context.Context, u Userset, r *model.Relation
 	case model.OpDirect:
 		plans := n.additions(u, r)
 		err := n.usersets(ctx, u, r, n.gather(ctx, &plans))
-		return best(plans), ignoreUnknown(err)
+		return best(plans), err
 	case model.OpComputed:
 		return n.grant(ctx, Userset{Object: u.Object, Relation: rw.Relation.ID})
 	case model.OpTupleToUserset:
 		var plans []plan
 		err := n.targets(ctx, u, rw, n.gather(ctx, &plans))
-		return best(plans), ignoreUnknown(err)
+		return best(plans), err
 	case model.OpUnion:
 		var plans []plan
 		for _, operand := range rw.Children {
@@ -160,12 +160,14 @@ func (n *nearest) grantRewrite(ctx context.Context, u Userset, r *model.Relation
 }
 
 // gather adds the plans that grant a userset behind an edge.
-func (n *nearest) gather(ctx context.Context, plans *[]plan) func(*Edge, Userset) (bool, error) {
+func (n *nearest) gather(ctx context.Context, plans *[]plan) func(lead) (bool, error) {
 	edges := 0
-	return func(_ *Edge, target Userset) (bool, error) {
-		more, err := n.grant(ctx, target)
+	return func(l lead) (bool, error) {
+		if edges++; l.unjudged != nil {
+			return edges < maxNearestEdges, nil
+		}
+		more, err := n.grant(ctx, l.target)
 		*plans = append(*plans, more...)
-		edges++
 		return edges < maxNearestEdges, err
 	}
 }
@@ -221,14 +223,14 @@ func (n *nearest) denyRewrite(ctx context.Context, u Userset, r *model.Relation,
 	}
 	plans := []plan{nil}
 	// removal needs every grant to go: it is removed itself, or what it leads to is denied.
-	removal := func(userset Userset) func(*Edge, Userset) (bool, error) {
-		return func(e *Edge, target Userset) (bool, error) {
-			v, err := n.holds(ctx, target)
+	removal := func(userset Userset) func(lead) (bool, error) {
+		return func(l lead) (bool, error) {
+			v, err := n.behind(ctx, l)
 			if err != nil || v == denied {
 				return true, err
 			}
-			ways, err := n.deny(ctx, target)
-			ways = append(ways, plan{{Remove: true, Row: Row{Userset: userset, Edge: *e}}})
+			ways, err := n.deny(ctx, l.target)
+			ways = append(ways, plan{{Remove: true, Row: Row{Userset: userset, Edge: *l.edge}}})
 			plans = combine(plans, ways)
 			return len(plans) > 0, err
 		}
@@ -245,12 +247,12 @@ func (n *nearest) denyRewrite(ctx context.Context, u Userset, r *model.Relation,
 			}
 		}
 		err := n.usersets(ctx, u, r, removal(u))
-		return plans, ignoreUnknown(err)
+		return plans, err
 	case model.OpComputed:
 		return n.deny(ctx, Userset{Object: u.Object, Relation: rw.Relation.ID})
 	case model.OpTupleToUserset:
 		err := n.targets(ctx, u, rw, removal(Userset{Object: u.Object, Relation: rw.Tupleset.ID}))
-		return plans, ignoreUnknown(err)
+		return plans, err
 	case model.OpUnion:
 		for _, operand := range rw.Children {
 			ways, err := n.denyRewrite(ctx, u, r, operand)

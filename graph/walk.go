@@ -40,12 +40,10 @@ func (w *walk) spend(ctx context.Context, edges int) error {
 	return ctx.Err()
 }
 
-// edges yields the edges of a userset behind after that count: allowed by the model,
-// not expired, their condition true. It stops when yield returns false. An edge whose
-// condition cannot be judged is passed over; if nothing else ends the walk, the first
-// such error is returned when all others have been seen.
-func (w *walk) edges(ctx context.Context, u Userset, r *model.Relation, after Subject, yield func(*Edge) (bool, error)) error {
-	var unjudged error
+// edges yields the edges of a userset behind after that count, and those whose
+// condition cannot be judged, with the error that says why. It stops when yield
+// returns false.
+func (w *walk) edges(ctx context.Context, u Userset, r *model.Relation, after Subject, yield func(e *Edge, unjudged error) (bool, error)) error {
 	c := Cursor{After: after}
 	for !c.Done {
 		if err := w.query.View.Subjects(u, &c); err != nil {
@@ -56,23 +54,21 @@ func (w *walk) edges(ctx context.Context, u Userset, r *model.Relation, after Su
 		}
 		for i := range c.Edges {
 			e := &c.Edges[i]
-			counts, err := w.counts(r, e)
-			switch {
-			case err != nil && unjudged == nil:
-				unjudged = err
-			case counts:
-				if more, err := yield(e); err != nil || !more {
-					return err
-				}
+			counts, unjudged := w.counts(ctx, r, e)
+			if !counts && unjudged == nil {
+				continue
+			}
+			if more, err := yield(e, unjudged); err != nil || !more {
+				return err
 			}
 		}
 	}
-	return unjudged
+	return nil
 }
 
 // counts reports whether an edge of the relation counts: allowed by the model, not
-// expired, its condition true. The error is an *unjudgedError.
-func (w *walk) counts(r *model.Relation, e *Edge) (bool, error) {
+// expired, its condition true. An error says why its condition cannot be judged.
+func (w *walk) counts(ctx context.Context, r *model.Relation, e *Edge) (bool, error) {
 	a := admits(r, e)
 	if a == nil || e.ExpiredAt(w.now) {
 		return false, nil
@@ -80,15 +76,5 @@ func (w *walk) counts(r *model.Relation, e *Edge) (bool, error) {
 	if a.Condition == nil {
 		return true, nil
 	}
-	ok, err := a.Condition.Evaluate(e.Context, &w.request)
-	if err != nil {
-		return false, &unjudgedError{err}
-	}
-	return ok, nil
+	return a.Condition.EvaluateContext(ctx, e.Context, &w.request)
 }
-
-// An unjudgedError is the third value of one tuple, as opposed to what ends the whole
-// request.
-type unjudgedError struct{ error }
-
-func (e *unjudgedError) Unwrap() error { return e.error }
