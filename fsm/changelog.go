@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -130,18 +131,27 @@ func decodeChange(key, b []byte) (*Change, error) {
 // that place are no longer kept.
 func (s *State) Changes(store StoreID, after graph.Revision, ordinal uint32, limit int) ([]*Change, error) {
 	var changes []*Change
-	err := s.read(func(db *pebble.DB) error {
-		root := s.Current()
-		st, ok := root.Store(store)
+	err := s.read(func(db *pebble.DB) (err error) {
+		upper := changeKey(store, s.Current().revision+1, 0)
+		// One snapshot, so that the horizon and the changes belong together.
+		snap := db.NewSnapshot()
+		defer func() { err = errors.Join(err, snap.Close()) }()
+		v, ok, err := get(snap, storeKey(store))
+		if err != nil {
+			return err
+		}
 		if !ok {
 			return fmt.Errorf("%w: %v", ErrStoreNotFound, store)
 		}
-		if after < st.HistoryHorizon() && st.HistoryHorizon() > st.CreatedRevision() {
+		row, err := decodeStoreRow(v)
+		if err != nil {
+			return err
+		}
+		if after < row.historyHorizon && row.historyHorizon > row.created {
 			return fmt.Errorf("%w: changes behind %d", ErrRevisionGone, after)
 		}
 		lower := append(changeKey(store, after, ordinal), 0)
-		upper := changeKey(store, root.revision+1, 0)
-		return scan(db, lower, upper, func(key, value []byte) (bool, error) {
+		return scan(snap, lower, upper, func(key, value []byte) (bool, error) {
 			if len(changes) == limit {
 				return false, nil
 			}

@@ -49,7 +49,7 @@ func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
 // get reads one row; the value is the caller's own.
 func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 	v, closer, err := r.Get(key)
-	if err == pebble.ErrNotFound { //nolint:errorlint // Pebble returns the sentinel itself, on the hot path
+	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
 	}
 	if err != nil {
