@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -254,10 +253,4 @@ func dialable(addr string) string {
 }
 
 // programName is how the program was called, so that a printed command works again.
-func programName() string {
-	name := os.Args[0]
-	if strings.ContainsAny(name, " '\"$\\") {
-		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
-	}
-	return name
-}
+func programName() string { return shellWord(os.Args[0]) }

@@ -52,6 +52,11 @@ func (a *app) callText(err error, e *connect.Error) string {
 	if detail == nil {
 		return message
 	}
+	// The path of a field speaks of the API's messages. Of several operations it tells
+	// which one is meant; of anything else, the message says it as well.
+	if field := detail.GetField(); !strings.HasPrefix(field, "operations[") {
+		message = strings.TrimPrefix(message, field+": ")
+	}
 	var b strings.Builder
 	if detail.GetLine() > 0 {
 		place := fmt.Sprintf("%d:%d: ", detail.GetLine(), detail.GetColumn())
@@ -65,11 +70,12 @@ func (a *app) callText(err error, e *connect.Error) string {
 		}
 	}
 	b.WriteString(message)
-	if field := detail.GetField(); field != "" && !strings.Contains(message, field) {
-		fmt.Fprintf(&b, " (in %s)", field)
-	}
 	if missing := detail.GetMissing(); len(missing) > 0 {
-		fmt.Fprintf(&b, "\n  give it with --context '{%q: …}'", missing[0])
+		var fields []string
+		for _, name := range missing {
+			fields = append(fields, fmt.Sprintf("%q: …", name))
+		}
+		fmt.Fprintf(&b, "\n  give them with --context '{%s}'", strings.Join(fields, ", "))
 	}
 	return b.String()
 }

@@ -20,6 +20,9 @@ const (
 // errNo ends a command with exitNo after it has printed its answer.
 var errNo = errors.New("the answer is no")
 
+// errTold ends a command with exitError after it has told what is wrong.
+var errTold = errors.New("told already")
+
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, release := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -37,8 +40,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitYes
 	case errors.Is(err, errNo):
 		return exitNo
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		return exitError // a signal: whoever sent it knows why
+	case errors.Is(err, errTold), errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return exitError // or it was a signal, and whoever sent it knows why
 	}
 	fmt.Fprintln(stderr, a.errorText(err))
 	return exitError

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -134,7 +133,7 @@ asked it wants --yes. A name that several stores bear is refused: give the id th
 
 // confirm asks a person.
 func (a *app) confirm(question string) error {
-	if f, ok := a.stdin.(*os.File); !ok || !isTerminal(f) {
+	if !isTerminal(a.stdin) {
 		return errors.New("there is nobody to ask; confirm with --yes")
 	}
 	fmt.Fprintf(a.stderr, "%s [y/N] ", question)

@@ -86,8 +86,8 @@ func (a *app) test(ctx context.Context, names []string, verbose bool) error {
 		report.summary(len(unreadable))
 	}
 	switch {
-	case len(unreadable) > 0 && a.output == "table": // told above
-		return errUnreadable
+	case len(unreadable) > 0 && a.output == "table":
+		return errTold
 	case len(unreadable) > 0:
 		return errors.Join(unreadable...)
 	case slices.ContainsFunc(results, func(r *storetest.Result) bool { _, failed := r.Count(); return failed > 0 }):
@@ -95,9 +95,6 @@ func (a *app) test(ctx context.Context, names []string, verbose bool) error {
 	}
 	return nil
 }
-
-// errUnreadable ends "remit test" after it has told which files cannot be read.
-var errUnreadable = errors.New("some files could not be read")
 
 // storeFiles finds the files that the arguments name.
 func storeFiles(args []string) ([]string, error) {
@@ -248,9 +245,10 @@ func (t *testReport) unreadable(output, name string, err error) {
 
 func (t *testReport) summary(unreadable int) {
 	text := fmt.Sprintf("%s, %s, %s: ", counted(t.files+unreadable, "file"), counted(t.tests, "test"), counted(t.passed+t.failed, "assertion"))
-	if t.failed == 0 {
+	switch {
+	case t.failed == 0 && unreadable == 0:
 		text += t.p.good("all passed")
-	} else {
+	default:
 		text += fmt.Sprintf("%d passed, %s", t.passed, t.p.bad(fmt.Sprintf("%d failed", t.failed)))
 	}
 	if unreadable > 0 {

@@ -142,7 +142,7 @@ func (a *app) importTarget(ctx context.Context, c *client, key, name, into strin
 		return nil, err
 	}
 	if len(page.GetStores()) > 0 {
-		return nil, fmt.Errorf("a store named %s exists already; add to it with --into %s, or choose another name with --name", name, name)
+		return nil, fmt.Errorf("a store named %s exists already; add to it with --into %s, or choose another name with --name", name, shellWord(name))
 	}
 	created, err := repeated(ctx, a, c.stores.CreateStore, &remitv1.CreateStoreRequest{Name: name, IdempotencyKey: key})
 	return created.GetStore(), err
@@ -154,7 +154,7 @@ func (a *app) halfDone(err error, store *remitv1.Store, into, path string) error
 		return err
 	}
 	return fmt.Errorf("%s\nstore %s was created; once that is mended, go on with\n  remit store import %s --into %s",
-		a.errorText(err), store.GetName(), path, store.GetId())
+		strings.TrimPrefix(a.errorText(err), "remit: "), store.GetName(), shellWord(path), store.GetId())
 }
 
 func (a *app) storeExportCommand() *cobra.Command {
@@ -163,8 +163,9 @@ func (a *app) storeExportCommand() *cobra.Command {
 		Use:   "export [STORE]",
 		Short: "Write a store as a store file",
 		Long: `Export prints a store's newest model and all its tuples, at one revision and in the
-order of their names, as a store file that import and OpenFGA's command line read. A
-tuple's expiry is written as expires_at, which only Remit knows.`,
+order of their names, as a store file that import and OpenFGA's command line read. Two
+things only Remit reads: a tuple's expiry, written as expires_at, and a model that the
+modelling language cannot express, written as JSON.`,
 		Example:           "  remit store export shop >shop.fga.yaml\n  remit store export --file shop.fga.yaml",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.storeCompletions,
@@ -200,7 +201,7 @@ func (a *app) export(ctx context.Context, c *client, scope *remitv1.Scope, out i
 	newest, err := call(ctx, a, c.models.GetModel, &remitv1.GetModelRequest{Store: store.GetId()})
 	switch {
 	case err == nil:
-		dsl = newest.GetModel().GetDsl()
+		dsl = firstOf(newest.GetModel().GetDsl(), newest.GetModel().GetJson())
 	case !hasReason(err, remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND):
 		return err
 	}

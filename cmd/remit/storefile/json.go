@@ -21,20 +21,18 @@ func (r *reader) jsonNode(file string, data []byte, first int) *yaml.Node {
 	node, err := p.next()
 	if err == nil {
 		if _, after := p.decoder.Token(); !errors.Is(after, io.EOF) {
-			p.place(p.decoder.InputOffset())
+			p.from = p.decoder.InputOffset()
 			err = errors.New("something follows the value")
 		}
 	}
 	if err == nil {
 		return node
 	}
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &syntax):
-		p.place(syntax.Offset - 1)
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		p.place(int64(len(data)))
 		err = errors.New("it ends too early")
+	} else {
+		p.place(p.from) // the decoder's own offsets are not reliable between tokens
 	}
 	r.faultf(Place{File: file, Line: p.line, Column: p.column}, "not JSON: %s", err)
 	return nil
@@ -44,6 +42,7 @@ func (r *reader) jsonNode(file string, data []byte, first int) *yaml.Node {
 type jsonParser struct {
 	decoder *json.Decoder
 	data    []byte
+	from    int64 // where the last token begins
 	offset  int64 // up to here lines were counted
 	begins  int64 // where the line begins
 	line    int
@@ -68,6 +67,7 @@ func (p *jsonParser) next() (*yaml.Node, error) {
 	for from < int64(len(p.data)) && strings.IndexByte(" \t\r\n,:", p.data[from]) >= 0 {
 		from++
 	}
+	p.from = from
 	token, err := p.decoder.Token()
 	if err != nil {
 		return nil, err

@@ -201,14 +201,20 @@ func (r *reader) unknownInTuple(e entry, where, known string, strict bool) {
 	r.warnf(e.place, "unknown key %q in %s has no effect; known are %s", e.key, where, known)
 }
 
-// names parses the two ends of a tuple.
+// names parses the two ends of a tuple and refuses what no model could accept.
 func (r *reader) names(t *Tuple, user, object string) {
-	var err error
-	if t.Subject, err = graph.ParseSubject(user); err != nil {
-		r.faultf(t.user, "%s", err)
+	var userErr, objectErr error
+	if t.Subject, userErr = graph.ParseSubject(user); userErr != nil {
+		r.faultf(t.user, "%s", userErr)
 	}
-	if t.Object, err = graph.ParseObject(object); err != nil {
-		r.faultf(t.object, "%s", err)
+	if t.Object, objectErr = graph.ParseObject(object); objectErr != nil {
+		r.faultf(t.object, "%s", objectErr)
+	}
+	if userErr != nil || objectErr != nil || t.Relation == "" {
+		return
+	}
+	if err := t.Validate(); err != nil {
+		r.faults = append(r.faults, t.Fault(err))
 	}
 }
 

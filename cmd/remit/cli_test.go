@@ -1,0 +1,303 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/remit-authz/remit/cmd/remit/server"
+)
+
+// startServer runs a real node with its ports open, and points the environment at it.
+func startServer(t *testing.T) *server.Server {
+	t.Helper()
+	for _, name := range []string{"REMIT_STORE", "REMIT_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	s, err := server.Open(t.Context(), server.Config{DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	t.Setenv("REMIT_ADDR", s.Addr())
+	go func() { served <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return s
+}
+
+// must runs a command that has to succeed, and gives what it prints.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, errs, status := remit(t, args...)
+	if status != exitYes {
+		t.Fatalf("remit %s: status %d\n%s%s", strings.Join(args, " "), status, out, errs)
+	}
+	return out
+}
+
+// refused runs a command that has to fail with a message.
+func refused(t *testing.T, want string, args ...string) {
+	t.Helper()
+	out, errs, status := remit(t, args...)
+	if status != exitError || !strings.Contains(errs, want) || !strings.HasPrefix(errs, "remit: ") {
+		t.Errorf("remit %s: status %d\n%s%s\nwant status %d and: %s", strings.Join(args, " "), status, out, errs, exitError, want)
+	}
+}
+
+func TestImportAskChangeExport(t *testing.T) {
+	startServer(t)
+	const file = "testdata/stores/blocklist.fga.yaml"
+	if out := must(t, "store", "import", file); !strings.Contains(out, "store chat (") || !strings.Contains(out, "has 9 tuples more") {
+		t.Errorf("import says %q", out)
+	}
+	refused(t, "a store named chat exists already; add to it with --into chat", "store", "import", file)
+	must(t, "store", "import", file, "--into", "chat") // a repetition changes nothing
+
+	answers := func(store string) string {
+		var b strings.Builder
+		for _, args := range [][]string{
+			{"check", "member:bea", "speak", "channel:tea"},
+			{"check", "channel:tea#speak@member:ana"},
+			{"who", "reader", "channel:tea", "--kind", "member"},
+			{"who", "channel:tea#blocked", "--kind", "circle#inside"},
+			{"what", "member:bea", "reader", "channel"},
+			{"can", "member:bea", "channel:tea"},
+		} {
+			fmt.Fprintf(&b, "%s\n%s", strings.Join(args, " "), must(t, append(args, "--store", store)...))
+		}
+		return b.String()
+	}
+	first := answers("chat")
+	golden(t, "answers.golden", first)
+
+	exported := must(t, "store", "export", "chat")
+	golden(t, "export.golden", exported)
+	copied := filepath.Join(t.TempDir(), "copy.fga.yaml")
+	if err := os.WriteFile(copied, []byte(exported), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "store", "import", copied, "--name", "copy")
+	if again := answers("copy"); again != first {
+		t.Errorf("an imported export answers\n%s\nwant\n%s", again, first)
+	}
+	if again := must(t, "store", "export", "copy"); strings.TrimPrefix(again, "name: copy\n") != strings.TrimPrefix(exported, "name: chat\n") {
+		t.Errorf("an export of the import is\n%s\nwant\n%s", again, exported)
+	}
+
+	must(t, "delete", "channel:tea#blocked@circle:loud#inside", "--store", "copy", "--reason", "peace")
+	must(t, "write", "member:cyd", "writer", "channel:tea", "--store", "copy", "--if-absent", "channel:tea#blocked@circle:loud#inside")
+	if out := must(t, "check", "member:cyd", "speak", "channel:tea", "-s", "copy"); out != "allowed\n" {
+		t.Errorf("after the change, check says %q", out)
+	}
+	must(t, "store", "delete", "copy", "--yes")
+	refused(t, "nope", "check", "member:cyd", "speak", "channel:tea", "-s", "nope")
+}
+
+func TestAnswersSetTheStatusOnlyIfAsked(t *testing.T) {
+	startServer(t)
+	must(t, "store", "import", "testdata/stores/direct.fga.yaml")
+	for _, test := range []struct {
+		args   []string
+		out    string
+		status int
+	}{
+		{[]string{"check", "reader:ida", "can_return", "book:dune"}, "allowed\n", exitYes},
+		{[]string{"check", "reader:ida", "can_extend", "book:dune"}, "denied\n", exitYes},
+		{[]string{"check", "reader:ida", "can_return", "book:dune", "--exit-code"}, "allowed\n", exitYes},
+		{[]string{"check", "reader:ida", "can_extend", "book:dune", "--exit-code"}, "denied\n", exitNo},
+		{[]string{"check", "reader:ida", "can_fly", "book:dune", "--exit-code"}, "", exitError},
+		{[]string{"check", "reader:zoe", "holder", "book:dune", "--with", "book:dune#holder@reader:zoe"}, "allowed\n", exitYes},
+		{[]string{"batch", "book:dune#holder@reader:ida", "book:dune#holder@reader:ben"}, "allowed  reader:ida holder book:dune\ndenied   reader:ben holder book:dune\n", exitYes},
+		{[]string{"batch", "book:dune#holder@reader:ben", "--exit-code"}, "denied   reader:ben holder book:dune\n", exitNo},
+	} {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			out, errs, status := remit(t, test.args...)
+			if out != test.out || status != test.status {
+				t.Errorf("status %d, stdout %q, stderr %q; want %d and %q", status, out, errs, test.status, test.out)
+			}
+		})
+	}
+}
+
+func TestBatchReadsEveryFormat(t *testing.T) {
+	startServer(t)
+	must(t, "store", "import", "testdata/stores/direct.fga.yaml")
+	const want = "allowed  reader:ida holder book:dune\ndenied   reader:ben holder book:dune\n"
+	for name, test := range map[string]struct{ stdin, format string }{
+		"text":  {"# who holds it?\nreader:ida holder book:dune\n\nbook:dune#holder@reader:ben\n", "text"},
+		"jsonl": {`{"user":"reader:ida","relation":"holder","object":"book:dune"}` + "\n" + `{"subject":"reader:ben","relation":"holder","object":"book:dune","context":{"x":1}}`, ""},
+		"csv":   {"object,subject,relation\nbook:dune,reader:ida,holder\nbook:dune,reader:ben,holder\n", "csv"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, errs, status := remitWith(t, test.stdin, "batch", "--file", "-", "--format", test.format)
+			if status != exitYes || out != want {
+				t.Errorf("status %d, stdout %q, stderr %q; want %q", status, out, errs, want)
+			}
+		})
+	}
+}
+
+func TestWriteReadsFilesAndReadPrintsThem(t *testing.T) {
+	startServer(t)
+	must(t, "store", "create", "gates")
+	must(t, "model", "write", "testdata/stores/network.fga.yaml")
+	must(t, "write", "--file", "testdata/stores/network.csv")
+	must(t, "write", "office:rome#staff@clerk:pio", "--condition", "inside", "--context", `{"net":"10.9.0.0/16"}`, "--until", "2999-01-01T00:00:00Z")
+	golden(t, "read.golden", must(t, "read", "--object", "office"))
+	if out := must(t, "check", "clerk:pio", "staff", "office:rome", "--context", `{"ip":"10.9.1.1"}`); out != "allowed\n" {
+		t.Errorf("check in the network says %q", out)
+	}
+	if out := must(t, "check", "clerk:pio", "staff", "office:rome", "--context", `{"ip":"10.9.1.1"}`, "--at", "2999-01-01T00:00:00Z"); out != "denied\n" {
+		t.Errorf("check after the tuple has expired says %q", out)
+	}
+	out, _, _ := remitWith(t, "- {user: 'clerk:lu', relation: staff, object: 'office:rome'}\n", "delete", "--file", "-")
+	if out != "1 tuple deleted\n" {
+		t.Errorf("delete says %q", out)
+	}
+	var read struct {
+		Tuples []struct {
+			Tuple struct{ Object, Subject string }
+		}
+	}
+	if err := json.Unmarshal([]byte(must(t, "read", "-o", "json")), &read); err != nil {
+		t.Fatal(err)
+	}
+	if len(read.Tuples) != 2 {
+		t.Errorf("%d tuples are left, want 2", len(read.Tuples))
+	}
+}
+
+func TestModelsAreWrittenShownAndCompared(t *testing.T) {
+	startServer(t)
+	must(t, "store", "create", "m")
+	must(t, "model", "write", "testdata/stores/modular/fga.mod")
+	if out := must(t, "model", "write", "testdata/stores/modular/fga.mod"); !strings.Contains(out, "nothing written") {
+		t.Errorf("the same model again: %q", out)
+	}
+	golden(t, "model.golden", must(t, "model", "show"))
+	if out := must(t, "model", "diff", "testdata/stores/modular/fga.mod"); out != "the models mean the same\n" {
+		t.Errorf("diff with itself says %q", out)
+	}
+	golden(t, "diff.golden", must(t, "model", "diff", "testdata/stores/roles.fga"))
+	if out := must(t, "model", "validate", "testdata/stores/roles.fga", "testdata/stores/modular/fga.mod"); strings.Count(out, "is valid") != 2 {
+		t.Errorf("validate says %q", out)
+	}
+	if lines := strings.Count(must(t, "model", "list"), "\n"); lines != 2 {
+		t.Errorf("model list has %d lines, want 2", lines)
+	}
+}
+
+func TestAWrongFileChangesNothing(t *testing.T) {
+	startServer(t)
+	if _, errs, status := remit(t, "store", "import", "testdata/failing/broken.fga.yaml"); status != exitError || !strings.Contains(errs, "broken.fga.yaml:8:28: ") {
+		t.Errorf("status %d, stderr %q", status, errs)
+	}
+	if out := must(t, "store", "list", "-o", "json"); strings.Contains(out, "broken") {
+		t.Errorf("stores after a refused import: %s", out)
+	}
+}
+
+func TestErrorsAreSentences(t *testing.T) {
+	startServer(t)
+	refused(t, `the server has no store yet; make one with "remit store create NAME"`, "check", "user:a", "b", "c:d")
+	must(t, "store", "import", "testdata/stores/time.fga.yaml")
+	must(t, "store", "import", "testdata/stores/direct.fga.yaml")
+	refused(t, "say which store with --store or REMIT_STORE; the server has visits, library", "check", "user:a", "b", "c:d")
+	t.Setenv("REMIT_STORE", "visits")
+	refused(t, `--context '{"today": …}'`, "check", "guest:quy", "invited", "room:7")
+	refused(t, `subject "user": the model has no such type`, "check", "user:a", "invited", "room:7")
+	refused(t, "guest with during", "write", "room:7#booked@guest:pia", "--create")
+	refused(t, `"tomorrow" is no instant; write it with its zone`, "check", "guest:quy", "invited", "room:7", "--at", "tomorrow")
+	refused(t, "--consistency", "check", "guest:quy", "invited", "room:7", "--consistency", "soon")
+	refused(t, "there is nobody to ask; confirm with --yes", "store", "delete", "visits")
+	refused(t, "expected SUBJECT RELATION TYPE, got 1 argument", "what", "guest:quy")
+	refused(t, `"http://" is no address`, "store", "list", "--addr", "http://")
+	refused(t, `no server answers at http://127.0.0.1:1; start one with "remit serve"`, "store", "list", "--addr", "127.0.0.1:1")
+}
+
+func TestStoreNamesAreCompleted(t *testing.T) {
+	startServer(t)
+	must(t, "store", "create", "shop")
+	must(t, "store", "create", "shelter")
+	must(t, "store", "create", "bank")
+	out := must(t, "__complete", "check", "--store", "sh")
+	if want := "shop\nshelter\n"; !strings.HasPrefix(out, want) {
+		t.Errorf("completions %q, want them to begin with %q", out, want)
+	}
+}
+
+func TestLargeImportsAreWrittenInSteps(t *testing.T) {
+	startServer(t)
+	var b strings.Builder
+	b.WriteString("user_type,user_id,relation,object_type,object_id\n")
+	const n = maxOperations + 17
+	for i := range n {
+		fmt.Fprintf(&b, "visitor,v%d,open_to,hall,h%d\n", i, i%7)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "many.csv"), []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := "name: many\nmodel: |\n  model\n    schema 1.1\n  type visitor\n  type hall\n    relations\n      define open_to: [visitor]\ntuple_file: many.csv\n"
+	if err := os.WriteFile(filepath.Join(dir, "many.fga.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, status := remit(t, "store", "import", filepath.Join(dir, "many.fga.yaml"))
+	if status != exitYes || !strings.Contains(out, "has 10,017 tuples more") || !strings.Contains(errs, "10,017 of 10,017 tuples written") {
+		t.Fatalf("status %d, stdout %q, stderr %q", status, out, errs)
+	}
+	if lines := strings.Count(must(t, "who", "open_to", "hall:h0", "--kind", "visitor"), "\n"); lines != (n+6)/7 {
+		t.Errorf("%d visitors of hall:h0, want %d", lines, (n+6)/7)
+	}
+}
+
+func TestASecondServerIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s, err := server.Open(t.Context(), server.Config{DataDir: dir, Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, fmt.Sprintf("another remit (process %d) serves %s", os.Getpid(), dir), "serve", "--data-dir", dir, "--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDemoShowsDecisions(t *testing.T) {
+	dir := t.TempDir()
+	first := must(t, "demo", "--once", "--data-dir", dir)
+	for _, want := range []string{
+		"loaded organisation acme: a model and 65 tuples",
+		"allowed  user:rob can_view deal:orion",
+		"denied  user:noa can_view deal:orion",
+		"rule:emea_deals#target@group:deal_desk#member",
+		"delete org:acme#suspended@user:eve",
+		"denied  user:kim can_view account:aurora",
+		"allowed  user:kim can_view account:aurora",
+	} {
+		if !strings.Contains(first, want) {
+			t.Errorf("the demo does not show %q:\n%s", want, first)
+		}
+	}
+	if strings.Contains(first, "\x1b") {
+		t.Error("the demo colours what is no terminal")
+	}
+	second := must(t, "demo", "--once", "--data-dir", dir)
+	if !strings.Contains(second, "acme is loaded already: 65 tuples") {
+		t.Errorf("the second demo loads anew:\n%s", second)
+	}
+	_, decisions, _ := strings.Cut(first, "\n\n")
+	if _, again, _ := strings.Cut(second, "\n\n"); again != decisions {
+		t.Error("the second demo decides otherwise than the first")
+	}
+}
