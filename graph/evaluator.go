@@ -68,7 +68,7 @@ const (
 // An evaluator holds the working memory of one call. Evaluators are pooled: a Check
 // with a warm one allocates nothing.
 type evaluator struct {
-	ctx     context.Context //nolint:containedctx // lives as long as the call that brought it
+	ctx     context.Context // of the call that the evaluator serves, and no longer
 	view    View
 	plan    *model.Plan
 	at      int64 // milliseconds, for expiry
