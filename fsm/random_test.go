@@ -20,15 +20,15 @@ import (
 // Pebble, and over a past revision as the reference says over plain tuples.
 
 func TestRandomHead(t *testing.T) {
-	graphtest.Run(t, random(t, 40), newTenants(t).head)
+	graphtest.Run(t, random(t, 80), newTenants(t).head)
 }
 
 func TestRandomHeadAfterRestart(t *testing.T) {
-	graphtest.Run(t, random(t, 20), newTenants(t).reopened)
+	graphtest.Run(t, random(t, 40), newTenants(t).reopened)
 }
 
 func TestRandomPast(t *testing.T) {
-	graphtest.Run(t, random(t, 40), newTenants(t).past)
+	graphtest.Run(t, random(t, 80), newTenants(t).past)
 }
 
 // random is a share that takes seconds and is the same each time, or with
@@ -143,12 +143,9 @@ func (x *tenants) steps(p *model.Plan, steps []graphtest.Step) error {
 		ops = nil
 	}
 	for _, step := range steps {
-		op, err := operation(p, step.Tuple)
+		op, err := operation(p, step)
 		if err != nil {
 			return err
-		}
-		if step.Remove {
-			op = remove(op.Tuple)
 		}
 		for i := range ops {
 			if ops[i].Tuple == op.Tuple {
@@ -203,19 +200,35 @@ func (x *tenants) disturb(p *model.Plan, tuples []graph.Tuple) error {
 	return x.steps(p, second)
 }
 
-// operation puts a tuple that the model must allow.
-func operation(p *model.Plan, t graph.Tuple) (Operation, error) {
-	r, err := graph.CheckTuple(p, t)
+// operation is what a step asks of the state. The model must allow what is put; what is
+// removed is named without its condition.
+func operation(p *model.Plan, step graphtest.Step) (Operation, error) {
+	t := step.Tuple
+	r, err := graph.ResolveRelation(p, t.Object.Type, t.Relation)
 	if err != nil {
 		return Operation{}, err
 	}
-	op := touch(TupleKey{
-		Object:          Entity{Type: r.Object, Name: t.Object.ID},
-		Relation:        r.Relation.ID,
-		Subject:         Entity{Type: r.Subject, Name: t.Subject.ID},
-		SubjectRelation: r.SubjectRelation,
-	})
-	op.Condition = r.Condition
+	kind, err := graph.ResolveKind(p, t.Subject.Type, t.Subject.Relation)
+	if err != nil {
+		return Operation{}, err
+	}
+	key := TupleKey{
+		Object:   Entity{Type: r.Type.ID, Name: t.Object.ID},
+		Relation: r.ID,
+		Subject:  Entity{Type: kind.Type.ID, Name: t.Subject.ID},
+	}
+	if kind.Relation != nil {
+		key.SubjectRelation = kind.Relation.ID
+	}
+	if step.Remove {
+		return remove(key), nil
+	}
+	op := touch(key)
+	allowed, err := graph.CheckTuple(p, t)
+	if err != nil {
+		return Operation{}, err
+	}
+	op.Condition = allowed.Condition
 	if !t.Expires.IsZero() {
 		op.Expires = t.Expires.UnixMilli()
 	}
