@@ -63,9 +63,11 @@ REMIT_LOG_FORMAT and REMIT_LOG_LEVEL stand in for flags that are not given.`,
 	flags.StringVar(&logFormat, "log-format", "text", "the `form` of the log on standard error: text or json")
 	flags.StringVar(&logLevel, "log-level", "info", "log from this `level` on: debug, info, warn or error")
 	flags.Uint64Var(&config.SnapshotThreshold, "snapshot-threshold", 0, "log entries from one snapshot to the next")
+	flags.DurationVar(&config.SnapshotInterval, "snapshot-interval", 0, "how often to see whether a snapshot is due")
+	flags.Uint64Var(&config.TrailingLogs, "trailing-logs", 0, "log entries that a snapshot leaves in the log")
 	flags.BoolVar(&config.UnsafeNoSync, "unsafe-no-sync", false, "never sync the log; loses acknowledged writes")
 	flags.BoolVar(&config.UnsafeKeepLog, "unsafe-keep-log", false, "never truncate the log; fills the disk")
-	for _, hidden := range []string{"snapshot-threshold", "unsafe-no-sync", "unsafe-keep-log"} {
+	for _, hidden := range []string{"snapshot-threshold", "snapshot-interval", "trailing-logs", "unsafe-no-sync", "unsafe-keep-log"} {
 		if err := flags.MarkHidden(hidden); err != nil {
 			panic(fmt.Sprintf("hide --%s: %v", hidden, err)) // no such flag: our own mistake
 		}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -38,8 +39,11 @@ type Config struct {
 	Log *slog.Logger
 
 	// SnapshotThreshold is how many log entries after the last snapshot the next is
-	// taken. Default: the cluster's.
+	// taken, SnapshotInterval how often that is looked at, and TrailingLogs how many
+	// entries a snapshot leaves in the log. Defaults: the cluster's.
 	SnapshotThreshold uint64
+	SnapshotInterval  time.Duration
+	TrailingLogs      uint64
 
 	// UnsafeNoSync leaves the log unsynced and UnsafeKeepLog never truncates it. Both
 	// are for tests of durability alone.
@@ -104,6 +108,8 @@ func (s *Server) open(ctx context.Context) error {
 		Log:               s.config.Log,
 		Fatal:             s.fail,
 		SnapshotThreshold: s.config.SnapshotThreshold,
+		SnapshotInterval:  s.config.SnapshotInterval,
+		TrailingLogs:      s.config.TrailingLogs,
 		KeepLog:           s.config.UnsafeKeepLog,
 		NoSync:            s.config.UnsafeNoSync,
 	})
