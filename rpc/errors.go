@@ -86,14 +86,14 @@ func find(err error) (wireError, bool) {
 
 // wire turns an error into what the client sees. An error that nobody foresaw is
 // logged whole, and the client learns nothing of it.
-func wire(ctx context.Context, log *slog.Logger, procedure string, err error) (*connect.Error, *remitv1.ErrorDetail) {
+func wire(ctx context.Context, logger *slog.Logger, procedure string, err error) (*connect.Error, *remitv1.ErrorDetail) {
 	detail := &remitv1.ErrorDetail{}
 	if fe := (*fieldError)(nil); errors.As(err, &fe) {
 		detail.Field = fe.field
 	}
 	w, ok := find(err)
 	if !ok {
-		log.ErrorContext(ctx, "internal error", "procedure", procedure, "error", err)
+		logger.ErrorContext(ctx, "internal error", "procedure", procedure, "error", err)
 		return connect.NewError(connect.CodeInternal, "internal error").WithCause(err), nil
 	}
 	detail.Reason = w.reason
@@ -181,7 +181,7 @@ func withDetail(ce *connect.Error, detail *remitv1.ErrorDetail) *connect.Error {
 // errorInterceptor is the one place where errors become codes. It stands outermost.
 // A panic ends the request alone: one question must not take down a node that others
 // depend on.
-func errorInterceptor(log *slog.Logger) connect.ServerInterceptor {
+func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 	return func(next connect.ServerFunc) connect.ServerFunc {
 		return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
 			defer func() {
@@ -190,7 +190,7 @@ func errorInterceptor(log *slog.Logger) connect.ServerInterceptor {
 				case http.ErrAbortHandler:
 					panic(r)
 				default:
-					log.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "panic", r, "stack", string(debug.Stack()))
+					logger.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "panic", r, "stack", string(debug.Stack()))
 					err = connect.NewError(connect.CodeInternal, "internal error")
 				}
 			}()
@@ -201,7 +201,7 @@ func errorInterceptor(log *slog.Logger) connect.ServerInterceptor {
 			if ce := (*connect.Error)(nil); errors.As(err, &ce) {
 				return wireTransport(ce)
 			}
-			ce, detail := wire(ctx, log, spec.Procedure, err)
+			ce, detail := wire(ctx, logger, spec.Procedure, err)
 			return withDetail(ce, detail)
 		}
 	}

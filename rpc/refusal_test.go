@@ -94,16 +94,21 @@ var refusals = []refusal{
 		_, err := r.tuples.Read(r.t.Context(), &remitv1.ReadRequest{Store: "acme", PageSize: 10_001})
 		return err
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "page_size", nil},
-	{"an operation has no kind", write(op(0, "document:a", "owner", "user:anna")),
-		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "operations[0].kind", nil},
+	{
+		"an operation has no kind", write(op(0, "document:a", "owner", "user:anna")),
+		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "operations[0].kind", nil,
+	},
 	{"an expiry lies before 1970", func(r *rig) error {
 		o := put("document:a", "owner", "user:anna")
 		o.Tuple.ExpiresAt = timestamppb.New(time.Unix(-5, 0))
 		return write(o)(r)
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "operations[0].tuple.expires_at", []string{"1970"}},
 
-	{"the store is unknown", scoped(func(_ *rig, s *remitv1.Scope) { s.Store = "nobody" }),
-		notFound, remitv1.ErrorReason_ERROR_REASON_STORE_NOT_FOUND, "scope.store", []string{`"nobody"`}},
+	{
+		"the store is unknown", scoped(func(_ *rig, s *remitv1.Scope) { s.Store = "nobody" }),
+		notFound, remitv1.ErrorReason_ERROR_REASON_STORE_NOT_FOUND, "scope.store",
+		[]string{`"nobody"`},
+	},
 	{"the store to delete is unknown", func(r *rig) error {
 		_, err := r.stores.DeleteStore(r.t.Context(), &remitv1.DeleteStoreRequest{StoreId: "01J00000000000000000000000"})
 		return err
@@ -126,15 +131,26 @@ var refusals = []refusal{
 		}
 		return r.tryCheck(scopeOf("empty"), "document:plan", "reader", "user:anna")
 	}, notFound, remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND, "scope.model_id", []string{"no model yet"}},
-	{"the model is unknown", scoped(func(_ *rig, s *remitv1.Scope) { s.ModelId = "01J00000000000000000000000" }),
-		notFound, remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND, "scope.model_id", nil},
+	{
+		"the model is unknown", scoped(func(_ *rig, s *remitv1.Scope) { s.ModelId = "01J00000000000000000000000" }),
+		notFound, remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND, "scope.model_id", nil,
+	},
 
-	{"the object's type is unknown", asking("page:plan", "reader", "user:anna"),
-		invalid, remitv1.ErrorReason_ERROR_REASON_TYPE_NOT_FOUND, "question.object", []string{"page", "document"}},
-	{"the subject's type is unknown", asking("document:plan", "reader", "robot:anna"),
-		invalid, remitv1.ErrorReason_ERROR_REASON_TYPE_NOT_FOUND, "question.subject", []string{"robot", "user"}},
-	{"the relation is unknown", asking("document:plan", "raeder", "user:anna"),
-		invalid, remitv1.ErrorReason_ERROR_REASON_RELATION_NOT_FOUND, "question.relation", []string{"raeder", "reader"}},
+	{
+		"the object's type is unknown", asking("page:plan", "reader", "user:anna"),
+		invalid, remitv1.ErrorReason_ERROR_REASON_TYPE_NOT_FOUND, "question.object",
+		[]string{"page", "document"},
+	},
+	{
+		"the subject's type is unknown", asking("document:plan", "reader", "robot:anna"),
+		invalid, remitv1.ErrorReason_ERROR_REASON_TYPE_NOT_FOUND, "question.subject",
+		[]string{"robot", "user"},
+	},
+	{
+		"the relation is unknown", asking("document:plan", "raeder", "user:anna"),
+		invalid, remitv1.ErrorReason_ERROR_REASON_RELATION_NOT_FOUND, "question.relation",
+		[]string{"raeder", "reader"},
+	},
 	{"the filter's relation is unknown", func(r *rig) error {
 		_, err := r.tuples.Read(r.t.Context(), &remitv1.ReadRequest{Store: "acme", Filter: &remitv1.TupleFilter{Relation: "raeder"}})
 		return err
@@ -147,37 +163,64 @@ var refusals = []refusal{
 	{"an object is a wildcard", asking("document:*", "reader", "user:anna"), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.object", nil},
 	{"an id holds a space", asking("document:a b", "reader", "user:anna"), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.object", nil},
 	{"an id holds a hash", asking("document:a#b", "reader", "user:anna"), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.object", nil},
-	{"an id is too long", asking("document:"+strings.Repeat("x", 513), "reader", "user:anna"),
-		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.object", []string{"512"}},
+	{
+		"an id is too long", asking("document:"+strings.Repeat("x", 513), "reader", "user:anna"),
+		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.object",
+		[]string{"512"},
+	},
 	{"a subject has an empty relation", asking("document:a", "reader", "group:all#"), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.subject", nil},
 
-	{"a model has a syntax error", writeModel(dsl("model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer [user]\n")),
-		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_MODEL, "source", []string{"6:"}},
-	{"a model has no sense", writeModel(dsl("model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer: [usr]\n")),
-		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_MODEL, "source", []string{"6:", "usr"}},
-	{"a model's JSON is none", writeModel(&remitv1.ModelSource{Source: &remitv1.ModelSource_Json{Json: "{"}}),
-		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_MODEL, "source", nil},
+	{
+		"a model has a syntax error", writeModel(dsl("model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer [user]\n")),
+		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_MODEL, "source",
+		[]string{"6:"},
+	},
+	{
+		"a model has no sense", writeModel(dsl("model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer: [usr]\n")),
+		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_MODEL, "source",
+		[]string{"6:", "usr"},
+	},
+	{
+		"a model's JSON is none", writeModel(&remitv1.ModelSource{Source: &remitv1.ModelSource_Json{Json: "{"}}),
+		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_MODEL, "source", nil,
+	},
 
-	{"the model forbids a tuple", write(put("document:a", "owner", "group:all#member")),
-		invalid, remitv1.ErrorReason_ERROR_REASON_TUPLE_NOT_ALLOWED, "operations[0].tuple.subject", []string{"allowed: user"}},
-	{"the model computes a relation", write(put("document:a", "reader", "user:anna")),
-		invalid, remitv1.ErrorReason_ERROR_REASON_TUPLE_NOT_ALLOWED, "operations[0].tuple.relation", []string{"computed"}},
+	{
+		"the model forbids a tuple", write(put("document:a", "owner", "group:all#member")),
+		invalid, remitv1.ErrorReason_ERROR_REASON_TUPLE_NOT_ALLOWED, "operations[0].tuple.subject",
+		[]string{"allowed: user"},
+	},
+	{
+		"the model computes a relation", write(put("document:a", "reader", "user:anna")),
+		invalid, remitv1.ErrorReason_ERROR_REASON_TUPLE_NOT_ALLOWED, "operations[0].tuple.relation",
+		[]string{"computed"},
+	},
 	{"the model forbids a contextual tuple", scoped(func(r *rig, s *remitv1.Scope) {
 		s.ContextualTuples = []*remitv1.Tuple{tuple(r.t, "document:a#parent@user:anna")}
 	}), invalid, remitv1.ErrorReason_ERROR_REASON_TUPLE_NOT_ALLOWED, "scope.contextual_tuples[0].subject", []string{"folder"}},
 
-	{"a tuple stands in two operations", write(put("document:a", "owner", "user:anna"), put("document:b", "owner", "user:anna"),
-		op(remitv1.Operation_KIND_DELETE, "document:a", "owner", "user:anna")),
-		invalid, remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION, "operations[2].tuple", []string{"operations[0]", "operations[2]", "document:a#owner@user:anna"}},
-	{"a tuple exists", write(put("document:new", "owner", "user:anna"), op(remitv1.Operation_KIND_CREATE, "folder:plans", "owner", "user:olga")),
-		connect.CodeAlreadyExists, remitv1.ErrorReason_ERROR_REASON_TUPLE_EXISTS, "operations[1]", []string{"folder:plans#owner@user:olga"}},
+	{
+		"a tuple stands in two operations", write(put("document:a", "owner", "user:anna"), put("document:b", "owner", "user:anna"),
+			op(remitv1.Operation_KIND_DELETE, "document:a", "owner", "user:anna")),
+		invalid, remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION, "operations[2].tuple",
+		[]string{"operations[0]", "operations[2]", "document:a#owner@user:anna"},
+	},
+	{
+		"a tuple exists", write(put("document:new", "owner", "user:anna"), op(remitv1.Operation_KIND_CREATE, "folder:plans", "owner", "user:olga")),
+		connect.CodeAlreadyExists, remitv1.ErrorReason_ERROR_REASON_TUPLE_EXISTS, "operations[1]",
+		[]string{"folder:plans#owner@user:olga"},
+	},
 	{"a required tuple is absent", func(r *rig) error {
-		return r.tryWrite(&remitv1.WriteRequest{Store: "acme", Operations: []*remitv1.Operation{put("document:new", "owner", "user:anna")},
-			Preconditions: []*remitv1.Precondition{{Kind: remitv1.Precondition_KIND_TUPLE_PRESENT, Tuple: tuple(r.t, "document:new#owner@user:bert")}}})
+		return r.tryWrite(&remitv1.WriteRequest{
+			Store: "acme", Operations: []*remitv1.Operation{put("document:new", "owner", "user:anna")},
+			Preconditions: []*remitv1.Precondition{{Kind: remitv1.Precondition_KIND_TUPLE_PRESENT, Tuple: tuple(r.t, "document:new#owner@user:bert")}},
+		})
 	}, precondition, remitv1.ErrorReason_ERROR_REASON_PRECONDITION_FAILED, "preconditions[0]", []string{"document:new#owner@user:bert", "must exist"}},
 	{"a forbidden tuple is present", func(r *rig) error {
-		return r.tryWrite(&remitv1.WriteRequest{Store: "acme", Operations: []*remitv1.Operation{put("document:new", "owner", "user:anna")},
-			Preconditions: []*remitv1.Precondition{{Kind: remitv1.Precondition_KIND_TUPLE_ABSENT, Tuple: tuple(r.t, "folder:plans#owner@user:olga")}}})
+		return r.tryWrite(&remitv1.WriteRequest{
+			Store: "acme", Operations: []*remitv1.Operation{put("document:new", "owner", "user:anna")},
+			Preconditions: []*remitv1.Precondition{{Kind: remitv1.Precondition_KIND_TUPLE_ABSENT, Tuple: tuple(r.t, "folder:plans#owner@user:olga")}},
+		})
 	}, precondition, remitv1.ErrorReason_ERROR_REASON_PRECONDITION_FAILED, "preconditions[0]", []string{"must not exist"}},
 	{"a key is used for other content", func(r *rig) error {
 		req := &remitv1.WriteRequest{Store: "acme", IdempotencyKey: "k1", Operations: []*remitv1.Operation{put("folder:plans", "owner", "user:olga")}}
@@ -188,20 +231,27 @@ var refusals = []refusal{
 		return r.tryWrite(req)
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_CONFLICT, "", nil},
 
-	{"a condition lacks a parameter", asking("document:eu", "viewer", "user:anna"),
-		invalid, remitv1.ErrorReason_ERROR_REASON_CONTEXT_MISSING, "", []string{"region"}},
+	{
+		"a condition lacks a parameter", asking("document:eu", "viewer", "user:anna"),
+		invalid, remitv1.ErrorReason_ERROR_REASON_CONTEXT_MISSING, "",
+		[]string{"region"},
+	},
 	{"a parameter has the wrong type", func(r *rig) error {
 		scope := scopeOf("acme")
 		scope.Context = fields(r.t, map[string]any{"region": []any{"eu"}})
 		return r.tryCheck(scope, "document:eu", "viewer", "user:anna")
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID, "", []string{"region", "string"}},
 	{"a stored parameter has the wrong type", func(r *rig) error {
-		return write(&remitv1.Operation{Kind: remitv1.Operation_KIND_TOUCH,
-			Tuple: conditional(r.t, "document:new#viewer@user:anna", "in_region", map[string]any{"allowed": "eu"})})(r)
+		return write(&remitv1.Operation{
+			Kind:  remitv1.Operation_KIND_TOUCH,
+			Tuple: conditional(r.t, "document:new#viewer@user:anna", "in_region", map[string]any{"allowed": "eu"}),
+		})(r)
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID, "operations[0].tuple.condition.context", []string{"allowed"}},
 	{"a stored parameter is unknown", func(r *rig) error {
-		return write(&remitv1.Operation{Kind: remitv1.Operation_KIND_TOUCH,
-			Tuple: conditional(r.t, "document:new#viewer@user:anna", "in_region", map[string]any{"alowed": []any{"eu"}})})(r)
+		return write(&remitv1.Operation{
+			Kind:  remitv1.Operation_KIND_TOUCH,
+			Tuple: conditional(r.t, "document:new#viewer@user:anna", "in_region", map[string]any{"alowed": []any{"eu"}}),
+		})(r)
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID, "operations[0].tuple.condition.context", []string{"alowed"}},
 	{"a caller brings its own now", scoped(func(r *rig, s *remitv1.Scope) {
 		s.Context = fields(r.t, map[string]any{"now": "2030-01-01T00:00:00Z"})
@@ -222,8 +272,10 @@ var refusals = []refusal{
 		var ops []*remitv1.Operation
 		long := strings.Repeat("x", 30_000)
 		for i := range 200 {
-			ops = append(ops, &remitv1.Operation{Kind: remitv1.Operation_KIND_TOUCH,
-				Tuple: conditional(r.t, "document:d"+strconv.Itoa(i)+"#viewer@user:anna", "in_region", map[string]any{"allowed": []any{long}})})
+			ops = append(ops, &remitv1.Operation{
+				Kind:  remitv1.Operation_KIND_TOUCH,
+				Tuple: conditional(r.t, "document:d"+strconv.Itoa(i)+"#viewer@user:anna", "in_region", map[string]any{"allowed": []any{long}}),
+			})
 		}
 		return write(ops...)(r)
 	}, exhausted, remitv1.ErrorReason_ERROR_REASON_TOO_LARGE, "", nil},
@@ -288,8 +340,10 @@ func TestBadInputIsRefused(t *testing.T) {
 		far = append(far, fmt.Sprintf("group:g%d#member@group:g%d#member", i, i+1))
 	}
 	r.write(store, far...)
-	if err := r.tryWrite(&remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{{Kind: remitv1.Operation_KIND_CREATE,
-		Tuple: conditional(t, "document:eu#viewer@user:anna", "in_region", map[string]any{"allowed": []any{"eu"}})}}}); err != nil {
+	if err := r.tryWrite(&remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{{
+		Kind:  remitv1.Operation_KIND_CREATE,
+		Tuple: conditional(t, "document:eu#viewer@user:anna", "in_region", map[string]any{"allowed": []any{"eu"}}),
+	}}}); err != nil {
 		t.Fatal(err)
 	}
 	before := r.dump("acme")

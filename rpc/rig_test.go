@@ -11,8 +11,6 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectinprocess"
 	"connectrpc.com/connect/v2/connectproto"
-	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -89,13 +87,12 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 
 func newNode(t testing.TB) (*fsm.State, *cluster.Node) {
 	t.Helper()
-	state, err := fsm.Open(fsm.Config{Dir: "state", FS: vfs.NewMem()})
+	state, err := fsm.Open(fsm.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	logs := raft.NewInmemStore()
 	node, err := cluster.Open(t.Context(), cluster.Config{
-		NodeID: "node", Logs: logs, Stable: logs,
+		Dir: t.TempDir(), NodeID: "node", NoSync: true, // nobody cuts the power
 		FSM: state, Snapshots: state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
 		TermStart: fsm.TermStart, DurableIndex: state.DurableIndex, Published: state.Published,
 	})

@@ -48,11 +48,26 @@ func TestReadMatchesAnyFilter(t *testing.T) {
 		t.Fatalf("Read everything = %d tuples, want %d", len(all), len(acme)+3)
 	}
 	for _, f := range []struct{ object, relation, subject string }{
-		{}, {object: "document"}, {object: "document:plan"}, {object: "document:nowhere"}, {relation: "viewer"}, {relation: "owner"},
-		{subject: "user"}, {subject: "user:anna"}, {subject: "user:*"}, {subject: "group"}, {subject: "group:all#member"}, {subject: "user:nobody"},
-		{object: "document", relation: "viewer"}, {object: "document:zoo", relation: "viewer"}, {object: "document", subject: "user:anna"},
-		{object: "document:zoo", subject: "user:anna"}, {object: "document:zoo", relation: "owner", subject: "user:anna"},
-		{relation: "owner", subject: "user:anna"}, {relation: "viewer", subject: "user"}, {relation: "viewer", subject: "group"},
+		{},
+		{object: "document"},
+		{object: "document:plan"},
+		{object: "document:nowhere"},
+		{relation: "viewer"},
+		{relation: "owner"},
+		{subject: "user"},
+		{subject: "user:anna"},
+		{subject: "user:*"},
+		{subject: "group"},
+		{subject: "group:all#member"},
+		{subject: "user:nobody"},
+		{object: "document", relation: "viewer"},
+		{object: "document:zoo", relation: "viewer"},
+		{object: "document", subject: "user:anna"},
+		{object: "document:zoo", subject: "user:anna"},
+		{object: "document:zoo", relation: "owner", subject: "user:anna"},
+		{relation: "owner", subject: "user:anna"},
+		{relation: "viewer", subject: "user"},
+		{relation: "viewer", subject: "group"},
 		{object: "document:open", relation: "banned", subject: "user"},
 	} {
 		var want []string
