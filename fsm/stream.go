@@ -98,6 +98,7 @@ type receiver struct {
 	file vfs.File
 	left uint64
 	sum  *xxhash.Digest
+	room []byte
 	err  error
 }
 
@@ -141,10 +142,12 @@ func (r *receiver) write(p []byte) (n int, err error) {
 			part = part[:r.left]
 		}
 		if len(part) > 0 {
-			if _, err := r.file.Write(part); err != nil {
+			_, _ = r.sum.Write(part) // a digest's Write never fails
+			// A vfs.File may change what it is given to write; an io.Writer may not.
+			r.room = append(r.room[:0], part...)
+			if _, err := r.file.Write(r.room); err != nil {
 				return n, err
 			}
-			_, _ = r.sum.Write(part) // a digest's Write never fails
 			r.left -= uint64(len(part))
 			n += len(part)
 		}
