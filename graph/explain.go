@@ -98,6 +98,10 @@ type explainer struct {
 	known   map[Userset]truth // answers of Check
 	checks  int
 	shown   int
+
+	// deriving are the usersets whose derivations are under way. Two exclusions, one
+	// inside what the other subtracts, can lead back to the same one.
+	deriving []Userset
 }
 
 // check asks a sub-question of the query as it stands, or changed.
@@ -256,6 +260,11 @@ func (x *explainer) targets(ctx context.Context, u Userset, rw *model.Rewrite, y
 // derived before their parents, breadth first from the question, so it is as short as
 // can be and nothing in it rests on itself, whatever cycles the data has.
 func (x *explainer) derivation(ctx context.Context, root Userset) (*Reason, error) {
+	if slices.Contains(x.deriving, root) {
+		return &Reason{Kind: ReasonCycle, Userset: root, Granted: true}, nil
+	}
+	x.deriving = append(x.deriving, root)
+	defer func() { x.deriving = x.deriving[:len(x.deriving)-1] }()
 	d := &derivation{
 		explainer: x,
 		proven:    make(map[Userset]*Reason),

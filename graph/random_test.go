@@ -10,6 +10,7 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/graphtest"
+	"github.com/remit-authz/remit/graph/model"
 )
 
 func TestRandomMemory(t *testing.T)  { graphtest.Run(t, random(t), graphtest.Memory) }
@@ -72,4 +73,46 @@ func openOverlay(t testing.TB, s *graphtest.Store) (graphtest.Opened, error) {
 		}
 	}
 	return opened, nil
+}
+
+// What an exclusion subtracts can lead back to the userset that is explained.
+func TestExplainWhatIsSubtractedLeadsBack(t *testing.T) {
+	m, err := model.ParseDSL("model.fga", `model
+  schema 1.1
+type user
+type group
+  relations
+    define listed: [user]
+    define banned: [user]
+    define owner: [user, group#member]
+    define member: listed but not (owner and banned)
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &graphtest.Store{Written: m, Asked: m}
+	for _, text := range []string{"group:1#owner@group:1#member", "group:1#listed@user:anna"} {
+		tuple, err := graph.ParseTuple(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.Steps = append(store.Steps, graphtest.Step{Tuple: tuple})
+	}
+	opened, err := graphtest.Memory(t, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, _ := opened.Asked.Type("group")
+	user, _ := opened.Asked.Type("user")
+	member, _ := group.Relation("member")
+	q := graph.Query{View: opened.View, Plan: opened.Asked}
+	e, err := q.Explain(t.Context(),
+		graph.Userset{Object: graph.MakeID(group.ID, 1), Relation: member.ID},
+		graph.Subject{ID: graph.MakeID(user.ID, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !e.Allowed || len(e.Proof) != 1 {
+		t.Errorf("Explain = %v with %d tuples, want true with 1", e.Allowed, len(e.Proof))
+	}
 }
