@@ -226,6 +226,7 @@ var reasonKinds = map[graph.ReasonKind]remitv1.Reason_Kind{
 	graph.ReasonCondition:      remitv1.Reason_KIND_CONDITION,
 	graph.ReasonExpired:        remitv1.Reason_KIND_EXPIRED,
 	graph.ReasonLeftOut:        remitv1.Reason_KIND_LEFT_OUT,
+	graph.ReasonUnknown:        remitv1.Reason_KIND_UNKNOWN,
 }
 
 // reason names a step of an explanation and those below it.

@@ -224,7 +224,7 @@ func (r *reader) waitFor(ctx context.Context, revision graph.Revision) error {
 	defer cancel()
 	err := r.config.State.Published(bound, uint64(revision))
 	if err != nil && ctx.Err() == nil && bound.Err() != nil {
-		return fmt.Errorf("%w within %s: this node is at %d, the token at %d",
+		return fmt.Errorf("%w within %s: this node is at revision %d, %d is asked for",
 			ErrNotReached, freshnessTimeout, r.config.State.Current().Revision(), revision)
 	}
 	return err

@@ -208,6 +208,12 @@ func TestGRPCGoClientsAreAtHome(t *testing.T) {
 	if st.Code() != codes.ResourceExhausted || len(st.Details()) != 1 || st.Details()[0].(*remitv1.ErrorDetail).Reason != remitv1.ErrorReason_ERROR_REASON_TOO_LARGE {
 		t.Errorf("a message over the limit = %v, details %v", err, st.Details())
 	}
+	// Bytes that are no such message.
+	err = conn.Invoke(t.Context(), remitv1connect.AccessServiceCheckProcedure, &healthpb.HealthCheckRequest{Service: "garbage"}, res)
+	st = status.Convert(err)
+	if st.Code() != codes.InvalidArgument || len(st.Details()) != 1 || st.Details()[0].(*remitv1.ErrorDetail).Reason != remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST {
+		t.Errorf("a malformed message = %v, details %v", err, st.Details())
+	}
 	// Deadlines: a token from the future is waited for no longer than the caller does.
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

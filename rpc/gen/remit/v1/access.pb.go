@@ -151,6 +151,7 @@ const (
 	Reason_KIND_EXPIRED          Reason_Kind = 11 // a tuple that no longer counts
 	Reason_KIND_USERSET          Reason_Kind = 12 // a tuple grants it to a userset
 	Reason_KIND_LEFT_OUT         Reason_Kind = 13 // more was tried than is shown
+	Reason_KIND_UNKNOWN          Reason_Kind = 14 // it could not be judged; the note says why
 )
 
 // Enum value maps for Reason_Kind.
@@ -170,6 +171,7 @@ var (
 		11: "KIND_EXPIRED",
 		12: "KIND_USERSET",
 		13: "KIND_LEFT_OUT",
+		14: "KIND_UNKNOWN",
 	}
 	Reason_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":      0,
@@ -186,6 +188,7 @@ var (
 		"KIND_EXPIRED":          11,
 		"KIND_USERSET":          12,
 		"KIND_LEFT_OUT":         13,
+		"KIND_UNKNOWN":          14,
 	}
 )
 
@@ -1819,14 +1822,14 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bKIND_ADD\x10\x01\x12\x0f\n" +
-	"\vKIND_REMOVE\x10\x02\"\xe7\x03\n" +
+	"\vKIND_REMOVE\x10\x02\"\xf9\x03\n" +
 	"\x06Reason\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.remit.v1.Reason.KindR\x04kind\x12\x1a\n" +
 	"\bquestion\x18\x02 \x01(\tR\bquestion\x12\x18\n" +
 	"\agranted\x18\x03 \x01(\bR\agranted\x12%\n" +
 	"\x05tuple\x18\x04 \x01(\v2\x0f.remit.v1.TupleR\x05tuple\x12\x12\n" +
 	"\x04note\x18\x05 \x01(\tR\x04note\x12,\n" +
-	"\bchildren\x18\x06 \x03(\v2\x10.remit.v1.ReasonR\bchildren\"\x92\x02\n" +
+	"\bchildren\x18\x06 \x03(\v2\x10.remit.v1.ReasonR\bchildren\"\xa4\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1845,7 +1848,8 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"\x12\x10\n" +
 	"\fKIND_EXPIRED\x10\v\x12\x10\n" +
 	"\fKIND_USERSET\x10\f\x12\x11\n" +
-	"\rKIND_LEFT_OUT\x10\r2\xbc\x05\n" +
+	"\rKIND_LEFT_OUT\x10\r\x12\x10\n" +
+	"\fKIND_UNKNOWN\x10\x0e2\xbc\x05\n" +
 	"\rAccessService\x12=\n" +
 	"\x05Check\x12\x16.remit.v1.CheckRequest\x1a\x17.remit.v1.CheckResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\n" +
