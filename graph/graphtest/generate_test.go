@@ -11,8 +11,11 @@ func TestGeneratorRepeats(t *testing.T) {
 			g := newGenerator(1, n)
 			s := g.scenario()
 			g.questions(s, 5, 2, 2)
-			for _, q := range s.questions {
-				texts[i] += s.describe(&q)
+			for j := range s.questions {
+				texts[i] += s.questions[j].String() + mapText(s.questions[j].circumstances.Context) + "\n"
+			}
+			if len(s.questions) > 0 {
+				texts[i] += s.describe(&s.questions[0])
 			}
 			rejected += g.rejected
 			valid++
