@@ -17,7 +17,9 @@ import (
 // wireErrors maps domain errors to codes and reasons, the most specific first. Nothing
 // else in the program knows codes.
 var wireErrors = []wireError{
-	// What ends a request whatever else was wrong.
+	// What ends a request whatever else was wrong. A write that its caller stopped
+	// waiting for is both, and that it may have happened is what matters.
+	{err: cluster.ErrUnknownOutcome, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME},
 	{err: context.DeadlineExceeded, code: connect.CodeDeadlineExceeded},
 	{err: context.Canceled, code: connect.CodeCanceled},
 	{err: graph.ErrBudget, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_BUDGET_EXCEEDED}, // a retry would not help
@@ -72,7 +74,6 @@ var wireErrors = []wireError{
 	{err: cluster.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: cluster.ErrOverloaded, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_OVERLOADED},
 	{err: cluster.ErrNoLeader, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_NO_LEADER},
-	{err: cluster.ErrUnknownOutcome, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME},
 	{err: cluster.ErrShuttingDown, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
 }
 

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"buf.build/go/protovalidate"
 	"connectrpc.com/connect/v2"
@@ -98,7 +99,23 @@ func wire(ctx context.Context, logger *slog.Logger, procedure string, err error)
 	}
 	detail.Reason = w.reason
 	describe(detail, err)
-	return connect.NewError(w.code, err.Error()).WithCause(err), detail
+	return connect.NewError(w.code, shorten(err.Error())).WithCause(err), detail
+}
+
+// maxErrorText bounds the text of an error. gRPC sends it twice in the trailers, for
+// which some clients have no more than 8 KiB.
+const maxErrorText = 2048
+
+// shorten cuts a text that is too long, between two characters.
+func shorten(text string) string {
+	if len(text) <= maxErrorText {
+		return text
+	}
+	cut := maxErrorText
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + " … (shortened)"
 }
 
 // describe fills in what only some errors know.
@@ -132,9 +149,9 @@ func wireTransport(ce *connect.Error) *connect.Error {
 	detail.Field = protovalidate.FieldPathString(first.GetField())
 	if oversize(detail.Field, first.GetRuleId()) {
 		detail.Reason = remitv1.ErrorReason_ERROR_REASON_TOO_LARGE
-		return withDetail(connect.NewError(connect.CodeResourceExhausted, "too large: "+violations(ve)).WithCause(ce), detail)
+		return withDetail(connect.NewError(connect.CodeResourceExhausted, shorten("too large: "+violations(ve))).WithCause(ce), detail)
 	}
-	return withDetail(connect.NewError(connect.CodeInvalidArgument, "invalid request: "+violations(ve)).WithCause(ce), detail)
+	return withDetail(connect.NewError(connect.CodeInvalidArgument, shorten("invalid request: "+violations(ve))).WithCause(ce), detail)
 }
 
 // oversize reports whether a violation means that a request holds too much, rather

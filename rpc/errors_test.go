@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -10,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"connectrpc.com/connect/v2"
 
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
@@ -165,5 +169,34 @@ func TestEveryReasonIsGiven(t *testing.T) {
 		if !given[remitv1.ErrorReason(number)] {
 			t.Errorf("no error has the reason %s", name)
 		}
+	}
+}
+
+func TestErrorTextsStayShort(t *testing.T) {
+	for _, text := range []string{"short", strings.Repeat("x", 5000), strings.Repeat("ü", 3000), "a" + strings.Repeat("日本", 1000)} {
+		got := shorten(text)
+		if len(got) > maxErrorText+32 || !utf8.ValidString(got) || len(text) <= maxErrorText && got != text {
+			t.Errorf("shorten of %d bytes: %d bytes, valid %v", len(text), len(got), utf8.ValidString(got))
+		}
+	}
+}
+
+func TestAnUnforeseenErrorStaysInside(t *testing.T) {
+	ce, detail := wire(t.Context(), discard(), "Check", errors.New("read /var/lib/secret: broken"))
+	if ce.Code() != connect.CodeInternal || ce.Message() != "internal error" || detail != nil {
+		t.Errorf("wire = %v, %v", ce, detail)
+	}
+	broken := connect.NewServer(errorInterceptor(discard()))
+	broken.Register(connect.Method{
+		Spec:    connect.Spec{Procedure: "/a.B/C"},
+		Handler: func(context.Context, connect.Spec, connect.ServerStream) error { panic("oh") },
+	})
+	err := broken.Call(t.Context(), "/a.B/C", nil, nil)
+	if ce := asConnect(err); ce == nil || ce.Code() != connect.CodeInternal || ce.Message() != "internal error" {
+		t.Errorf("a panic = %v", err)
+	}
+	abandoned := fmt.Errorf("%w: %w", cluster.ErrUnknownOutcome, context.DeadlineExceeded)
+	if _, detail := wire(t.Context(), discard(), "Write", abandoned); detail.GetReason() != remitv1.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME {
+		t.Errorf("a write that nobody waited for = %v", detail)
 	}
 }
