@@ -83,7 +83,7 @@ func (a *app) writeAnswers(w io.Writer, questions []*remitv1.BatchQuestion, answ
 			verdict = p.good("allowed")
 		}
 		q := questions[i].GetQuestion()
-		fmt.Fprintf(w, "%s  %s %s %s%s\n", verdict, q.GetSubject(), q.GetRelation(), q.GetObject(), why)
+		printf(w, "%s  %s %s %s%s\n", verdict, q.GetSubject(), q.GetRelation(), q.GetObject(), why)
 	}
 	return nil
 }

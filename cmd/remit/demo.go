@@ -98,7 +98,7 @@ func (a *app) showDemo(ctx context.Context, addr, dir string) error {
 		return err
 	}
 	d := &demo{app: a, client: c, w: a.stdout, p: colours(a.stdout)}
-	fmt.Fprintf(d.w, "%s  a durable node on %s, its data in %s\n", d.p.bold("remit demo"), addr, dir)
+	printf(d.w, "%s  a durable node on %s, its data in %s\n", d.p.bold("remit demo"), addr, dir)
 	if err := d.load(ctx); err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (d *demo) load(ctx context.Context) error {
 	into := ""
 	if stores := page.GetStores(); len(stores) > 0 {
 		if n := stores[0].GetTupleCount(); n > 0 {
-			fmt.Fprintf(d.w, "%s is loaded already: %s\n", demoStore, counted(int(n), "tuple"))
+			printf(d.w, "%s is loaded already: %s\n", demoStore, counted(int(n), "tuple"))
 			return nil
 		}
 		into = stores[0].GetId()
@@ -137,7 +137,7 @@ func (d *demo) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.w, "loaded organisation %s: a model and %s\n", demoStore, counted(done.Tuples, "tuple"))
+	printf(d.w, "loaded organisation %s: a model and %s\n", demoStore, counted(done.Tuples, "tuple"))
 	return nil
 }
 
@@ -184,7 +184,7 @@ func shiftBegins(now time.Time) (time.Time, error) {
 
 func (d *demo) heading(title string) {
 	d.shown++
-	fmt.Fprintf(d.w, "\n%s %s\n", d.p.faint(fmt.Sprintf("%2d", d.shown)), d.p.bold(title))
+	printf(d.w, "\n%s %s\n", d.p.faint(fmt.Sprintf("%2d", d.shown)), d.p.bold(title))
 }
 
 func (d *demo) explain(ctx context.Context, title string, at time.Time, q *remitv1.Question) error {
@@ -210,7 +210,7 @@ func (d *demo) lists(ctx context.Context) error {
 	}
 	d.heading("Which deals does Sam see?")
 	for _, id := range what.GetIds() {
-		fmt.Fprintf(d.w, "   deal:%s\n", id)
+		printf(d.w, "   deal:%s\n", id)
 	}
 	who, err := call(ctx, d.app, d.client.access.ListSubjects, &remitv1.ListSubjectsRequest{
 		Scope: scope, Object: "deal:orion", Relation: "can_view", SubjectType: "user",
@@ -220,7 +220,7 @@ func (d *demo) lists(ctx context.Context) error {
 	}
 	d.heading("Who sees the deal Orion?")
 	for _, s := range who.GetSubjects() {
-		fmt.Fprintf(d.w, "   %s\n", subjectText(s))
+		printf(d.w, "   %s\n", subjectText(s))
 	}
 	return nil
 }
@@ -232,13 +232,13 @@ func (a *app) printDemoCommands(addr string) {
 	if addr != defaultAddr || os.Getenv("REMIT_ADDR") != "" {
 		flags += " --addr " + dialable(addr)
 	}
-	fmt.Fprintf(a.stdout, "\n%s http://%s, until you stop it (Ctrl-C). In another terminal, try:\n", p.good("serving on"), addr)
+	printf(a.stdout, "\n%s http://%s, until you stop it (Ctrl-C). In another terminal, try:\n", p.good("serving on"), addr)
 	for _, command := range []string{
 		"who can_view deal:orion",
 		"explain user:noa can_view deal:orion",
 		"write deal:orion#shared@user:noa",
 	} {
-		fmt.Fprintf(a.stdout, "  %s %s%s\n", programName(), command, flags)
+		printf(a.stdout, "  %s %s%s\n", programName(), command, flags)
 	}
 }
 

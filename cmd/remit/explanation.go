@@ -344,13 +344,13 @@ func writeExpandNode(w io.Writer, p palette, n *remitv1.ExpandNode, indent strin
 	if n.GetCut() {
 		line += p.faint(" …")
 	}
-	fmt.Fprintf(w, "%s%s\n", indent, line)
+	printf(w, "%s%s\n", indent, line)
 	for _, t := range n.GetTuples() {
 		subject := t.GetSubject()
 		if c := t.GetCondition(); c != nil {
 			subject += p.faint(" with " + contextText(c))
 		}
-		fmt.Fprintf(w, "%s  - %s\n", indent, subject)
+		printf(w, "%s  - %s\n", indent, subject)
 	}
 	for _, child := range n.GetChildren() {
 		writeExpandNode(w, p, child, indent+"  ")

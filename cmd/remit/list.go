@@ -50,7 +50,7 @@ line. It is complete unless --limit cuts it, and then it says so.`,
 			a.tellCut(all.GetCursor(), limit)
 			return a.print(all, func(w io.Writer) error {
 				for _, id := range all.GetIds() {
-					fmt.Fprintf(w, "%s:%s\n", args[2], id)
+					printf(w, "%s:%s\n", args[2], id)
 				}
 				return nil
 			})
@@ -106,7 +106,7 @@ behind it; others are listed beside it only if something grants it to them by na
 			a.tellCut(all.GetCursor(), limit)
 			return a.print(all, func(w io.Writer) error {
 				for _, s := range all.GetSubjects() {
-					fmt.Fprintln(w, subjectText(s))
+					printLine(w, subjectText(s))
 				}
 				return nil
 			})
@@ -155,7 +155,7 @@ func (a *app) listActionsCommand() *cobra.Command {
 			}
 			return a.print(answer, func(w io.Writer) error {
 				for _, r := range answer.GetRelations() {
-					fmt.Fprintln(w, r)
+					printLine(w, r)
 				}
 				return nil
 			})
@@ -198,6 +198,6 @@ func pageSize(limit, have int) int32 {
 // tellCut says that a list is not all there is.
 func (a *app) tellCut(cursor string, limit int) {
 	if cursor != "" {
-		fmt.Fprintf(a.stderr, "remit: there are more than %s; see --limit\n", thousands(limit))
+		printf(a.stderr, "remit: there are more than %s; see --limit\n", thousands(limit))
 	}
 }

@@ -185,9 +185,9 @@ func (a *app) modelListCommand() *cobra.Command {
 			}
 			return a.print(all, func(w io.Writer) error {
 				return columns(w, func(w io.Writer) {
-					fmt.Fprintln(w, "MODEL\tSCHEMA\tWRITTEN")
+					printLine(w, "MODEL\tSCHEMA\tWRITTEN")
 					for _, m := range all.GetModels() {
-						fmt.Fprintf(w, "%s\t%s\t%s\n", m.GetId(), m.GetSchema(), instantText(m.GetCreatedAt().AsTime()))
+						printf(w, "%s\t%s\t%s\n", m.GetId(), m.GetSchema(), instantText(m.GetCreatedAt().AsTime()))
 					}
 				})
 			})
@@ -263,18 +263,18 @@ func isModelID(s string) bool {
 
 func writeDiff(w io.Writer, p palette, changes []*remitv1.ModelChange) error {
 	if len(changes) == 0 {
-		fmt.Fprintln(w, "the models mean the same")
+		printLine(w, "the models mean the same")
 	}
 	for _, c := range changes {
-		fmt.Fprintln(w, p.bold(c.GetSubject()))
+		printLine(w, p.bold(c.GetSubject()))
 		for _, line := range strings.Split(strings.TrimRight(c.GetFrom(), "\n"), "\n") {
 			if c.GetFrom() != "" {
-				fmt.Fprintln(w, p.bad("- "+line))
+				printLine(w, p.bad("- "+line))
 			}
 		}
 		for _, line := range strings.Split(strings.TrimRight(c.GetTo(), "\n"), "\n") {
 			if c.GetTo() != "" {
-				fmt.Fprintln(w, p.good("+ "+line))
+				printLine(w, p.good("+ "+line))
 			}
 		}
 	}
@@ -296,7 +296,7 @@ func (a *app) modelValidateCommand() *cobra.Command {
 					faults = append(faults, err)
 					continue
 				}
-				fmt.Fprintf(a.stdout, "%s is valid\n", name)
+				printf(a.stdout, "%s is valid\n", name)
 			}
 			return errors.Join(faults...)
 		},

@@ -87,19 +87,6 @@ func plainValue(answer any) (any, error) {
 	}
 }
 
-// messages are several messages as one list.
-func messages[M proto.Message](all []M) ([]any, error) {
-	list := make([]any, 0, len(all))
-	for _, m := range all {
-		plain, err := plainValue(m)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, plain)
-	}
-	return list, nil
-}
-
 // yamlNumbers replaces JSON's numbers, which YAML would write as texts.
 func yamlNumbers(v any) any {
 	switch v := v.(type) {
@@ -121,6 +108,28 @@ func yamlNumbers(v any) any {
 		return v.String()
 	}
 	return v
+}
+
+// printf writes for people. A stream that cannot be written is told once, at the end of
+// the command: see stream.
+func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
+// printLine is printf for one line.
+func printLine(w io.Writer, line string) { _, _ = io.WriteString(w, line+"\n") }
+
+// A stream is standard output. It keeps the first error, for what a command has printed
+// halfway was not printed.
+type stream struct {
+	w   io.Writer
+	err error
+}
+
+func (s *stream) Write(text []byte) (int, error) {
+	n, err := s.w.Write(text)
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
 }
 
 // columns aligns rows of cells that tabs separate.
@@ -152,8 +161,11 @@ func (p palette) paint(code, s string) string {
 
 // isTerminal reports whether a stream is a terminal: a character device other than the
 // null device.
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
+func isTerminal(w any) bool {
+	if s, ok := w.(*stream); ok {
+		w = s.w
+	}
+	f, ok := w.(*os.File)
 	if !ok {
 		return false
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,9 +17,9 @@ const asRemit = "REMIT_TEST_AS_REMIT"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asRemit) != "" {
-		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		main()
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // A process is a running "remit serve".

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 
@@ -60,14 +59,14 @@ func writeTuples(w io.Writer, tuples []*remitv1.StoredTuple) error {
 	return columns(w, func(w io.Writer) {
 		for _, s := range tuples {
 			t := s.GetTuple()
-			fmt.Fprintf(w, "%s#%s@%s", t.GetObject(), t.GetRelation(), t.GetSubject())
+			printf(w, "%s#%s@%s", t.GetObject(), t.GetRelation(), t.GetSubject())
 			if c := t.GetCondition(); c != nil {
-				fmt.Fprintf(w, "\twith %s", contextText(c))
+				printf(w, "\twith %s", contextText(c))
 			}
 			if t.GetExpiresAt() != nil {
-				fmt.Fprintf(w, "\tuntil %s", instantText(t.GetExpiresAt().AsTime()))
+				printf(w, "\tuntil %s", instantText(t.GetExpiresAt().AsTime()))
 			}
-			fmt.Fprintln(w)
+			printLine(w, "")
 		}
 	})
 }

@@ -31,10 +31,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	// at once, however long an orderly stop takes.
 	defer context.AfterFunc(ctx, release)()
 
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	out := &stream{w: stdout}
+	a := &app{stdin: stdin, stdout: out, stderr: stderr}
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if out.err != nil && (err == nil || errors.Is(err, errNo)) {
+		err = fmt.Errorf("write the output: %w", out.err)
+	}
 	switch {
 	case err == nil:
 		return exitYes
@@ -43,6 +47,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.Is(err, errTold), errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return exitError // or it was a signal, and whoever sent it knows why
 	}
-	fmt.Fprintln(stderr, a.errorText(err))
+	printLine(stderr, a.errorText(err))
 	return exitError
 }

@@ -128,7 +128,7 @@ func (a *app) serve(ctx context.Context, config server.Config) error {
 		return err
 	}
 	config.Log.InfoContext(ctx, "serving", "addr", s.Addr(), "grpc_addr", s.GRPCAddr(), "data_dir", config.DataDir, "version", config.Version)
-	fmt.Fprintf(a.stdout, "remit serves http://%s (gRPC also on %s)\n", s.Addr(), s.GRPCAddr())
+	printf(a.stdout, "remit serves http://%s (gRPC also on %s)\n", s.Addr(), s.GRPCAddr())
 	if err := s.Run(ctx); err != nil {
 		return err
 	}

@@ -77,9 +77,9 @@ func (a *app) storeListCommand() *cobra.Command {
 			}
 			return a.print(all, func(w io.Writer) error {
 				return columns(w, func(w io.Writer) {
-					fmt.Fprintln(w, "NAME\tID\tTUPLES\tCREATED")
+					printLine(w, "NAME\tID\tTUPLES\tCREATED")
 					for _, s := range all.GetStores() {
-						fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.GetName(), s.GetId(), thousands(int(s.GetTupleCount())), instantText(s.GetCreatedAt().AsTime()))
+						printf(w, "%s\t%s\t%s\t%s\n", s.GetName(), s.GetId(), thousands(int(s.GetTupleCount())), instantText(s.GetCreatedAt().AsTime()))
 					}
 				})
 			})
@@ -136,7 +136,7 @@ func (a *app) confirm(question string) error {
 	if !isTerminal(a.stdin) {
 		return errors.New("there is nobody to ask; confirm with --yes")
 	}
-	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
+	printf(a.stderr, "%s [y/N] ", question)
 	line, err := bufio.NewReader(a.stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err

@@ -169,7 +169,7 @@ func (t *testReport) file(r *storetest.Result) {
 			what += ", " + t.p.bad(fmt.Sprintf("%d failed", failed))
 		}
 	}
-	fmt.Fprintf(t.w, "%s  %s  %s\n", verdict, r.File, t.p.faint(what))
+	printf(t.w, "%s  %s  %s\n", verdict, r.File, t.p.faint(what))
 	for _, test := range r.Tests {
 		t.test(test)
 	}
@@ -180,9 +180,9 @@ func (t *testReport) test(test storetest.TestResult) {
 	if failed == 0 && !t.verbose {
 		return
 	}
-	fmt.Fprintf(t.w, "  %s\n", t.p.bold(firstOf(test.Name, "(a test without a name)")))
+	printf(t.w, "  %s\n", t.p.bold(firstOf(test.Name, "(a test without a name)")))
 	if test.Description != "" && t.verbose {
-		fmt.Fprintf(t.w, "  %s\n", t.p.faint(strings.TrimSpace(test.Description)))
+		printf(t.w, "  %s\n", t.p.faint(strings.TrimSpace(test.Description)))
 	}
 	for _, a := range test.Assertions {
 		if a.Passed && !t.verbose {
@@ -201,31 +201,31 @@ func (t *testReport) assertion(a storetest.Assertion) {
 	if a.At != nil {
 		question += " --at " + instantText(*a.At)
 	}
-	fmt.Fprintf(t.w, "    %s %s", mark, question)
+	printf(t.w, "    %s %s", mark, question)
 	if a.Passed {
 		if a.Kind == "check" {
-			fmt.Fprintf(t.w, "  %s", t.p.faint(allowedWord(*a.Got)))
+			printf(t.w, "  %s", t.p.faint(allowedWord(*a.Got)))
 		} else {
-			fmt.Fprintf(t.w, "  %s", t.p.faint(listText(a.GotList)))
+			printf(t.w, "  %s", t.p.faint(listText(a.GotList)))
 		}
-		fmt.Fprintln(t.w)
+		printLine(t.w, "")
 		return
 	}
-	fmt.Fprintf(t.w, "\n        at %s\n", a.Place)
+	printf(t.w, "\n        at %s\n", a.Place)
 	switch {
 	case a.Error != "" && a.Kind == "check":
-		fmt.Fprintf(t.w, "        expected %s, got an error: %s\n", allowedWord(*a.Expected), a.Error)
+		printf(t.w, "        expected %s, got an error: %s\n", allowedWord(*a.Expected), a.Error)
 	case a.Error != "":
-		fmt.Fprintf(t.w, "        got an error: %s\n", a.Error)
+		printf(t.w, "        got an error: %s\n", a.Error)
 	case a.Kind == "check":
-		fmt.Fprintf(t.w, "        expected %s, got %s\n", allowedWord(*a.Expected), allowedWord(*a.Got))
+		printf(t.w, "        expected %s, got %s\n", allowedWord(*a.Expected), allowedWord(*a.Got))
 	default:
-		fmt.Fprintf(t.w, "        expected %s\n        got      %s\n", listText(a.ExpectedList), listText(a.GotList))
+		printf(t.w, "        expected %s\n        got      %s\n", listText(a.ExpectedList), listText(a.GotList))
 		if len(a.Missing) > 0 {
-			fmt.Fprintf(t.w, "        missing    %s\n", strings.Join(a.Missing, ", "))
+			printf(t.w, "        missing    %s\n", strings.Join(a.Missing, ", "))
 		}
 		if len(a.Unexpected) > 0 {
-			fmt.Fprintf(t.w, "        unexpected %s\n", strings.Join(a.Unexpected, ", "))
+			printf(t.w, "        unexpected %s\n", strings.Join(a.Unexpected, ", "))
 		}
 	}
 	for _, why := range a.Why {
@@ -237,9 +237,9 @@ func (t *testReport) unreadable(output, name string, err error) {
 	if output != "table" {
 		return
 	}
-	fmt.Fprintf(t.w, "%s  %s  %s\n", t.p.bad("FAIL"), name, t.p.faint("cannot be read"))
+	printf(t.w, "%s  %s  %s\n", t.p.bad("FAIL"), name, t.p.faint("cannot be read"))
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(t.w, "    %s\n", line)
+		printf(t.w, "    %s\n", line)
 	}
 }
 
@@ -254,7 +254,7 @@ func (t *testReport) summary(unreadable int) {
 	if unreadable > 0 {
 		text += ", " + t.p.bad(counted(unreadable, "file")+" could not be read")
 	}
-	fmt.Fprintln(t.w, text)
+	printLine(t.w, text)
 }
 
 func allowedWord(allowed bool) string {

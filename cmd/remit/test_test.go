@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/remit-authz/remit/cmd/remit/storetest"
@@ -64,5 +66,18 @@ func TestNamesOfStoreFiles(t *testing.T) {
 				t.Errorf("status %d, stdout %q, stderr %q; want %d and %q", status, out, errs, exitError, test.want)
 			}
 		})
+	}
+}
+
+// A fullDisk refuses every write.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
+	var errs strings.Builder
+	status := run(t.Context(), []string{"test", "testdata/stores/direct.fga.yaml"}, strings.NewReader(""), fullDisk{}, &errs)
+	if want := "remit: write the output: no space left on device\n"; status != exitError || errs.String() != want {
+		t.Errorf("status %d, stderr %q; want %d and %q", status, errs.String(), exitError, want)
 	}
 }

@@ -267,10 +267,10 @@ func parseTuples(args []string) ([]graph.Tuple, error) {
 func (a *app) warn(warnings []storefile.Fault) {
 	for i, w := range warnings {
 		if i == 10 {
-			fmt.Fprintf(a.stderr, "and %s\n", counted(len(warnings)-i, "more warning"))
+			printf(a.stderr, "and %s\n", counted(len(warnings)-i, "more warning"))
 			return
 		}
-		fmt.Fprintf(a.stderr, "%s: warning: %s\n", w.Place, w.Message)
+		printf(a.stderr, "%s: warning: %s\n", w.Place, w.Message)
 	}
 }
 
@@ -357,16 +357,16 @@ func (p *progress) at(done int) {
 	line := fmt.Sprintf("%s of %s %s", thousands(done), thousands(p.total), p.what)
 	switch {
 	case p.terminal:
-		fmt.Fprintf(p.w, "\r%s (%d%%)", line, done*100/p.total)
+		printf(p.w, "\r%s (%d%%)", line, done*100/p.total)
 		p.drawn = true
 	case time.Now().After(p.next) || done == p.total:
-		fmt.Fprintln(p.w, line)
+		printLine(p.w, line)
 		p.next = time.Now().Add(progressInterval)
 	}
 }
 
 func (p *progress) done() {
 	if p.drawn {
-		fmt.Fprintln(p.w)
+		printLine(p.w, "")
 	}
 }

@@ -40,7 +40,7 @@ func files(pairs ...string) fstest.MapFS {
 func tupleTexts(tuples []storefile.Tuple) []string {
 	var texts []string
 	for _, t := range tuples {
-		text := t.Tuple.String()
+		text := t.String()
 		if t.Condition != "" {
 			text += " with " + t.Condition
 		}
