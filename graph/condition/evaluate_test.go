@@ -338,3 +338,25 @@ func BenchmarkEvaluate(b *testing.B) {
 		})
 	}
 }
+
+func TestScheduleOfTexts(t *testing.T) {
+	text := Type{Kind: KindString}
+	c, err := Compile("on_shift", "on_schedule(hours, now)", []Parameter{
+		{Name: "hours", Type: Type{Kind: KindMap, Element: &text}},
+		{Name: "now", Type: Type{Kind: KindTimestamp}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := NewContext(value.Map{"hours": value.Map{"zone": "Europe/Paris", "mon-fri": "22:00-06:00"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins := time.Date(2026, 11, 23, 21, 0, 0, 0, time.UTC) // 22:00 in Paris
+	for at, want := range map[time.Time]bool{begins.Add(-time.Millisecond): false, begins: true} {
+		got, err := c.Evaluate(stored, &Request{At: at, BindNow: true})
+		if err != nil || got != want {
+			t.Errorf("at %v: %v, %v, want %v", at, got, err, want)
+		}
+	}
+}

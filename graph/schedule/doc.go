@@ -15,6 +15,22 @@
 //
 // Only zone is required: an IANA name, or UTC. Fields that are not listed are refused.
 //
+// Models in OpenFGA's modelling language can declare a parameter of type map<string>, but
+// none whose values are lists or maps. So there is a short form in which every value is a
+// text, and the two may be mixed:
+//
+//	{
+//	  "zone": "Europe/Paris",
+//	  "mon-thu": "09:00-17:30 except 12:00-13:00",
+//	  "friday": "08:00-12:00, 22:00-02:30",
+//	  "holidays": "2026-12-25, 2027-01-01",
+//	  "2026-12-24": "09:00-12:00",
+//	  "2026-12-31": "closed"
+//	}
+//
+// A day of the week is named in full or by three letters, alone or in a range, and in one
+// field only; a date is an exception. Several breaks are separated by spaces.
+//
 //   - A window opens at start and closes at end, both HH:MM, end also 24:00. If end is
 //     not after start it lies on the next day, so 00:00 to 00:00 and 00:00 to 24:00 are
 //     both a whole day, and seven of them are always.

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,6 @@ func (p *parser) fault(path, format string, args ...any) {
 
 func (p *parser) schedule(fields value.Map) *Schedule {
 	s := &Schedule{zone: time.UTC}
-	p.only(fields, "", "zone", "windows", "holidays", "exceptions")
 	if name, ok := fields["zone"].(string); !ok {
 		p.fault("zone", "must be a string, such as Europe/Paris")
 	} else if zone, err := loadZone(name); err != nil {
@@ -69,15 +69,28 @@ func (p *parser) schedule(fields value.Map) *Schedule {
 	} else {
 		s.zone = zone
 	}
+	named := make(map[time.Weekday]string)
 	for name, windows := range p.object(fields, "windows") {
 		path := "windows." + name
 		if day, ok := weekdays[name]; ok {
+			named[day] = path
 			s.week[day] = p.windows(path, windows)
 		} else {
 			p.fault(path, "not a day of the week: monday to sunday")
 		}
 	}
-	p.specials(s, fields)
+	dates := make(map[int64][]window)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		switch name {
+		case "zone", "windows", "holidays", "exceptions":
+		default:
+			// A field that is misspelt must not be ignored, or a door stays open.
+			if !p.short(s, named, dates, name, fields[name]) {
+				p.fault(name, "no such field")
+			}
+		}
+	}
+	p.specials(s, fields, dates)
 	return s
 }
 
@@ -86,9 +99,10 @@ var weekdays = map[string]time.Weekday{
 	"friday": time.Friday, "saturday": time.Saturday, "sunday": time.Sunday,
 }
 
-func (p *parser) specials(s *Schedule, fields value.Map) {
+// specials gathers holidays and exceptions; dates are those of the short form.
+func (p *parser) specials(s *Schedule, fields value.Map, dates map[int64][]window) {
 	holidays, exceptions := p.list(fields, "holidays"), p.object(fields, "exceptions")
-	if len(holidays)+len(exceptions) > MaxDates {
+	if len(holidays)+len(exceptions)+len(dates) > MaxDates {
 		p.fault("holidays", "more than %d dates with the exceptions", MaxDates)
 		return
 	}
@@ -107,6 +121,12 @@ func (p *parser) specials(s *Schedule, fields value.Map) {
 			byDay[day] = p.windows(path, windows)
 		}
 	}
+	for day, windows := range dates {
+		if _, twice := exceptions[time.Unix(day*daySeconds, 0).UTC().Format(time.DateOnly)]; twice {
+			p.fault("exceptions", "%s is a field of its own as well", time.Unix(day*daySeconds, 0).UTC().Format(time.DateOnly))
+		}
+		byDay[day] = windows
+	}
 	for day, windows := range byDay {
 		s.specials = append(s.specials, special{day, windows})
 	}
@@ -123,9 +143,12 @@ func (p *parser) date(path, text string) (int64, bool) {
 }
 
 func (p *parser) windows(path string, v value.Value) []window {
+	if text, ok := v.(string); ok {
+		v = p.textWindows(path, text)
+	}
 	list, ok := v.(value.List)
 	if !ok {
-		p.fault(path, "must be a list of windows")
+		p.fault(path, "must be a list of windows, or a text such as 09:00-12:00, 13:00-17:30")
 		return nil
 	}
 	if len(list) > MaxWindows {
@@ -246,6 +269,13 @@ func (p *parser) list(fields value.Map, name string) value.List {
 	v, ok := fields[name]
 	if !ok {
 		return nil
+	}
+	if text, ok := v.(string); ok {
+		var l value.List
+		for _, element := range strings.Split(text, ",") {
+			l = append(l, strings.TrimSpace(element))
+		}
+		return l
 	}
 	l, ok := v.(value.List)
 	if !ok {

@@ -18,7 +18,7 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 		{"an unknown field", `{"zone":"UTC","window":{}}`, "window: no such field"},
 		{"an unknown day", `{"zone":"UTC","windows":{"Mon":[]}}`, "windows.Mon: not a day of the week: monday to sunday"},
 		{"windows that are a list", `{"zone":"UTC","windows":[]}`, "windows: must be an object"},
-		{"a day that is no list", `{"zone":"UTC","windows":{"monday":{}}}`, "windows.monday: must be a list of windows"},
+		{"a day that is no list", `{"zone":"UTC","windows":{"monday":{}}}`, "windows.monday: must be a list of windows, or a text such as 09:00-12:00, 13:00-17:30"},
 		{"a window that is none", `{"zone":"UTC","windows":{"monday":["9-5"]}}`, "windows.monday[0]: must have start and end"},
 		{"no end", `{"zone":"UTC","windows":{"monday":[{"start":"09:00"}]}}`, "windows.monday[0].end: must be a time, such as 09:00"},
 		{
@@ -60,7 +60,7 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 		{"a date that does not exist", `{"zone":"UTC","holidays":["2026-02-29"]}`, `holidays[0]: "2026-02-29" is no date, such as 2026-12-25`},
 		{"a holiday that is none", `{"zone":"UTC","holidays":[20261225]}`, "holidays[0]: must be a date, such as 2026-12-25"},
 		{"an exception's date", `{"zone":"UTC","exceptions":{"25.12.2026":[]}}`, `exceptions.25.12.2026: "25.12.2026" is no date, such as 2026-12-25`},
-		{"an exception without windows", `{"zone":"UTC","exceptions":{"2026-12-25":null}}`, "exceptions.2026-12-25: must be a list of windows"},
+		{"an exception without windows", `{"zone":"UTC","exceptions":{"2026-12-25":null}}`, "exceptions.2026-12-25: must be a list of windows, or a text such as 09:00-12:00, 13:00-17:30"},
 		{"two faults", `{"zone":"UTC","holidays":1,"windows":1}`, "holidays: must be a list; windows: must be an object"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -226,3 +226,56 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 func unixTime(u int64) time.Time { return time.Unix(u, 0) }
+
+func TestShortFormMeansTheSame(t *testing.T) {
+	long := value.Map{
+		"zone": "Europe/Paris",
+		"windows": value.Map{
+			"monday":  value.List{value.Map{"start": "09:00", "end": "17:30", "breaks": value.List{value.Map{"start": "12:00", "end": "13:00"}, value.Map{"start": "15:00", "end": "15:15"}}}},
+			"tuesday": value.List{value.Map{"start": "09:00", "end": "17:30", "breaks": value.List{value.Map{"start": "12:00", "end": "13:00"}, value.Map{"start": "15:00", "end": "15:15"}}}},
+			"friday":  value.List{value.Map{"start": "08:00", "end": "12:00"}, value.Map{"start": "22:00", "end": "02:30"}},
+			"sunday":  value.List{value.Map{"start": "00:00", "end": "24:00"}},
+		},
+		"holidays":   value.List{"2026-12-25", "2027-01-01"},
+		"exceptions": value.Map{"2026-12-24": value.List{value.Map{"start": "10:00", "end": "11:00"}}, "2026-12-28": value.List{}},
+	}
+	short := value.Map{
+		"zone":       "Europe/Paris",
+		"mon-tue":    "09:00-17:30 except 12:00-13:00 15:00-15:15",
+		"friday":     "08:00-12:00, 22:00-02:30",
+		"sun":        "00:00-24:00",
+		"holidays":   "2026-12-25, 2027-01-01",
+		"2026-12-24": "10:00-11:00",
+		"2026-12-28": "closed",
+	}
+	a, err := Parse(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Parse(short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := time.Date(2026, 12, 14, 0, 0, 0, 0, time.UTC); at.Before(time.Date(2027, 1, 5, 0, 0, 0, 0, time.UTC)); at = at.Add(time.Minute) {
+		if a.Open(at) != b.Open(at) {
+			t.Fatalf("at %v the long form is open: %v, the short one: %v", at, a.Open(at), b.Open(at))
+		}
+	}
+}
+
+func TestShortFormRefusals(t *testing.T) {
+	for _, test := range []struct{ field, text, want string }{
+		{"mon-fry", "09:00-17:00", "schedule: mon-fry: no such field"},
+		{"mon", "9-17", `schedule: mon[0].end: "17" is no time, such as 09:00; mon[0].start: "9" is no time, such as 09:00`},
+		{"mon", "09:00", `schedule: mon[0]: "09:00" is no window, such as 09:00-17:30`},
+		{"mon", "09:00-17:00 except 18:00-19:00", "schedule: mon[0].breaks[0]: not inside its window"},
+		{"sat-mon", "09:00-17:00", "schedule: sunday: sunday is in sat-mon already"},
+		{"2026-02-30", "closed", "schedule: 2026-02-30: no such field"},
+		{"holidays", "2026-12-25,", `schedule: holidays[1]: "" is no date, such as 2026-12-25`},
+	} {
+		_, err := Parse(value.Map{"zone": "UTC", "sunday": "closed", test.field: test.text})
+		if err == nil || err.Error() != test.want {
+			t.Errorf("%s: %q\n got %v\nwant %s", test.field, test.text, err, test.want)
+		}
+	}
+}
