@@ -13,8 +13,8 @@ import (
 var _ raft.BatchingFSM = (*State)(nil)
 
 // Apply implements raft.FSM. Its response is a []byte for SplitAnswers.
-func (s *State) Apply(log *raft.Log) any {
-	return s.ApplyBatch([]*raft.Log{log})[0]
+func (s *State) Apply(l *raft.Log) any {
+	return s.ApplyBatch([]*raft.Log{l})[0]
 }
 
 // ApplyBatch implements raft.BatchingFSM: it applies the entries in one Pebble batch,
@@ -28,15 +28,15 @@ func (s *State) ApplyBatch(logs []*raft.Log) []any {
 		touched: make(map[StoreID]*storeIndex),
 	}
 	last := s.applied.index
-	for i, log := range logs {
-		if log.Index <= s.applied.index {
+	for i, l := range logs {
+		if l.Index <= s.applied.index {
 			continue
 		}
-		s.applied.index, s.applied.term = log.Index, log.Term
-		if log.Type == raft.LogCommand {
-			responses[i] = t.entry(log)
+		s.applied.index, s.applied.term = l.Index, l.Term
+		if l.Type == raft.LogCommand {
+			responses[i] = t.entry(l)
 		}
-		s.recent.put(log.Index, s.applied.hash)
+		s.recent.put(l.Index, s.applied.hash)
 	}
 	if s.applied.index == last {
 		must(t.batch.Close())
@@ -79,12 +79,12 @@ type tx struct {
 	ordinals map[StoreID]uint32 // changes so far, by store, in the entry
 }
 
-func (t *tx) entry(log *raft.Log) []byte {
-	e, err := decodeEntry(log.Data)
+func (t *tx) entry(l *raft.Log) []byte {
+	e, err := decodeEntry(l.Data)
 	if err != nil {
-		panic(fmt.Sprintf("fsm: entry %d: %v", log.Index, err))
+		panic(fmt.Sprintf("fsm: entry %d: %v", l.Index, err))
 	}
-	t.rev = graph.Revision(log.Index)
+	t.rev = graph.Revision(l.Index)
 	t.inEntry = t.inEntry[:0]
 	t.ordinals = nil
 	if e.kind == entryTermStart {

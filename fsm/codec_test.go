@@ -59,7 +59,8 @@ func sampleCommands(t testing.TB) map[string]*Command {
 	full := &Command{
 		Store: storeNumber(1), Principal: "app", Key: "key", RequestID: "req", Actor: "anna", Reason: "why",
 		Preconditions: []Precondition{
-			{Kind: TuplePresent, Tuple: k}, {Kind: TupleAbsent, Tuple: k},
+			{Kind: TuplePresent, Tuple: k},
+			{Kind: TupleAbsent, Tuple: k},
 			{Kind: DocumentVersion, Entity: Entity{typeDocument, "plan"}, Version: 300},
 		},
 		Requires: []ScopeVersion{{"roles", 7}},

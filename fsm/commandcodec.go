@@ -154,7 +154,7 @@ func (e *encoder) operation(o *Operation) {
 	}
 }
 
-// errFormat: bytes of a version that this program does not know. It is apart from
+// A formatError is bytes of a version that this program does not know. It is apart from
 // ErrCorrupt because it means that the program is too old, not that data is bad.
 type formatError struct {
 	what    string

@@ -136,14 +136,12 @@ func forwardSuffix(k []byte, u graph.Userset, s graph.Subject) []byte {
 	return be64(k, uint64(s.ID))
 }
 
-func readForwardSuffix(b []byte) (graph.Userset, graph.Subject) {
-	return graph.Userset{
-			Object:   graph.ID(binary.BigEndian.Uint64(b)),
-			Relation: model.RelationID(binary.BigEndian.Uint32(b[8:])),
-		}, graph.Subject{
-			Relation: model.RelationID(binary.BigEndian.Uint32(b[12:])),
-			ID:       graph.ID(binary.BigEndian.Uint64(b[16:])),
-		}
+func readForwardSuffix(b []byte) (u graph.Userset, s graph.Subject) {
+	u.Object = graph.ID(binary.BigEndian.Uint64(b))
+	u.Relation = model.RelationID(binary.BigEndian.Uint32(b[8:]))
+	s.Relation = model.RelationID(binary.BigEndian.Uint32(b[12:]))
+	s.ID = graph.ID(binary.BigEndian.Uint64(b[16:]))
+	return u, s
 }
 
 // reverseSuffix orders tuples by relation, subject and object.
@@ -154,14 +152,12 @@ func reverseSuffix(k []byte, r model.RelationID, s graph.Subject, object graph.I
 	return be64(k, uint64(object))
 }
 
-func readReverseSuffix(b []byte) (graph.Userset, graph.Subject) {
-	return graph.Userset{
-			Relation: model.RelationID(binary.BigEndian.Uint32(b)),
-			Object:   graph.ID(binary.BigEndian.Uint64(b[16:])),
-		}, graph.Subject{
-			Relation: model.RelationID(binary.BigEndian.Uint32(b[4:])),
-			ID:       graph.ID(binary.BigEndian.Uint64(b[8:])),
-		}
+func readReverseSuffix(b []byte) (u graph.Userset, s graph.Subject) {
+	u.Relation = model.RelationID(binary.BigEndian.Uint32(b))
+	s.Relation = model.RelationID(binary.BigEndian.Uint32(b[4:]))
+	s.ID = graph.ID(binary.BigEndian.Uint64(b[8:]))
+	u.Object = graph.ID(binary.BigEndian.Uint64(b[16:]))
+	return u, s
 }
 
 func forwardKey(store StoreID, u graph.Userset, s graph.Subject) []byte {

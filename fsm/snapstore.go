@@ -55,7 +55,7 @@ func openSnapshots(fs vfs.FS, dir string, log *slog.Logger) (*snapshotStore, err
 		b, err := readFile(fs, st.path(name, manifestName))
 		switch {
 		case errors.Is(err, iofs.ErrNotExist):
-			log.Info("snapshot left over by a crash removed", "snapshot", name)
+			st.log.Info("snapshot left over by a crash removed", "snapshot", name)
 			if err := fs.RemoveAll(st.path(name)); err != nil {
 				return nil, err
 			}
@@ -66,7 +66,7 @@ func openSnapshots(fs vfs.FS, dir string, log *slog.Logger) (*snapshotStore, err
 		m, err := decodeManifest(b)
 		if err != nil {
 			// Kept for a person to look at; Raft does not see it.
-			log.Error("snapshot unreadable", "snapshot", name, "error", err)
+			st.log.Error("snapshot unreadable", "snapshot", name, "error", err)
 			continue
 		}
 		st.all[name] = m
