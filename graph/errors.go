@@ -74,6 +74,13 @@ func shorten(s string) string {
 	return s[:limit] + "…"
 }
 
-func invalid(field, text, format string, args ...any) error {
-	return &TupleError{Field: field, Text: shorten(text), Reason: fmt.Sprintf(format, args...), Err: ErrInvalid}
+// invalid is an ErrInvalid without its text, which of adds: so that names which are well
+// formed, as nearly all are, are not put together for nothing.
+func invalid(field, format string, args ...any) *TupleError {
+	return &TupleError{Field: field, Reason: fmt.Sprintf(format, args...), Err: ErrInvalid}
+}
+
+func (e *TupleError) of(text string) error {
+	e.Text = shorten(text)
+	return e
 }

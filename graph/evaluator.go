@@ -263,7 +263,7 @@ func (e *evaluator) holds(c *condition.Condition, stored *condition.Context) (tr
 	if c == nil {
 		return allowed, 0
 	}
-	ok, err := c.Evaluate(stored, &e.request)
+	ok, err := c.EvaluateContext(e.ctx, stored, &e.request)
 	switch {
 	case err != nil:
 		return unsure, e.note(err)

@@ -74,11 +74,11 @@ func ParseSubject(text string) (SubjectName, error) {
 	object, relation, userset := strings.Cut(text, "#")
 	typeName, id, ok := strings.Cut(object, ":")
 	if !ok {
-		return SubjectName{}, invalid("subject", text, "it has no type: write type:id, type:* or type:id#relation")
+		return SubjectName{}, invalid("subject", "it has no type: write type:id, type:* or type:id#relation").of(text)
 	}
 	s := SubjectName{Type: typeName, ID: id, Relation: relation}
 	if userset && relation == "" {
-		return SubjectName{}, invalid("subject", text, "no relation follows '#': write type:id#relation, or type:id")
+		return SubjectName{}, invalid("subject", "no relation follows '#': write type:id#relation, or type:id").of(text)
 	}
 	return s, s.Validate()
 }
@@ -88,11 +88,11 @@ func ParseSubject(text string) (SubjectName, error) {
 func ParseTuple(text string) (Tuple, error) {
 	object, rest, ok := strings.Cut(text, "#")
 	if !ok {
-		return Tuple{}, invalid("tuple", text, "it has no '#': write object#relation@subject, such as document:plan#viewer@user:anna")
+		return Tuple{}, invalid("tuple", "it has no '#': write object#relation@subject, such as document:plan#viewer@user:anna").of(text)
 	}
 	relation, subject, ok := strings.Cut(rest, "@")
 	if !ok {
-		return Tuple{}, invalid("tuple", text, "no '@' follows the relation: write object#relation@subject, such as document:plan#viewer@user:anna")
+		return Tuple{}, invalid("tuple", "no '@' follows the relation: write object#relation@subject, such as document:plan#viewer@user:anna").of(text)
 	}
 	var t Tuple
 	var err error
@@ -112,7 +112,7 @@ func ParseTuple(text string) (Tuple, error) {
 func parseObject(field, text string) (ObjectName, error) {
 	typeName, id, ok := strings.Cut(text, ":")
 	if !ok {
-		return ObjectName{}, invalid(field, text, "it has no type: write type:id")
+		return ObjectName{}, invalid(field, "it has no type: write type:id").of(text)
 	}
 	o := ObjectName{Type: typeName, ID: id}
 	return o, o.validate(field)
@@ -122,32 +122,39 @@ func parseObject(field, text string) (ObjectName, error) {
 func (o ObjectName) Validate() error { return o.validate("object") }
 
 func (o ObjectName) validate(field string) error {
-	if err := validateType(field, o.Type, o.String()); err != nil {
-		return err
+	fault := validateType(field, o.Type)
+	switch {
+	case fault != nil:
+	case o.ID == "*":
+		fault = invalid(field, "an object cannot be a wildcard: write one id behind the ':'")
+	default:
+		fault = validateID(field, o.ID)
 	}
-	if o.ID == "*" {
-		return invalid(field, o.String(), "an object cannot be a wildcard: write one id behind the ':'")
+	if fault != nil {
+		return fault.of(o.String())
 	}
-	return validateID(field, o.ID, o.String())
+	return nil
 }
 
 // Validate checks the form of the name, whatever the model.
 func (s SubjectName) Validate() error {
-	if err := validateType("subject", s.Type, s.String()); err != nil {
-		return err
-	}
 	if s.Relation != "" {
-		if s.ID == "*" {
-			return invalid("subject", s.String(), "a wildcard has no relations: write %s:* or %s:id#%s", s.Type, s.Type, s.Relation)
-		}
 		if err := validateRelation("subject", s.Relation); err != nil {
 			return err
 		}
 	}
-	if s.ID == "*" {
-		return nil
+	fault := validateType("subject", s.Type)
+	switch {
+	case fault != nil:
+	case s.ID != "*":
+		fault = validateID("subject", s.ID)
+	case s.Relation != "":
+		fault = invalid("subject", "a wildcard has no relations: write %s:* or %s:id#%s", s.Type, s.Type, s.Relation)
 	}
-	return validateID("subject", s.ID, s.String())
+	if fault != nil {
+		return fault.of(s.String())
+	}
+	return nil
 }
 
 // Validate checks the form of the tuple's names, whatever the model.
@@ -161,15 +168,15 @@ func (t Tuple) Validate() error {
 	return t.Subject.Validate()
 }
 
-func validateType(field, name, text string) error {
+func validateType(field, name string) *TupleError {
 	switch {
 	case name == "":
-		return invalid(field, text, "the type before the ':' is empty: write type:id")
+		return invalid(field, "the type before the ':' is empty: write type:id")
 	case len(name) > MaxTypeBytes:
-		return invalid(field, text, "the type has %d bytes, at most %d are allowed", len(name), MaxTypeBytes)
+		return invalid(field, "the type has %d bytes, at most %d are allowed", len(name), MaxTypeBytes)
 	}
 	if i := strings.IndexFunc(name, notInName); i >= 0 {
-		return invalid(field, text, "the type contains %q: a type has no ':', '#', '@', white space or control character", runeAt(name, i))
+		return invalid(field, "the type contains %q: a type has no ':', '#', '@', white space or control character", runeAt(name, i))
 	}
 	return nil
 }
@@ -177,35 +184,35 @@ func validateType(field, name, text string) error {
 func validateRelation(field, name string) error {
 	switch {
 	case name == "":
-		return invalid(field, name, "it is empty: write object#relation@subject")
+		return invalid(field, "it is empty: write object#relation@subject").of(name)
 	case len(name) > MaxRelationBytes:
-		return invalid(field, name, "the relation has %d bytes, at most %d are allowed", len(name), MaxRelationBytes)
+		return invalid(field, "the relation has %d bytes, at most %d are allowed", len(name), MaxRelationBytes).of(name)
 	}
 	if i := strings.IndexFunc(name, notInName); i >= 0 {
-		return invalid(field, name, "the relation contains %q: a relation has no ':', '#', '@', white space or control character", runeAt(name, i))
+		return invalid(field, "the relation contains %q: a relation has no ':', '#', '@', white space or control character", runeAt(name, i)).of(name)
 	}
 	return nil
 }
 
 // validateID refuses what could not be told apart in text or in a log; everything
 // else is the caller's own business, case and normalisation included.
-func validateID(field, id, text string) error {
+func validateID(field, id string) *TupleError {
 	switch {
 	case id == "":
-		return invalid(field, text, "the id behind the ':' is empty: write type:id")
+		return invalid(field, "the id behind the ':' is empty: write type:id")
 	case len(id) > MaxIDBytes:
-		return invalid(field, text, "the id has %d bytes, at most %d are allowed", len(id), MaxIDBytes)
+		return invalid(field, "the id has %d bytes, at most %d are allowed", len(id), MaxIDBytes)
 	}
 	for i, r := range id {
 		switch {
 		case r == '#':
-			return invalid(field, text, "the id contains '#', which ends an object: use another character")
+			return invalid(field, "the id contains '#', which ends an object: use another character")
 		case r == utf8.RuneError && runeAt(id, i) != "\uFFFD":
-			return invalid(field, text, "the id is not valid UTF-8 at byte %d: encode it, for example as hexadecimal digits", i)
+			return invalid(field, "the id is not valid UTF-8 at byte %d: encode it, for example as hexadecimal digits", i)
 		case unicode.IsSpace(r):
-			return invalid(field, text, "the id contains white space (%q at byte %d): use another character, or encode it", r, i)
+			return invalid(field, "the id contains white space (%q at byte %d): use another character, or encode it", r, i)
 		case unicode.IsControl(r):
-			return invalid(field, text, "the id contains a control character (%q at byte %d): use another character, or encode it", r, i)
+			return invalid(field, "the id contains a control character (%q at byte %d): use another character, or encode it", r, i)
 		}
 	}
 	return nil

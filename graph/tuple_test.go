@@ -129,3 +129,16 @@ func FuzzParseTuple(f *testing.F) {
 		}
 	})
 }
+
+func TestParsingNamesDoesNotAllocate(t *testing.T) {
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := ParseObject("document:plan"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParseSubject("group:eng#member"); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("parsing an object and a subject allocates %v times, want 0", n)
+	}
+}
