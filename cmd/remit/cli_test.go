@@ -49,7 +49,7 @@ func must(t *testing.T, args ...string) string {
 func refused(t *testing.T, want string, args ...string) {
 	t.Helper()
 	out, errs, status := remit(t, args...)
-	if status != exitError || !strings.Contains(errs, want) || !strings.HasPrefix(errs, "remit: ") {
+	if status != exitError || !strings.Contains(errs, want) || !strings.Contains("\n"+errs, "\nremit: ") {
 		t.Errorf("remit %s: status %d\n%s%s\nwant status %d and: %s", strings.Join(args, " "), status, out, errs, exitError, want)
 	}
 }
@@ -299,5 +299,26 @@ func TestDemoShowsDecisions(t *testing.T) {
 	_, decisions, _ := strings.Cut(first, "\n\n")
 	if _, again, _ := strings.Cut(second, "\n\n"); again != decisions {
 		t.Error("the second demo decides otherwise than the first")
+	}
+}
+
+func TestATakenPortIsTold(t *testing.T) {
+	s := startServer(t)
+	refused(t, "choose others with --addr and --grpc-addr", "serve", "--data-dir", t.TempDir(), "--addr", s.Addr(), "--grpc-addr", "127.0.0.1:0")
+}
+
+func TestServeReadsTheEnvironment(t *testing.T) {
+	for name, test := range map[string]struct{ value, want string }{
+		"REMIT_ADDR":       {"https://remit.example", `REMIT_ADDR="https://remit.example" is no HOST:PORT to listen on; give --addr`},
+		"REMIT_LOG_FORMAT": {"xml", "--log-format xml is unknown; it is text or json"},
+		"REMIT_LOG_LEVEL":  {"loud", "--log-level loud is unknown; it is debug, info, warn or error"},
+		"REMIT_GRPC_ADDR":  {"0.0.0.0:0", "can be reached from outside"},
+		"REMIT_INSECURE":   {"perhaps", `REMIT_INSECURE="perhaps"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, test.value)
+			t.Setenv("REMIT_DATA_DIR", t.TempDir())
+			refused(t, test.want, "serve", "--data-dir", t.TempDir())
+		})
 	}
 }

@@ -64,7 +64,7 @@ prints real decisions with the reasons for them, and goes on serving.`,
 
 // demo runs a service and shows what it answers.
 func (a *app) demo(ctx context.Context, config server.Config, once bool) error {
-	s, err := server.Open(ctx, config)
+	s, err := openServer(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (d *demo) load(ctx context.Context) error {
 	into := ""
 	if stores := page.GetStores(); len(stores) > 0 {
 		if n := stores[0].GetTupleCount(); n > 0 {
-			printf(d.w, "%s is loaded already: %s\n", demoStore, counted(int(n), "tuple"))
+			printf(d.w, "%s is loaded already: %s (delete the folder to begin anew)\n", demoStore, counted(int(n), "tuple"))
 			return nil
 		}
 		into = stores[0].GetId()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -123,7 +124,7 @@ func newLog(w io.Writer, format, level string) (*slog.Logger, error) {
 
 // serve runs a node until it is told to stop.
 func (a *app) serve(ctx context.Context, config server.Config) error {
-	s, err := server.Open(ctx, config)
+	s, err := openServer(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -134,4 +135,13 @@ func (a *app) serve(ctx context.Context, config server.Config) error {
 	}
 	config.Log.Info("stopped")
 	return nil
+}
+
+// openServer opens a node, and says what to do about a port that is taken.
+func openServer(ctx context.Context, config server.Config) (*server.Server, error) {
+	s, err := server.Open(ctx, config)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%w; choose others with --addr and --grpc-addr", err)
+	}
+	return s, err
 }

@@ -215,7 +215,8 @@ func TestFaultsNameFileLineAndColumn(t *testing.T) {
 		},
 		{"a fault of a model file", "model_file: m.fga\n", []string{"m.fga", "model\n  schema 1.1\ntype doc\n  relations\n    define x: [usr]\n"}, "m.fga:5:16: doc#x accepts usr"},
 		{
-			"a fault of a module", "model_file: fga.mod\n", []string{"fga.mod", "schema: '1.2'\ncontents: [a.fga]\n", "a.fga", "module a\ntype doc\n  relations\n    define x: [usr]\n"},
+			"a fault of a module", "model_file: fga.mod\n",
+			[]string{"fga.mod", "schema: '1.2'\ncontents: [a.fga]\n", "a.fga", "module a\ntype doc\n  relations\n    define x: [usr]\n"},
 			"a.fga:4:16: doc#x accepts usr",
 		},
 		{"a malformed user", model + "tuples:\n  - user: ann\n    relation: viewer\n    object: doc:1\n", nil, `s.fga.yaml:15:11: subject "ann": `},

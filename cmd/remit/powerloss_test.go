@@ -1,0 +1,601 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/raft"
+
+	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/cluster/clustertest"
+	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/model"
+)
+
+// The power goes while writers write and snapshots are taken: whatever was not synced is
+// dropped, all of it or a random part. What was acknowledged must be there afterwards.
+func TestPowerLossLosesNothing(t *testing.T) {
+	first := rand.Uint64()
+	t.Logf("first seed %d", first)
+	var sum powerTally
+	begin := time.Now()
+	for i := range volume(24, 1000) {
+		seed := first + uint64(i)
+		r := &powerRun{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), sync: true, keepLog: i%2 == 0, lives: 2, acks: 60}
+		if i%12 >= 10 { // long enough for Pebble to flush its memtables
+			r.lives, r.acks = 1, 1200
+		}
+		if err := r.run(t.Context()); err != nil {
+			t.Fatalf("seed %d, number %d: %v", seed, i, err)
+		}
+		sum.add(r.tally)
+		if i%100 == 99 {
+			t.Logf("%d seeds after %s: %s", i+1, time.Since(begin).Round(time.Millisecond), sum)
+		}
+	}
+	t.Logf("%s; %s", sum, time.Since(begin).Round(time.Millisecond))
+	if sum.load.acknowledged == 0 || sum.applied == 0 || sum.snapshots == 0 || sum.replays == 0 || sum.truncated == 0 {
+		t.Error("something that must be tried was not")
+	}
+}
+
+// Without the syncs of the log the test above must fail, or it proves nothing.
+func TestPowerLossIsNoticedWithoutSync(t *testing.T) {
+	first := rand.Uint64()
+	runs := volume(8, 100)
+	lost, refused := 0, 0
+	var said error
+	for i := range runs {
+		seed := first + uint64(i)
+		r := &powerRun{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), keepLog: i%2 == 0, lives: 1, acks: 60}
+		err := r.run(t.Context())
+		var start *cluster.StartError
+		switch {
+		case errors.As(err, &start):
+			refused++
+		case err != nil:
+			lost++
+			said = err
+		}
+	}
+	if lost+refused == 0 {
+		t.Errorf("none of %d runs from seed %d on lost anything although the log was not synced", runs, first)
+	}
+	t.Logf("of %d runs from seed %d on, %d lost acknowledged writes, %d refused to start", runs, first, lost, refused)
+	if said != nil {
+		t.Logf("one of the losses: %.800s", said)
+	}
+}
+
+// A powerRun is one node on one disk, through several losses of power.
+type powerRun struct {
+	seed    uint64
+	rng     *rand.Rand
+	sync    bool // of the log
+	keepLog bool
+	lives   int
+	acks    int // at most so many acknowledgements until a cut
+
+	tally powerTally
+}
+
+type powerTally struct {
+	seeds, cuts        int
+	inside             int // cuts between two steps of a file operation
+	snapshots          int
+	replays, truncated int
+	restored           int
+	applied            int // batches of unknown outcome that were there
+	load               loadTally
+}
+
+func (t *powerTally) add(o powerTally) {
+	t.seeds += o.seeds
+	t.cuts += o.cuts
+	t.inside += o.inside
+	t.snapshots += o.snapshots
+	t.replays += o.replays
+	t.truncated += o.truncated
+	t.restored += o.restored
+	t.applied += o.applied
+	t.load.add(o.load)
+}
+
+func (t powerTally) String() string {
+	return fmt.Sprintf("%d seeds, %d losses of power (%d between two steps on directories), %s, %d unacknowledged ones found whole, %d snapshots, "+
+		"%d replays from empty, %d recoveries with a truncated log, %d without the state machine's own files",
+		t.seeds, t.cuts, t.inside, t.load, t.applied, t.snapshots, t.replays, t.truncated, t.restored)
+}
+
+// run lets the node live and die.
+func (r *powerRun) run(ctx context.Context) error {
+	r.tally.seeds = 1
+	disk, l := vfs.NewCrashableMem(), newLoad(r.seed)
+	for life := range r.lives {
+		cuts, err := r.live(ctx, disk, l, life == 0)
+		if err != nil {
+			return fmt.Errorf("life %d: %w", life, err)
+		}
+		r.tally.load.add(l.tally())
+		for i, cut := range cuts {
+			r.tally.cuts++
+			if cut.inside {
+				r.tally.inside++
+			}
+			if err := r.recover(ctx, cut); err != nil {
+				return fmt.Errorf("life %d, cut %d of %d (%s): %w", life, i, len(cuts), cut.kind(), err)
+			}
+		}
+		next := cuts[r.rng.IntN(len(cuts))]
+		disk, l = next.disk, next.load
+	}
+	return nil
+}
+
+// A cut is a disk after a loss of power, and what the writers knew at that moment.
+type cut struct {
+	disk   *vfs.MemFS
+	load   *load
+	inside bool
+}
+
+func (c *cut) kind() string {
+	if c.inside {
+		return "inside a file operation"
+	}
+	return "under load"
+}
+
+// live runs a node under load until the power was cut a few times. The node itself does
+// not notice: each cut is a disk of its own.
+func (r *powerRun) live(ctx context.Context, disk *vfs.MemFS, l *load, first bool) (cuts []*cut, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	p := &powerSwitch{rng: rand.New(rand.NewPCG(r.rng.Uint64(), 1)), disk: disk, load: l, stop: stop, due: make(chan struct{}, 1), limit: r.acks}
+	fs := &steppedFS{MemFS: disk, step: p.step}
+	if !first {
+		p.arm()
+	}
+	n, err := openPowerNode(ctx, fs, r.sync, r.keepLog)
+	if err != nil {
+		if ctx.Err() != nil { // all cuts were made while it started
+			return p.cuts, nil
+		}
+		return nil, err
+	}
+	if first {
+		if err := n.prepare(ctx); err != nil {
+			return nil, errors.Join(err, n.close())
+		}
+		p.arm()
+	}
+	due := make(chan struct{}, 1)
+	var acknowledged atomic.Int64
+	l.acknowledged = func() {
+		if acknowledged.Add(1)%12 == 0 {
+			select {
+			case due <- struct{}{}:
+			default:
+			}
+		}
+		p.written()
+	}
+	var background sync.WaitGroup
+	background.Go(func() {
+		for {
+			select {
+			case <-due:
+				if n.node.Snapshot(ctx) == nil {
+					r.tally.snapshots++
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	background.Go(func() { p.run(ctx) })
+	err = l.run(ctx, n)
+	stop()
+	background.Wait()
+	err = errors.Join(err, n.close())
+	return p.cuts, err
+}
+
+// A powerSwitch cuts the power some times in a life, once it is armed: after a number of
+// acknowledgements, or between two steps that change a directory.
+type powerSwitch struct {
+	disk *vfs.MemFS
+	load *load
+	stop func()
+	due  chan struct{} // tells run to cut
+
+	limit int // of acks
+
+	mu          sync.Mutex
+	rng         *rand.Rand
+	cuts        []*cut
+	acks, steps int // to go until the next cut, one of them; the other is below zero
+}
+
+// cutsPerLife is how often the power goes in one life.
+const cutsPerLife = 3
+
+func (p *powerSwitch) arm() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.acks, p.steps = -1, -1
+	if p.rng.IntN(2) == 0 {
+		p.acks = 1 + p.rng.IntN(p.limit)
+	} else {
+		p.steps = 1 + p.rng.IntN(60)
+	}
+}
+
+// written counts an acknowledgement. The caller holds the load's cut for reading, so the
+// switch is thrown by another goroutine.
+func (p *powerSwitch) written() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.acks--; p.acks == 0 {
+		select {
+		case p.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (p *powerSwitch) run(ctx context.Context) {
+	for {
+		select {
+		case <-p.due:
+			p.throw(false)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// step counts a step on a directory and cuts the power before it, if its turn has come.
+func (p *powerSwitch) step() {
+	p.mu.Lock()
+	p.steps--
+	now := p.steps == 0
+	p.mu.Unlock()
+	if now {
+		p.throw(true)
+	}
+}
+
+func (p *powerSwitch) throw(inside bool) {
+	p.load.cut.Lock()
+	p.mu.Lock()
+	if len(p.cuts) < cutsPerLife {
+		percent := 0
+		if p.rng.IntN(3) > 0 {
+			percent = p.rng.IntN(101)
+		}
+		p.cuts = append(p.cuts, &cut{
+			disk: p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: p.rng}),
+			load: p.load.clone(), inside: inside,
+		})
+	}
+	done := len(p.cuts) == cutsPerLife
+	p.mu.Unlock()
+	p.load.cut.Unlock()
+	if done {
+		p.stop()
+		return
+	}
+	p.arm()
+}
+
+// A steppedFS calls step before each of its operations that changes a directory.
+type steppedFS struct {
+	*vfs.MemFS
+	step func()
+}
+
+func (f *steppedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f.step()
+	return f.MemFS.Create(name, c)
+}
+
+func (f *steppedFS) Rename(from, to string) error {
+	f.step()
+	return f.MemFS.Rename(from, to)
+}
+
+func (f *steppedFS) Link(from, to string) error {
+	f.step()
+	return f.MemFS.Link(from, to)
+}
+
+func (f *steppedFS) OpenDir(name string) (vfs.File, error) {
+	f.step()
+	return f.MemFS.OpenDir(name)
+}
+
+func (f *steppedFS) Remove(name string) error {
+	f.step()
+	return f.MemFS.Remove(name)
+}
+
+func (f *steppedFS) RemoveAll(name string) error {
+	f.step()
+	return f.MemFS.RemoveAll(name)
+}
+
+// recover starts a node on what a cut left, compares, repeats what must be repeated, and
+// compares again.
+func (r *powerRun) recover(ctx context.Context, c *cut) (err error) {
+	if r.rng.IntN(4) == 0 {
+		if err := removeState(c.disk); err != nil {
+			return err
+		}
+		r.tally.restored++
+	}
+	n, err := openPowerNode(ctx, c.disk, r.sync, r.keepLog)
+	if err != nil {
+		return fmt.Errorf("start after a loss of power: %w", err)
+	}
+	defer func() { err = errors.Join(err, n.close()) }()
+	applied, err := n.check(c.load)
+	if err != nil {
+		return err
+	}
+	r.tally.applied += applied
+	if err := r.replay(n); err != nil {
+		return err
+	}
+	if err := c.load.settleAll(ctx, n); err != nil {
+		return err
+	}
+	if _, err := n.check(c.load); err != nil {
+		return fmt.Errorf("after repetitions: %w", err)
+	}
+	return nil
+}
+
+// removeState removes the state machine's own files and leaves snapshots and log.
+func removeState(fs vfs.FS) error {
+	names, err := fs.List("state")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if name == "CURRENT" || strings.HasPrefix(name, "gen-") {
+			err = errors.Join(err, fs.RemoveAll(fs.PathJoin("state", name)))
+		}
+	}
+	return err
+}
+
+// replay applies the log to an empty state machine, if it is whole, and compares.
+func (r *powerRun) replay(n *powerNode) error {
+	revision, want := n.state.StateHash()
+	first, err := n.logs.FirstIndex()
+	if err != nil {
+		return err
+	}
+	if first > 1 {
+		if r.keepLog {
+			return fmt.Errorf("the log begins at %d although it is to be kept", first)
+		}
+		r.tally.truncated++
+		return nil
+	}
+	empty, err := fsm.Open(fsm.Config{Dir: "state", FS: vfs.NewMem(), CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
+	if err != nil {
+		return err
+	}
+	if err := replayLog(empty, n.logs, 1, uint64(revision)); err != nil {
+		return errors.Join(err, empty.Close())
+	}
+	r.tally.replays++
+	if got, hash := empty.StateHash(); got != revision || hash != want {
+		err = fmt.Errorf("the state is at %d with hash %x, a replay from empty at %d with %x", revision, want, got, hash)
+	}
+	return errors.Join(err, empty.Close())
+}
+
+// replayLog applies the entries from first to last as Raft would hand them over.
+func replayLog(s *fsm.State, logs raft.LogStore, first, last uint64) error {
+	var entries []*raft.Log
+	for i := first; i <= last; i++ {
+		entry := new(raft.Log)
+		if err := logs.GetLog(i, entry); err != nil {
+			return fmt.Errorf("read entry %d of the log: %w", i, err)
+		}
+		if entry.Type == raft.LogCommand || entry.Type == raft.LogConfiguration {
+			entries = append(entries, entry)
+		}
+		if len(entries) == 16 || i == last && len(entries) > 0 {
+			s.ApplyBatch(entries)
+			entries = nil
+		}
+	}
+	return nil
+}
+
+// A powerNode is a state machine and its Raft node on one file system.
+type powerNode struct {
+	state *fsm.State
+	logs  *clustertest.LogStore
+	node  *cluster.Node
+
+	fatal atomic.Pointer[error]
+}
+
+var (
+	powerStore = fsm.StoreID{15: 1}
+	powerModel = model.Declarations{Types: []model.TypeDeclaration{{Name: "user"}, {Name: "document", Relations: []string{"viewer"}}}}
+)
+
+func openPowerNode(ctx context.Context, fs vfs.FS, syncLog, keepLog bool) (n *powerNode, err error) {
+	n = &powerNode{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	fail := func(err error) { n.fatal.CompareAndSwap(nil, &err) }
+	n.state, err = fsm.Open(fsm.Config{Dir: "state", FS: fs, CacheBytes: 1 << 20, MemTableBytes: 256 << 10, Fatal: fail})
+	if err != nil {
+		return n, err
+	}
+	if n.logs, err = clustertest.NewLogStore(fs, "raft", syncLog); err != nil {
+		return n, err
+	}
+	n.node, err = cluster.Open(ctx, cluster.Config{
+		NodeID: "node", Logs: n.logs, Stable: n.logs,
+		FSM: n.state, Snapshots: n.state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
+		TermStart: fsm.TermStart, DurableIndex: n.state.DurableIndex, Published: n.state.Published,
+		TrailingLogs: 4, KeepLog: keepLog, Fatal: fail,
+	})
+	return n, err
+}
+
+func (n *powerNode) close() error {
+	var errs []error
+	if n.node != nil {
+		errs = append(errs, n.node.Close())
+	}
+	if n.logs != nil {
+		errs = append(errs, n.logs.Close())
+	}
+	if n.state != nil {
+		errs = append(errs, n.state.Close())
+	}
+	if err := n.fatal.Load(); err != nil {
+		errs = append(errs, fmt.Errorf("the node has failed: %w", *err))
+	}
+	return errors.Join(errs...)
+}
+
+func (n *powerNode) propose(ctx context.Context, c *fsm.Command) (*fsm.Result, error) {
+	encoded, err := c.Encode()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := n.node.Propose(ctx, encoded)
+	if err != nil {
+		return nil, err
+	}
+	result, err := fsm.DecodeResult(answer)
+	if err == nil && result.Err != nil {
+		err = fmt.Errorf("%w: %w", errLoadRefused, result.Err)
+	}
+	return result, err
+}
+
+func (n *powerNode) prepare(ctx context.Context) error {
+	if _, err := n.propose(ctx, &fsm.Command{Store: powerStore, Body: &fsm.CreateStore{Name: "load"}}); err != nil {
+		return err
+	}
+	_, err := n.propose(ctx, &fsm.Command{
+		Store: powerStore, Body: &fsm.WriteModel{ID: fsm.ModelID{15: 1}, Source: []byte("model"), Declarations: powerModel},
+	})
+	return err
+}
+
+// The ids of powerModel, which are given out in its order.
+const (
+	powerUser     model.TypeID     = 1
+	powerDocument model.TypeID     = 2
+	powerViewer   model.RelationID = 1
+)
+
+func powerKey(t loadTuple) fsm.TupleKey {
+	return fsm.TupleKey{
+		Object: fsm.Entity{Type: powerDocument, Name: t.object()}, Relation: powerViewer,
+		Subject: fsm.Entity{Type: powerUser, Name: t.subject()},
+	}
+}
+
+// write implements loadTarget.
+func (n *powerNode) write(ctx context.Context, writer int, b *loadBatch) (string, error) {
+	w := &fsm.Write{}
+	for _, e := range b.edits {
+		op := fsm.Operation{
+			Kind: map[loadKind]fsm.OperationKind{
+				loadCreate: fsm.CreateTuple, loadTouch: fsm.TouchTuple, loadDelete: fsm.DeleteTuple,
+			}[e.kind],
+			Tuple: powerKey(loadTuple{writer, e.tuple}),
+		}
+		if e.kind != loadDelete {
+			op.Expires = loadFuture + e.mark
+		}
+		w.Operations = append(w.Operations, op)
+	}
+	c := &fsm.Command{Store: powerStore, Principal: "load", Key: b.key, Body: w}
+	if b.requires >= 0 {
+		c.Preconditions = []fsm.Precondition{{Kind: fsm.TuplePresent, Tuple: powerKey(loadTuple{writer, b.requires})}}
+	}
+	result, err := n.propose(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	return strconv.FormatUint(uint64(result.Revision), 10), nil
+}
+
+// check compares the state with the load, and its hash with a recount.
+func (n *powerNode) check(l *load) (applied int, err error) {
+	if err := checkRecount(n.state); err != nil {
+		return 0, err
+	}
+	st, ok := n.state.Current().Store(powerStore)
+	if !ok {
+		return 0, errors.New("the store is gone")
+	}
+	actual, err := loadTuplesOf(st)
+	if err != nil {
+		return 0, err
+	}
+	return l.check(actual)
+}
+
+// loadTuplesOf are the tuples of a store with their marks.
+func loadTuplesOf(view graph.Scanner) (map[loadTuple]int64, error) {
+	actual := map[loadTuple]int64{}
+	for c := (graph.RowCursor{}); !c.Done; {
+		if err := view.Rows(&c); err != nil {
+			return nil, err
+		}
+		for _, row := range c.Rows {
+			object, err := view.Name(row.Userset.Object)
+			if err != nil {
+				return nil, err
+			}
+			subject, err := view.Name(row.Edge.Subject.ID)
+			if err != nil {
+				return nil, err
+			}
+			t, err := parseLoadTuple(object, subject)
+			if err != nil {
+				return nil, fmt.Errorf("a tuple %s@%s: %w", object, subject, err)
+			}
+			actual[t] = row.Edge.Expires - loadFuture
+		}
+	}
+	return actual, nil
+}
+
+// checkRecount compares the rolling hash with one over all rows.
+func checkRecount(s *fsm.State) error {
+	revision, rolling := s.StateHash()
+	recounted, err := s.Recount()
+	if err == nil && recounted != rolling {
+		err = fmt.Errorf("at revision %d the state hash is %x, a recount %x", revision, rolling, recounted)
+	}
+	return err
+}
