@@ -134,9 +134,13 @@ func (f *crashingFS) RemoveAll(name string) error {
 }
 
 func TestPowerLossBetweenTheStepsOfARestore(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 2))
+	for range volume(5, 100) {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { crashRestore(t, rand.New(rand.NewPCG(seed, 2))) })
+	}
+}
+
+func crashRestore(t *testing.T, rng *rand.Rand) {
 	origin, _ := filled(t)
 	meta := snapshot(t, origin.s, origin.index)
 	b := stream(t, origin.s, meta.ID)

@@ -169,8 +169,12 @@ func (st *snapshotStore) release(id string) {
 	st.reap()
 }
 
-// finish makes a directory a snapshot.
+// finish makes a directory a snapshot. What the manifest vouches for must be durable
+// before it, the entry of the checkpoint's directory included.
 func (st *snapshotStore) finish(id string, m *manifest) error {
+	if err := syncDir(st.fs, st.path(id)); err != nil {
+		return err
+	}
 	if err := writeFile(st.fs, st.path(id), manifestName, m.encode()); err != nil {
 		return err
 	}
