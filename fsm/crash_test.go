@@ -128,6 +128,11 @@ func (f *crashingFS) OpenDir(name string) (vfs.File, error) {
 	return f.MemFS.OpenDir(name)
 }
 
+func (f *crashingFS) Remove(name string) error {
+	f.step()
+	return f.MemFS.Remove(name)
+}
+
 func (f *crashingFS) RemoveAll(name string) error {
 	f.step()
 	return f.MemFS.RemoveAll(name)

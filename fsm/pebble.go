@@ -22,7 +22,7 @@ const formatVersion = pebble.FormatWALSyncChunks
 // burnt into it for ever; the default one orders bytes.
 func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
 	opts := &pebble.Options{
-		FS:                          cfg.FS,
+		FS:                          markerFS{cfg.FS},
 		Comparer:                    pebble.DefaultComparer,
 		FormatMajorVersion:          formatVersion,
 		CacheSize:                   cfg.CacheBytes,
