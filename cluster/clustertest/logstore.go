@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -27,7 +28,7 @@ func NewLogStore(fs vfs.FS, dir string, sync bool) (*LogStore, error) {
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
 	}
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, Logger: silent{}})
+	db, err := pebble.Open(dir, &pebble.Options{FS: markerFS{fs}, Logger: silent{}})
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
@@ -40,6 +41,27 @@ func NewLogStore(fs vfs.FS, dir string, sync bool) (*LogStore, error) {
 	}
 	return l, nil
 }
+
+// A markerFS syncs a directory before one of Pebble's markers appears in it: a marker
+// names another file there, and must not survive a loss of power without it.
+type markerFS struct{ vfs.FS }
+
+// Create implements vfs.FS.
+func (m markerFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(m.PathBase(name), "marker.") {
+		dir, err := m.OpenDir(m.PathDir(name))
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return m.FS.Create(name, category)
+}
+
+// Unwrap implements vfs.FS.
+func (m markerFS) Unwrap() vfs.FS { return m.FS }
 
 // syncParents makes the name of dir durable: a new directory is lost with the
 // power unless those above it were synced.
