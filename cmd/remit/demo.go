@@ -15,6 +15,7 @@ import (
 
 	"github.com/remit-authz/remit/cmd/remit/server"
 	"github.com/remit-authz/remit/cmd/remit/storefile"
+	"github.com/remit-authz/remit/graph/schedule"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -159,27 +160,45 @@ func (d *demo) show(ctx context.Context, now time.Time) error {
 	if err := d.lists(ctx); err != nil {
 		return err
 	}
-	opens, err := shiftBegins(now)
+	opens, err := d.shiftBegins(ctx, now)
 	if err != nil {
 		return err
 	}
 	kim := &remitv1.Question{Subject: "user:kim", Relation: "can_view", Object: "account:aurora"}
-	title := fmt.Sprintf("Kim works the night shift, from 22:00 in Paris. At %s, a second before it begins:", opens.Add(-time.Second).Format("15:04:05 on 2 January"))
+	title := fmt.Sprintf("Kim works the night shift, in Paris. At %s, a second before it begins:", opens.Add(-time.Second).Format("15:04:05 on 2 January"))
 	if err := d.explain(ctx, title, opens.Add(-time.Second), kim); err != nil {
 		return err
 	}
 	return d.explain(ctx, "And at "+opens.Format("15:04:05")+", with no tuple written in between:", opens, kim)
 }
 
-// shiftBegins is the next evening at which acme's night shift begins, always ahead: an
+// shiftBegins is when acme's night shift begins next, in its zone. It lies ahead: an
 // instant before tuples expired could not be asked for.
-func shiftBegins(now time.Time) (time.Time, error) {
-	zone, err := time.LoadLocation("Europe/Paris")
+func (d *demo) shiftBegins(ctx context.Context, now time.Time) (time.Time, error) {
+	read, err := call(ctx, d.app, d.client.tuples.Read, &remitv1.ReadRequest{
+		Store: demoStore, Filter: &remitv1.TupleFilter{Object: "shift:night", Relation: "open"},
+	})
 	if err != nil {
 		return time.Time{}, err
 	}
-	y, m, day := now.In(zone).Date()
-	return time.Date(y, m, day+1, 22, 0, 0, 0, zone), nil
+	if len(read.GetTuples()) != 1 {
+		return time.Time{}, errors.New("the hours of shift:night are gone; delete the folder to begin anew")
+	}
+	fields, _ := read.GetTuples()[0].GetTuple().GetCondition().GetContext().AsMap()["hours"].(map[string]any)
+	hours, err := schedule.Parse(fields)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the hours of shift:night: %w", err)
+	}
+	zone, err := time.LoadLocation(hours.Zone())
+	if err != nil {
+		return time.Time{}, err
+	}
+	for at, ok := hours.Next(now.Add(time.Minute)); ok; at, ok = hours.Next(at) {
+		if local := at.In(zone); hours.Open(at) && local.Hour() >= 12 { // not the end of a break
+			return local, nil
+		}
+	}
+	return time.Time{}, errors.New("shift:night does not begin again; delete the folder to begin anew")
 }
 
 func (d *demo) heading(title string) {

@@ -14,6 +14,9 @@ import (
 // object to the subject and the tuples on it; of what is denied, where the ways end.
 func writeExplanation(w io.Writer, p palette, q *remitv1.Question, e *remitv1.ExplainResponse) error {
 	x := &explanation{w: w, p: p, shown: map[string]bool{}}
+	if e.GetAt() != nil {
+		x.at = " at " + instantText(e.GetAt().AsTime())
+	}
 	verdict := p.bad("denied")
 	if e.GetAllowed() {
 		verdict = p.good("allowed")
@@ -42,6 +45,7 @@ func writeExplanation(w io.Writer, p palette, q *remitv1.Question, e *remitv1.Ex
 type explanation struct {
 	w     io.Writer
 	p     palette
+	at    string          // the instant that was judged, as words; empty if unknown
 	shown map[string]bool // tuples on the ways
 	err   error
 }
@@ -270,27 +274,30 @@ func (x *explanation) deadEnd(r *remitv1.Reason, indent, above string) {
 			x.grant(children[1], indent+"  ", userset(r))
 		}
 	default:
-		text := name
-		if r.GetTuple() != nil {
-			text = tupleText(r.GetTuple())
-		}
-		x.line(indent, "%s %s%s", x.p.bad("✗"), text, x.p.faint(": "+endText(r)))
+		x.end(r, indent, name)
 	}
 }
 
-// endText says why a way ends.
-func endText(r *remitv1.Reason) string {
-	why := map[remitv1.Reason_Kind]string{
-		remitv1.Reason_KIND_CONDITION: "its condition does not hold",
-		remitv1.Reason_KIND_EXPIRED:   "it has expired",
-	}[r.GetKind()]
-	switch note := r.GetNote(); {
-	case why == "":
-		return firstOf(note, "it could not be judged")
-	case note != "":
-		return why + " (" + note + ")"
+// end writes a tuple that does not count, or a step that could not be judged.
+func (x *explanation) end(r *remitv1.Reason, indent, name string) {
+	t := r.GetTuple()
+	if t != nil {
+		name = tupleText(t)
 	}
-	return why
+	switch r.GetKind() {
+	case remitv1.Reason_KIND_CONDITION:
+		c := t.GetCondition()
+		x.line(indent, "%s %s%s", x.p.bad("✗"), t.GetObject()+"#"+t.GetRelation()+"@"+t.GetSubject(),
+			x.p.faint(": its condition "+c.GetName()+" does not hold"+x.at))
+		x.line(indent, "    %s", x.p.faint(strings.TrimPrefix(r.GetNote(), c.GetName()+": ")))
+		if fields := c.GetContext().AsMap(); len(fields) > 0 {
+			x.line(indent, "    %s", x.p.faint("stored: "+valueText(fields)))
+		}
+	case remitv1.Reason_KIND_EXPIRED:
+		x.line(indent, "%s %s%s", x.p.bad("✗"), name, x.p.faint(": it has expired"))
+	default:
+		x.line(indent, "%s %s%s", x.p.bad("✗"), name, x.p.faint(": "+firstOf(r.GetNote(), "it could not be judged")))
+	}
 }
 
 // userset is what a step asks about: its question without the subject.

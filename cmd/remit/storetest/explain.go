@@ -30,6 +30,9 @@ func (a *Assertion) explain(ctx context.Context, q *question, asked *remitv1.Que
 	}
 	n := &namer{view: q.View, plan: q.Plan, subject: asked.GetSubject()}
 	message := n.explanation(e)
+	if a.At != nil {
+		message.At = timestamppb.New(*a.At)
+	}
 	if n.err == nil {
 		a.Why = append(a.Why, Why{Question: asked, Explanation: message})
 	}
@@ -74,6 +77,7 @@ var reasonKinds = map[graph.ReasonKind]remitv1.Reason_Kind{
 	graph.ReasonCondition:      remitv1.Reason_KIND_CONDITION,
 	graph.ReasonExpired:        remitv1.Reason_KIND_EXPIRED,
 	graph.ReasonLeftOut:        remitv1.Reason_KIND_LEFT_OUT,
+	graph.ReasonUnknown:        remitv1.Reason_KIND_UNKNOWN,
 }
 
 func (n *namer) reason(r *graph.Reason) *remitv1.Reason {
