@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,8 +30,10 @@ type load struct {
 	// writer begins a batch or takes note of an answer.
 	cut sync.RWMutex
 
-	// Counted under cut held for reading, hence by each writer for itself.
+	// acknowledged is called for each acknowledgement, with cut held for reading.
 	acknowledged func()
+
+	gone atomic.Bool // the store has been killed, so that it need not answer
 }
 
 // A loadWriter writes one batch after the other.
@@ -135,8 +138,8 @@ func (l *load) tally() (sum loadTally) {
 	return sum
 }
 
-// run writes until ctx is done or the store is gone, and returns what the writers met:
-// broken promises, and outcomes that were unknown for no reason of the writer's.
+// run writes until ctx is done or the store is gone, and returns what should not have
+// happened: broken promises, and outcomes that were unknown for no reason of the writer's.
 func (l *load) run(ctx context.Context, target loadTarget) error {
 	errs := make([]error, len(l.writers))
 	var group sync.WaitGroup
@@ -145,14 +148,17 @@ func (l *load) run(ctx context.Context, target loadTarget) error {
 			for ctx.Err() == nil && errs[i] == nil {
 				errs[i] = w.step(ctx, l, target)
 			}
+			if errors.Is(errs[i], errLoadGone) {
+				errs[i] = nil
+			}
 		})
 	}
 	group.Wait()
 	return errors.Join(errs...)
 }
 
-// errLoadGone says that the store ceased to answer.
-var errLoadGone = errors.New("the store does not answer")
+// errLoadGone ends the writers of a store that was killed.
+var errLoadGone = errors.New("the store is gone")
 
 // step writes one batch and takes note of what became of it.
 func (w *loadWriter) step(ctx context.Context, l *load, target loadTarget) error {
@@ -179,7 +185,10 @@ func (w *loadWriter) step(ctx context.Context, l *load, target loadTarget) error
 		if impatient || ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("%w: writer %d, batch %s: %w", errLoadGone, w.id, b.key, err)
+		if l.gone.Load() {
+			return errLoadGone
+		}
+		return fmt.Errorf("writer %d: batch %s: no definite answer: %w", w.id, b.key, err)
 	}
 	if err := w.settle(b, again, answer, err); err != nil {
 		return err
