@@ -147,6 +147,19 @@ func (t *tx) advanceExpiry(c *Command, st *storeIndex, b *AdvanceExpiry, res *Re
 	return nil
 }
 
+// FirstExpiry is when the first tuple in the store's head expires, in milliseconds since
+// 1970 UTC. It may lie in the past: an expired tuple stays until AdvanceExpiry.
+func (s *State) FirstExpiry(store StoreID) (ms int64, found bool, err error) {
+	prefix := storePrefix(spaceExpiry, store)
+	err = s.read(func(db *pebble.DB) error {
+		return scan(db, prefix, prefixEnd(prefix), func(key, _ []byte) (bool, error) {
+			ms, found = readTime(key[prefixSize:]), true
+			return false, nil
+		})
+	})
+	return ms, found, err
+}
+
 // advanceHistory gives up revisions: readers are refused at once, the rows go in steps.
 func (t *tx) advanceHistory(st *storeIndex, b *AdvanceHistory) *Refusal {
 	if b.Horizon > t.rev {
