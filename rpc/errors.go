@@ -174,6 +174,9 @@ func violations(ve *protovalidate.ValidationError) string {
 			break
 		}
 		text := v.Proto.GetMessage()
+		if v.Proto.GetRuleId() == "enum.not_in" {
+			text = "must be given"
+		}
 		if path := protovalidate.FieldPathString(v.Proto.GetField()); path != "" {
 			text = path + ": " + text
 		}

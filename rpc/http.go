@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/connect/v2/connectproto"
 	"connectrpc.com/grpcreflect"
 )
 
@@ -14,7 +15,8 @@ import (
 // Connect, gRPC, gRPC-Web and JSON, beside reflection and a plain health page.
 func newHTTPServer(server *connect.Server, ready func() bool) *http.Server {
 	mux := http.NewServeMux()
-	connecthttp.Mount(mux, server, connecthttp.WithReadMaxBytes(MaxMessageBytes))
+	connecthttp.Mount(mux, server, connecthttp.WithReadMaxBytes(MaxMessageBytes),
+		connecthttp.WithCodecs(connectproto.NewBinaryCodec(), newJSONCodec()))
 	reflector := grpcreflect.NewStaticReflector(serviceNames(server)...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
@@ -32,6 +34,16 @@ func newHTTPServer(server *connect.Server, ready func() bool) *http.Server {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 	}
+}
+
+// newJSONCodec reads and writes JSON for people and their scripts. A field that does not
+// exist is refused: a precondition whose name is misspelled must not be left out. A
+// field that is false or empty is written: a "no" is an answer.
+func newJSONCodec() *connectproto.JSONCodec {
+	codec := connectproto.NewJSONCodec()
+	codec.UnmarshalOptions.DiscardUnknown = false
+	codec.MarshalOptions.EmitDefaultValues = true
+	return codec
 }
 
 // writeHealth answers a load balancer.

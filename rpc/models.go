@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -69,7 +70,6 @@ func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRe
 	h.string(string(source))
 	hash := h.done()
 
-	var same *fsm.Model // the newest, if it says the same
 	var store fsm.StoreID
 	result, err := s.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
 		head, err := findStore(root, "store", req.Store)
@@ -77,41 +77,57 @@ func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRe
 			return nil, err
 		}
 		store = head.ID()
-		if newest, ok := head.NewestModel(); ok {
-			old, err := parseStored(newest)
-			if err != nil {
-				return nil, err
-			}
-			if old.Equal(m) {
-				same = newest
-				return nil, errUnchanged
-			}
-		}
-		return &fsm.Command{
+		command := &fsm.Command{
 			Store: store, Key: req.IdempotencyKey, Hash: hash, RequestID: requestID(ctx), Reason: req.Reason,
-			Bumps: []string{modelScope},
-			Body:  &fsm.WriteModel{ID: id, Source: source, Declarations: m.Declarations()},
-		}, nil
-	})
-	if errors.Is(err, errUnchanged) {
-		first, found, err := s.writer.replayed(ctx, store, req.IdempotencyKey, hash)
-		if err != nil {
+			Requires: []fsm.ScopeVersion{{Scope: modelScope, Version: head.ScopeVersion(modelScope)}},
+		}
+		if same, err := isNewest(head, m); err != nil {
 			return nil, err
+		} else if same {
+			// The command changes nothing, but a retry finds its answer even when the model
+			// is no longer the newest.
+			command.Body = &fsm.Write{}
+			return command, nil
 		}
-		if !found {
-			return &remitv1.WriteModelResponse{
-				ModelId: same.ID.String(), Token: s.reader.token(s.reader.config.State.Current().Revision()),
-			}, nil
-		}
-		result = first
-	} else if err != nil {
+		command.Bumps = []string{modelScope}
+		command.Body = &fsm.WriteModel{ID: id, Source: source, Declarations: m.Declarations()}
+		return command, nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	return &remitv1.WriteModelResponse{ModelId: result.Model.String(), Token: s.reader.token(result.Revision), Created: true}, nil
+	res := &remitv1.WriteModelResponse{ModelId: result.Model.String(), Token: s.reader.token(result.Revision), Created: true}
+	if result.Model.IsZero() {
+		res.Created = false
+		res.ModelId, err = s.newestAt(store, result.Revision)
+	}
+	return res, err
 }
 
-// errUnchanged ends the planning of a model that the store has already.
-var errUnchanged = errors.New("the model is the newest already")
+// isNewest reports whether a model says the same as the store's newest.
+func isNewest(head *fsm.Store, m *model.Model) (bool, error) {
+	newest, ok := head.NewestModel()
+	if !ok {
+		return false, nil
+	}
+	old, err := parseStored(newest)
+	return err == nil && old.Equal(m), err
+}
+
+// newestAt is the model that was a store's newest at a revision.
+func (s *modelService) newestAt(store fsm.StoreID, revision graph.Revision) (string, error) {
+	head, ok := s.reader.config.State.Current().Store(store)
+	if !ok {
+		return "", at("store", fmt.Errorf("%w: store %s has been deleted meanwhile", ErrStoreNotFound, store))
+	}
+	newest := ""
+	for _, m := range head.Models() {
+		if m.Revision <= revision {
+			newest = m.ID.String()
+		}
+	}
+	return newest, nil
+}
 
 // ValidateModel says all that is wrong with a model.
 func (s *modelService) ValidateModel(_ context.Context, req *remitv1.ValidateModelRequest) (*remitv1.ValidateModelResponse, error) {

@@ -42,7 +42,7 @@ type snapshot struct {
 	base    graph.Scanner
 	symbols *model.Table
 	models  []*fsm.Model // oldest first, as of the revision
-	past    bool         // base is not the newest state
+	asOf    time.Time    // the instant that an exact state stands for; zero: the newest was asked for
 	horizon int64        // the expiry horizon, as of the revision
 }
 
@@ -61,12 +61,12 @@ func (r *reader) open(ctx context.Context, scope *remitv1.Scope) (*question, err
 		if q.at, err = instantOf("scope.at", scope.GetAt()); err != nil {
 			return nil, err
 		}
-		if q.at.UnixMilli() < q.horizon {
+		if q.horizon > 0 && q.at.UnixMilli() < q.horizon {
 			return nil, at("scope.at", fmt.Errorf("%w: it knows from %s on; ask for the state of that time with consistency.at_exact_time",
 				ErrInstant, time.UnixMilli(q.horizon).UTC().Format(time.RFC3339Nano)))
 		}
-	case q.past:
-		q.at = q.base.Time()
+	case !q.asOf.IsZero():
+		q.at = q.asOf
 	default:
 		q.at = later(r.config.Clock(), q.base.Time())
 	}
@@ -110,12 +110,19 @@ func (r *reader) snapshot(ctx context.Context, storeField, store, field string, 
 	if err != nil {
 		return snapshot{}, err
 	}
-	if revision == 0 || revision == root.Revision() {
-		return headOf(head), nil
+	s := headOf(head)
+	if revision == 0 {
+		return s, nil
 	}
-	s, err := r.pastOf(head, revision)
-	if err != nil {
-		return snapshot{}, at(field, err)
+	if revision != root.Revision() {
+		if s, err = r.pastOf(head, revision); err != nil {
+			return snapshot{}, at(field, err)
+		}
+	}
+	// Whether others have written since must not change what an exact state answers, so
+	// its instant is its own, be it the newest or not.
+	if s.asOf = s.base.Time(); c.GetAtExactTime() != nil {
+		s.asOf = c.GetAtExactTime().AsTime()
 	}
 	return s, nil
 }
@@ -161,7 +168,7 @@ func (r *reader) pastOf(head *fsm.Store, revision graph.Revision) (snapshot, err
 	}
 	// What had left the head by then lies before both of these.
 	horizon := min(head.ExpiryHorizon(), past.Time().UnixMilli())
-	return snapshot{head: head, base: past, symbols: head.Symbols(), models: past.Models(), past: true, horizon: horizon}, nil
+	return snapshot{head: head, base: past, symbols: head.Symbols(), models: past.Models(), horizon: horizon}, nil
 }
 
 // await waits until this node shows the state that a query asks for. The revision it
@@ -248,18 +255,20 @@ func (r *reader) revisionAt(ctx context.Context, field string, t time.Time) (gra
 	return revision, nil
 }
 
-// findStore finds a store by id or by name.
+// findStore finds a store by id or by name. What reads as an id is never a name: a
+// question to a store that was deleted must not reach another one.
 func findStore(root *fsm.Root, field, store string) (*fsm.Store, error) {
 	if id, err := fsm.ParseStoreID(store); err == nil {
 		if s, ok := root.Store(id); ok {
 			return s, nil
 		}
+		return nil, at(field, fmt.Errorf("%w: no store has the id %s", ErrStoreNotFound, id))
 	}
 	switch named := root.StoresNamed(store); len(named) {
 	case 1:
 		return named[0], nil
 	case 0:
-		return nil, at(field, fmt.Errorf("%w: no store has the id or the name %q", ErrStoreNotFound, store))
+		return nil, at(field, fmt.Errorf("%w: no store has the name %q, and it is no id", ErrStoreNotFound, store))
 	default:
 		ids := make([]string, 0, len(named))
 		for _, s := range named {

@@ -73,8 +73,14 @@ const testEpochNumber = 0x1234567890abcdef
 
 func newRig(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
-	state, node := newNode(t)
-	config := Config{State: state, Node: node, Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"}
+	return newRigAt(t, nil, change...)
+}
+
+// newRigAt makes a rig whose leader and services go by one clock; nil is the real one.
+func newRigAt(t testing.TB, clock func() time.Time, change ...func(*Config)) *rig {
+	t.Helper()
+	state, node := newNode(t, clock)
+	config := Config{State: state, Node: node, Clock: clock, Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"}
 	for _, f := range change {
 		f(&config)
 	}
@@ -85,14 +91,14 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	return r
 }
 
-func newNode(t testing.TB) (*fsm.State, *cluster.Node) {
+func newNode(t testing.TB, clock func() time.Time) (*fsm.State, *cluster.Node) {
 	t.Helper()
 	state, err := fsm.Open(fsm.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	node, err := cluster.Open(t.Context(), cluster.Config{
-		Dir: t.TempDir(), NodeID: "node", NoSync: true, // nobody cuts the power
+		Dir: t.TempDir(), NodeID: "node", Clock: clock, NoSync: true, // nobody cuts the power
 		FSM: state, Snapshots: state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
 		TermStart: fsm.TermStart, DurableIndex: state.DurableIndex, Published: state.Published,
 	})

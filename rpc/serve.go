@@ -64,7 +64,7 @@ func (s *Server) GRPCAddr() net.Addr { return s.grpcListener.Addr() }
 // Connect is the dispatcher behind both ports, for callers in the same process.
 func (s *Server) Connect() *connect.Server { return s.connect }
 
-// Run serves until ctx is done, then refuses new requests, lets those under way end
+// Run serves and keeps house until ctx is done, then refuses new requests, lets those under way end
 // for at most Config.DrainTimeout, and returns. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	for _, name := range append(serviceNames(s.connect), "") {
@@ -86,6 +86,11 @@ func (s *Server) Run(ctx context.Context) error {
 		if err := s.grpc.Serve(s.grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			return fmt.Errorf("serve grpc: %w", err)
 		}
+		return nil
+	})
+	group.Go(func() error {
+		h := &housekeeper{config: &s.config, writer: &Writer{reader: &reader{config: &s.config}}}
+		h.run(failed)
 		return nil
 	})
 	<-failed.Done()

@@ -108,6 +108,18 @@ func TestPlainJSONIsEnough(t *testing.T) {
 	if code != http.StatusBadRequest || m["code"] != "invalid_argument" || !bytes.Contains(detail, []byte("ERROR_REASON_RELATION_NOT_FOUND")) {
 		t.Errorf("Check of an unknown relation = %d, %v", code, m)
 	}
+	code, m = post(t, s, "/remit.v1.AccessService/Check",
+		`{"scope":{"store":"acme"},"question":{"object":"document:plan","relation":"reader","subject":"user:bert"}}`)
+	if allowed, told := m["allowed"]; code != http.StatusOK || allowed != false || !told {
+		t.Errorf("Check that is denied = %d, %v, want allowed: false", code, m)
+	}
+	code, m = post(t, s, "/remit.v1.TupleService/Write",
+		`{"store":"acme","precondition":[{}],"operations":[{"kind":"KIND_TOUCH","tuple":{"object":"document:plan","relation":"owner","subject":"user:bert"}}]}`)
+	detail, _ = json.Marshal(m["details"])
+	if text, _ := m["message"].(string); code != http.StatusBadRequest || !strings.Contains(text, `unknown field "precondition"`) ||
+		!bytes.Contains(detail, []byte("ERROR_REASON_INVALID_REQUEST")) || r.check(scopeOf("acme"), "document:plan#owner@user:bert") {
+		t.Errorf("Write with a misspelled field = %d, %v", code, m)
+	}
 	code, m = post(t, s, "/remit.v1.AccessService/Check", `{"scope":`+strings.Repeat(" ", MaxMessageBytes)+`{}}`)
 	detail, _ = json.Marshal(m["details"])
 	if code != http.StatusTooManyRequests || !bytes.Contains(detail, []byte("ERROR_REASON_TOO_LARGE")) {

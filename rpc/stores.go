@@ -31,6 +31,9 @@ func newID(now time.Time) ([16]byte, error) {
 
 // CreateStore makes a store.
 func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStoreRequest) (*remitv1.CreateStoreResponse, error) {
+	if _, err := fsm.ParseStoreID(req.Name); err == nil {
+		return nil, at("name", fmt.Errorf("%w: %q has the form of a store's id and could be taken for one", ErrRequest, req.Name))
+	}
 	id, err := newID(s.reader.config.Clock())
 	if err != nil {
 		return nil, err

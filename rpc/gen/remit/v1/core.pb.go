@@ -450,7 +450,8 @@ type Scope struct {
 	// How fresh the answer must be.
 	Consistency *Consistency `protobuf:"bytes,3,opt,name=consistency,proto3" json:"consistency,omitempty"`
 	// The instant that the question is about: conditions, shifts and expiry are judged
-	// at it. Absent: the server's clock; for a past state, the time of that state.
+	// at it. Absent: the server's clock; for an exact snapshot, the time of that state;
+	// for an exact time, that instant.
 	At *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
 	// Parameters of conditions. Those stored with a tuple win over them.
 	Context *structpb.Struct `protobuf:"bytes,5,opt,name=context,proto3" json:"context,omitempty"`

@@ -27,7 +27,7 @@ type Store struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A ULID given at creation, never reused.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// A label for people; several stores may bear the same one.
+	// A label for people; several stores may bear the same one. It may not read as an id.
 	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// The number of tuples in the newest state.
