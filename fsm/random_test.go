@@ -24,7 +24,9 @@ func TestRandomHead(t *testing.T) {
 }
 
 func TestRandomHeadAfterRestart(t *testing.T) {
-	graphtest.Run(t, random(t, 40), newTenants(t).reopened)
+	c := random(t, 160)
+	c.Models = (c.Models + 3) / 4 // a restart takes longer than the questions
+	graphtest.Run(t, c, newTenants(t).reopened)
 }
 
 func TestRandomPast(t *testing.T) {
