@@ -166,7 +166,7 @@ func (r *powerRun) live(ctx context.Context, disk *vfs.MemFS, l *load, first boo
 	if !first {
 		p.arm()
 	}
-	n, err := openPowerNode(ctx, fs, r.sync, r.keepLog)
+	n, err := r.open(ctx, fs)
 	if err != nil {
 		if ctx.Err() != nil { // all cuts were made while it started
 			return p.cuts, nil
@@ -344,7 +344,7 @@ func (r *powerRun) recover(ctx context.Context, c *cut) (err error) {
 		}
 		r.tally.restored++
 	}
-	n, err := openPowerNode(ctx, c.disk, r.sync, r.keepLog)
+	n, err := r.open(ctx, c.disk)
 	if err != nil {
 		return fmt.Errorf("start after a loss of power: %w", err)
 	}
@@ -436,12 +436,13 @@ type powerNode struct {
 	fatal atomic.Pointer[error]
 }
 
+// powerStore is the one store of a powerRun, powerModel its model.
 var (
 	powerStore = fsm.StoreID{15: 1}
 	powerModel = model.Declarations{Types: []model.TypeDeclaration{{Name: "user"}, {Name: "document", Relations: []string{"viewer"}}}}
 )
 
-func openPowerNode(ctx context.Context, fs vfs.FS, syncLog, keepLog bool) (n *powerNode, err error) {
+func (r *powerRun) open(ctx context.Context, fs vfs.FS) (n *powerNode, err error) {
 	n = &powerNode{}
 	defer func() {
 		if err != nil {
@@ -453,15 +454,19 @@ func openPowerNode(ctx context.Context, fs vfs.FS, syncLog, keepLog bool) (n *po
 	if err != nil {
 		return n, err
 	}
-	if n.logs, err = clustertest.NewLogStore(fs, "raft", syncLog); err != nil {
+	if n.logs, err = clustertest.NewLogStore(fs, "raft", r.sync); err != nil {
 		return n, err
 	}
-	n.node, err = cluster.Open(ctx, cluster.Config{
+	config := cluster.Config{
 		NodeID: "node", Logs: n.logs, Stable: n.logs,
 		FSM: n.state, Snapshots: n.state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
 		TermStart: fsm.TermStart, DurableIndex: n.state.DurableIndex, Published: n.state.Published,
-		TrailingLogs: 4, KeepLog: keepLog, Fatal: fail,
-	})
+		TrailingLogs: 4, KeepLog: r.keepLog, Fatal: fail,
+	}
+	if r.seed%3 == 0 { // Raft takes snapshots, too, even while it replays
+		config.SnapshotThreshold, config.SnapshotInterval = 8, 5*time.Millisecond
+	}
+	n.node, err = cluster.Open(ctx, config)
 	return n, err
 }
 
