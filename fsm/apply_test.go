@@ -399,11 +399,23 @@ func TestUnknownFormatsStopTheNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer := append([]byte{commandFormat + 1}, command[1:]...)
+	// A kind that a later release adds within the format must not be refused here while
+	// nodes of that release apply it.
+	kinds := func(p PreconditionKind, o OperationKind) []byte {
+		c := write(storeNumber(1), create(viewer("d", "a")))
+		c.Preconditions = []Precondition{{Kind: p, Tuple: viewer("d", "a")}}
+		c.Body.(*Write).Operations[0].Kind = o
+		return c.encode(c.contentHash())
+	}
 	for name, data := range map[string][]byte{
 		"entry":      {entryFormat + 1, entryCommands},
 		"entry kind": {entryFormat, 9},
 		"command":    Seal([][]byte{newer}, time.UnixMilli(1)),
 		"garbage":    {entryFormat, entryCommands, 0xff},
+
+		"command kind":      Seal([][]byte{append([]byte{commandFormat, byte(kindHashCheck) + 1}, command[2:]...)}, time.UnixMilli(1)),
+		"operation kind":    Seal([][]byte{kinds(TuplePresent, DeleteDocument+1)}, time.UnixMilli(1)),
+		"precondition kind": Seal([][]byte{kinds(DocumentVersion+1, CreateTuple)}, time.UnixMilli(1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)

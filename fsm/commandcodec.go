@@ -24,6 +24,14 @@ func (c *Command) Encode() ([]byte, error) {
 	if hash == ([32]byte{}) {
 		hash = c.contentHash()
 	}
+	b := c.encode(hash)
+	if len(b) > MaxCommandSize {
+		return nil, fmt.Errorf("%w: %d bytes exceed %d", ErrTooLarge, len(b), MaxCommandSize)
+	}
+	return b, nil
+}
+
+func (c *Command) encode(hash [32]byte) []byte {
 	e := &encoder{}
 	e.byte(commandFormat)
 	e.byte(byte(c.Body.kind()))
@@ -36,10 +44,7 @@ func (c *Command) Encode() ([]byte, error) {
 	e.string(c.Reason)
 	e.conditions(c)
 	e.body(c.Body)
-	if len(e.b) > MaxCommandSize {
-		return nil, fmt.Errorf("%w: %d bytes exceed %d", ErrTooLarge, len(e.b), MaxCommandSize)
-	}
-	return e.b, nil
+	return e.b
 }
 
 // contentHash is what two retries of one request have in common: ids that a proposer
@@ -165,6 +170,15 @@ func (e *formatError) Error() string {
 	return fmt.Sprintf("%s of unknown format version %d: this program is too old", e.what, e.version)
 }
 
+// unknown is the fault of a kind that this program does not know. It must not end as a
+// refusal: a newer node would apply the same command.
+func (d *decoder) unknown(what string, kind byte) {
+	if d.err == nil {
+		d.err = &formatError{what, kind}
+	}
+	d.b = nil
+}
+
 // DecodeCommand reads what Encode gave. The command aliases the input.
 func DecodeCommand(b []byte) (*Command, error) {
 	if len(b) > MaxCommandSize {
@@ -175,6 +189,9 @@ func DecodeCommand(b []byte) (*Command, error) {
 		return nil, &formatError{"command", v}
 	}
 	kind := bodyKind(d.byte())
+	if d.err == nil && (kind < kindCreateStore || kind > kindHashCheck) {
+		d.unknown("command kind", byte(kind))
+	}
 	c := &Command{}
 	d.fixed(c.Store[:])
 	c.Principal = d.string(MaxTextSize)
@@ -184,9 +201,6 @@ func DecodeCommand(b []byte) (*Command, error) {
 	c.Actor = d.string(MaxTextSize)
 	c.Reason = d.string(MaxTextSize)
 	d.conditions(c)
-	if d.err == nil && (kind < kindCreateStore || kind > kindHashCheck) {
-		return nil, &formatError{"command kind", byte(kind)}
-	}
 	c.Body = d.body(kind)
 	if err := d.done(); err != nil {
 		return nil, fmt.Errorf("decode command: %w", err)
@@ -203,11 +217,14 @@ func (d *decoder) conditions(c *Command) {
 		for i := range c.Preconditions {
 			p := &c.Preconditions[i]
 			p.Kind = PreconditionKind(d.byte())
-			if p.Kind == DocumentVersion {
+			switch p.Kind {
+			case TuplePresent, TupleAbsent:
+				p.Tuple = d.tuple()
+			case DocumentVersion:
 				p.Entity = d.entity()
 				p.Version = d.uvarint()
-			} else {
-				p.Tuple = d.tuple()
+			default:
+				d.unknown("precondition kind", byte(p.Kind))
 			}
 		}
 	}
@@ -307,6 +324,6 @@ func (d *decoder) operation(o *Operation) {
 	case DeleteDocument:
 		o.Entity = d.entity()
 	default:
-		d.fail("unknown operation")
+		d.unknown("operation kind", byte(o.Kind))
 	}
 }
