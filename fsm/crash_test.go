@@ -209,7 +209,30 @@ func TestADamagedCurrentFileStopsTheStart(t *testing.T) {
 	if err := writeFile(m.fs, "data", currentFile, []byte("gen-0000")); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := Open(Config{Dir: "data", FS: m.fs}); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("Open = %v, %v", s, err)
+	if _, err := Open(Config{Dir: "data", FS: m.fs}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Open = %v, want %v", err, ErrCorrupt)
+	}
+}
+
+// CURRENT is durable before the first generation exists, so no crash leaves a generation
+// without it: somebody lost the file, and the state beside it must not be deleted.
+func TestAMissingCurrentFileStopsTheStart(t *testing.T) {
+	m, _ := filled(t)
+	want := hashOf(m.s)
+	if err := m.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.fs.Rename("data/CURRENT", "data/lost"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Dir: "data", FS: m.fs}); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("Open = %v, want %v", err, ErrCorrupt)
+	}
+	if err := m.fs.Rename("data/lost", "data/CURRENT"); err != nil {
+		t.Fatal(err)
+	}
+	m.s = openState(t, m.fs)
+	if hashOf(m.s) != want {
+		t.Error("the state is gone")
 	}
 }

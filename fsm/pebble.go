@@ -96,7 +96,8 @@ func generationDir(fs vfs.FS, dir string, gen uint64) string {
 }
 
 // currentGeneration reads CURRENT, or makes the first one, and removes every other
-// generation: a crash during Restore leaves either the old one or the new one over.
+// generation: a crash during Restore leaves either the old one or the new one over. A
+// generation without CURRENT is what no crash leaves, so it is not removed.
 func currentGeneration(fs vfs.FS, dir string) (uint64, error) {
 	gen, err := readCurrent(fs, dir)
 	if err != nil {
@@ -109,6 +110,9 @@ func currentGeneration(fs vfs.FS, dir string) (uint64, error) {
 	for _, name := range names {
 		if !strings.HasPrefix(name, generationPrefix) || (gen != 0 && fs.PathJoin(dir, name) == generationDir(fs, dir, gen)) {
 			continue
+		}
+		if gen == 0 {
+			return 0, fmt.Errorf("%w: there is %s, but no file %s to say whether it counts", ErrCorrupt, name, currentFile)
 		}
 		if err := fs.RemoveAll(fs.PathJoin(dir, name)); err != nil {
 			return 0, fmt.Errorf("remove left-over %s: %w", name, err)
