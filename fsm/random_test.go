@@ -105,6 +105,9 @@ func (x *tenants) past(_ testing.TB, s *graphtest.Store) (graphtest.Opened, erro
 	if err := x.disturb(written, s.Tuples()); err != nil {
 		return graphtest.Opened{}, err
 	}
+	if x.rng.IntN(2) == 0 { // everything older may go; this revision may not
+		x.do(&Command{Store: x.store, Body: &AdvanceHistory{Horizon: revision}})
+	}
 	view, err := x.s.ViewAt(x.store, revision)
 	if err != nil {
 		return graphtest.Opened{}, err
