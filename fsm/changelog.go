@@ -57,7 +57,7 @@ func (t *tx) change(st *storeIndex, c *Command, ch *Change) {
 }
 
 func (c *Change) encode() []byte {
-	e := &encoder{}
+	e := newRow()
 	e.byte(byte(c.Kind))
 	e.varint(c.Time)
 	e.string(c.Principal)
@@ -92,7 +92,7 @@ func decodeChange(key, b []byte) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{b: b}
+	d := readRow(b)
 	c := &Change{
 		Revision: graph.Revision(binary.BigEndian.Uint64(suffix)), Ordinal: binary.BigEndian.Uint32(suffix[8:]),
 		Kind: ChangeKind(d.byte()), Time: d.varint(),

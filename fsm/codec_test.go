@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -220,6 +221,16 @@ func TestManifestBytes(t *testing.T) {
 	}
 }
 
+// A row of a later format must stop the node, and not be read as one of this.
+func TestRowsOfAnotherFormatAreNotRead(t *testing.T) {
+	row := (&storeRow{name: "acme"}).encode()
+	row[0]++
+	var unknown *formatError
+	if _, err := decodeStoreRow(row); !errors.As(err, &unknown) {
+		t.Errorf("decode of format %d = %v, want that it is unknown", row[0], err)
+	}
+}
+
 func FuzzDecodeCommand(f *testing.F) {
 	for _, c := range sampleCommands(f) {
 		b, err := c.Encode()
@@ -342,6 +353,9 @@ func TestValueBytes(t *testing.T) {
 	}
 	var lines []string
 	for _, v := range values {
+		if v.value[0] != rowFormat {
+			t.Errorf("%s does not begin with its format", v.name)
+		}
 		lines = append(lines, fmt.Sprintf("%s %x", v.name, v.value))
 	}
 	golden(t, "values", lines)

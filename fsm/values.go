@@ -9,6 +9,21 @@ import (
 
 // The values of rows. Each has one encoding, because the state hash covers it.
 
+// rowFormat begins every value that is not empty. A row whose encoding changes gets
+// another number, so that rows of both stand side by side: the old ones need not be
+// written anew, which would be a change of the hash on every node at once.
+const rowFormat = 1
+
+func newRow() *encoder { return &encoder{b: []byte{rowFormat}} }
+
+func readRow(b []byte) *decoder {
+	d := &decoder{b: b}
+	if v := d.byte(); v != rowFormat {
+		d.unknown("row", v)
+	}
+	return d
+}
+
 type appliedRow struct {
 	index, term uint64
 	time        int64
@@ -16,7 +31,7 @@ type appliedRow struct {
 }
 
 func (r *appliedRow) encode() []byte {
-	e := &encoder{}
+	e := newRow()
 	e.uvarint(r.index)
 	e.uvarint(r.term)
 	e.varint(r.time)
@@ -25,7 +40,7 @@ func (r *appliedRow) encode() []byte {
 }
 
 func decodeApplied(b []byte) (appliedRow, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	r := appliedRow{index: d.uvarint(), term: d.uvarint(), time: d.varint(), hash: d.hash()}
 	return r, wrapRow("applied", d.done())
 }
@@ -45,7 +60,7 @@ type storeRow struct {
 }
 
 func (r *storeRow) encode() []byte {
-	e := &encoder{}
+	e := newRow()
 	e.string(r.name)
 	e.uvarint(uint64(r.created))
 	e.varint(r.createdTime)
@@ -55,7 +70,7 @@ func (r *storeRow) encode() []byte {
 }
 
 func decodeStoreRow(b []byte) (storeRow, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	r := storeRow{
 		name: d.string(MaxTextSize), created: graph.Revision(d.uvarint()), createdTime: d.varint(),
 		historyHorizon: graph.Revision(d.uvarint()), expiryHorizon: d.varint(),
@@ -71,7 +86,7 @@ type tally struct {
 }
 
 func (t *tally) encode() []byte {
-	e := &encoder{}
+	e := newRow()
 	e.fixed(t.hash.bytes())
 	e.uvarint(t.rows)
 	e.uvarint(t.tuples)
@@ -79,20 +94,20 @@ func (t *tally) encode() []byte {
 }
 
 func decodeTally(b []byte) (tally, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	t := tally{hash: d.hash(), rows: d.uvarint(), tuples: d.uvarint()}
 	return t, wrapRow("tally", d.done())
 }
 
 func encodeSymbol(t model.TypeID, name string) []byte {
-	e := &encoder{}
+	e := newRow()
 	e.uvarint(uint64(t))
 	e.string(name)
 	return e.b
 }
 
 func decodeSymbol(b []byte) (model.TypeID, string, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	t, name := model.TypeID(d.uint32()), d.string(MaxSymbolSize)
 	return t, name, wrapRow("symbol", d.done())
 }
@@ -105,7 +120,7 @@ type modelRow struct {
 }
 
 func (r *modelRow) encode() []byte {
-	e := &encoder{}
+	e := newRow()
 	e.uvarint(uint64(r.revision))
 	e.uvarint(r.ordinal)
 	e.varint(r.time)
@@ -114,58 +129,58 @@ func (r *modelRow) encode() []byte {
 }
 
 func decodeModelRow(b []byte) (modelRow, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	r := modelRow{revision: graph.Revision(d.uvarint()), ordinal: d.uvarint(), time: d.varint(), source: d.bytes(MaxCommandSize)}
 	return r, wrapRow("model", d.done())
 }
 
 // encodeNumber is the value of sequences, scopes, and the group's rows.
 func encodeNumber(v uint64) []byte {
-	e := &encoder{}
+	e := newRow()
 	e.uvarint(v)
 	return e.b
 }
 
 func decodeNumber(b []byte) (uint64, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	v := d.uvarint()
 	return v, wrapRow("number", d.done())
 }
 
 func encodeTime(v int64) []byte {
-	e := &encoder{}
+	e := newRow()
 	e.varint(v)
 	return e.b
 }
 
 func decodeTime(b []byte) (int64, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	v := d.varint()
 	return v, wrapRow("time", d.done())
 }
 
 func encodeNameRow(id graph.ID, created graph.Revision) []byte {
-	e := &encoder{}
+	e := newRow()
 	e.uvarint(id.Sequence())
 	e.uvarint(uint64(created))
 	return e.b
 }
 
 func decodeNameRow(t model.TypeID, b []byte) (graph.ID, graph.Revision, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	id, created := graph.MakeID(t, d.uvarint()), graph.Revision(d.uvarint())
 	return id, created, wrapRow("name", d.done())
 }
 
 func encodeEntityRow(name string, created graph.Revision) []byte {
-	e := &encoder{}
+	e := newRow()
 	e.uvarint(uint64(created))
 	e.string(name)
 	return e.b
 }
 
 func decodeEntityRow(b []byte) (string, graph.Revision, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	created, name := graph.Revision(d.uvarint()), d.string(MaxNameSize)
 	return name, created, wrapRow("entity", d.done())
 }
@@ -179,7 +194,7 @@ type tupleRow struct {
 }
 
 func (r *tupleRow) encode() []byte {
-	e := &encoder{}
+	e := newRow()
 	e.uvarint(uint64(r.created))
 	e.varint(r.written)
 	e.uvarint(uint64(r.condition))
@@ -189,7 +204,7 @@ func (r *tupleRow) encode() []byte {
 }
 
 func decodeTupleRow(b []byte) (tupleRow, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	r := tupleRow{
 		created: graph.Revision(d.uvarint()), written: d.varint(), condition: model.ConditionID(d.uint32()),
 		expires: d.varint(), context: d.bytes(MaxCommandSize),
@@ -206,7 +221,7 @@ type documentRow struct {
 }
 
 func (r *documentRow) encode() []byte {
-	e := &encoder{}
+	e := newRow()
 	e.uvarint(uint64(r.created))
 	e.uvarint(r.version)
 	e.bool(r.deleted)
@@ -215,7 +230,7 @@ func (r *documentRow) encode() []byte {
 }
 
 func decodeDocumentRow(b []byte) (documentRow, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	r := documentRow{created: graph.Revision(d.uvarint()), version: d.uvarint(), deleted: d.bool(), fields: d.bytes(MaxCommandSize)}
 	return r, wrapRow("document", d.done())
 }
@@ -227,7 +242,7 @@ type idempotencyRow struct {
 }
 
 func (r *idempotencyRow) encode() []byte {
-	e := &encoder{}
+	e := newRow()
 	e.fixed(r.hash[:])
 	e.varint(r.time)
 	e.bytes(r.answer)
@@ -235,7 +250,7 @@ func (r *idempotencyRow) encode() []byte {
 }
 
 func decodeIdempotencyRow(b []byte) (idempotencyRow, error) {
-	d := &decoder{b: b}
+	d := readRow(b)
 	var r idempotencyRow
 	d.fixed(r.hash[:])
 	r.time = d.varint()
