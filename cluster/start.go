@@ -9,10 +9,11 @@ import (
 
 // found is what a node finds of its own at the start.
 type found struct {
-	durable     uint64 // A: the state machine's durable index
-	snapshot    uint64 // S: the newest valid snapshot's index
-	first, last uint64 // the log
-	term        uint64
+	durable      uint64 // A: the state machine's durable index
+	snapshot     uint64 // S: the newest valid snapshot's index
+	snapshotTerm uint64
+	first, last  uint64 // the log
+	term         uint64
 }
 
 // look reads what is there.
@@ -34,7 +35,7 @@ func look(logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotSt
 		return found{}, fmt.Errorf("list snapshots: %w", err)
 	}
 	if len(list) > 0 {
-		f.snapshot = list[0].Index
+		f.snapshot, f.snapshotTerm = list[0].Index, list[0].Term
 	}
 	return f, nil
 }
@@ -63,6 +64,10 @@ func (f found) restore() (bool, error) {
 	case f.last == 0 && f.snapshot == 0:
 		return false, f.refuse("the log is empty although this node has voted before, so the log was lost; " +
 			"restore the data directory from a backup, or remove it whole and start anew")
+	case f.term < f.snapshotTerm:
+		// The term is kept with the log, and is durable before an entry of it is.
+		return false, f.refuse("the newest snapshot is of a later term than this node remembers, so the log was lost or is an old copy; " +
+			"restore the log beside this data or start from a backup")
 	case f.last > f.snapshot && f.first > f.snapshot+1:
 		return false, f.refuse("entries between the newest snapshot and the log are missing; " +
 			"restore the missing snapshot beside this data, or start from a backup")

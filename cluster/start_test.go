@@ -38,6 +38,8 @@ func TestStartRule(t *testing.T) {
 		{name: "the log has lost its end and the snapshot is older", found: found{durable: 12, snapshot: 5, first: 3, last: 9, term: 2}, refused: "ahead of the log"},
 		{name: "the log is gone", found: found{durable: 12, term: 2}, refused: "ahead of the log"},
 		{name: "log and term are gone", found: found{durable: 12}, refused: "ahead of the log"},
+		{name: "log and term are gone beside a snapshot", found: found{durable: 20, snapshot: 20, snapshotTerm: 2}, refused: "term"},
+		{name: "the term is older than the snapshot", found: found{durable: 20, snapshot: 20, snapshotTerm: 3, first: 3, last: 25, term: 2}, refused: "term"},
 		{name: "log and state machine are gone", found: found{term: 7}, refused: "voted before"},
 		{name: "the snapshot before the log is gone", found: found{durable: 9, first: 4, last: 9, term: 2}, refused: "missing"},
 		{name: "the newest snapshot before the log is gone", found: found{durable: 9, snapshot: 3, first: 6, last: 9, term: 2}, refused: "missing"},
@@ -124,6 +126,27 @@ func TestLostLogRefusesToStart(t *testing.T) {
 			}
 			r.close()
 		}
+	})
+}
+
+// The state machine cannot tell that the log is gone when a snapshot holds all that it
+// has itself, but the vote and the term went with the log.
+func TestLostLogBesideASnapshotRefusesToStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := clustertest.NewDisk()
+		r := newRig(t, disk)
+		n := r.open()
+		r.propose("a")
+		must(t, n.Snapshot(t.Context()))
+		r.close()
+		must(t, disk.FS.RemoveAll("log"))
+
+		r = newRig(t, disk)
+		var refusal *StartError
+		if _, err := Open(t.Context(), r.cfg); !errors.As(err, &refusal) {
+			t.Errorf("Open without the log: error %v, want a StartError", err)
+		}
+		r.close()
 	})
 }
 
