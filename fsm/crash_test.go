@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -97,12 +98,22 @@ func TestPowerLoss(t *testing.T) {
 // between any two steps of a snapshot or a restore the power may go.
 type crashingFS struct {
 	*vfs.MemFS
-	rng    *rand.Rand
+	rng *rand.Rand
+
+	mu     sync.Mutex // Pebble removes files on a goroutine of its own
 	armed  bool
-	clones []*vfs.MemFS
+	clones []*vfs.MemFS // to be read when it is not armed
+}
+
+func (f *crashingFS) arm(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.armed = on
 }
 
 func (f *crashingFS) step() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.armed {
 		f.clones = append(f.clones, crash(f.MemFS, f.rng))
 	}
@@ -155,14 +166,14 @@ func crashRestore(t *testing.T, rng *rand.Rand) {
 	for _, l := range origin.logs[:10] {
 		m.s.Apply(l)
 	}
-	fs.armed = true
+	fs.arm(true)
 	id, err := receive(m.s, meta.Index, meta.Term, b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	restore(t, m.s, id)
 	snapshot(t, m.s, meta.Index)
-	fs.armed = false
+	fs.arm(false)
 	if len(fs.clones) < 20 {
 		t.Fatalf("only %d moments to crash at", len(fs.clones))
 	}

@@ -20,9 +20,9 @@ func TestPowerLossBetweenTheStepsOfAStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, want := m.s.StateHash()
-		fs.armed = true
+		fs.arm(true)
 		m.s = openState(t, fs)
-		fs.armed = false
+		fs.arm(false)
 		for i, disk := range fs.clones {
 			s, err := Open(Config{Dir: "data", FS: disk, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
 			if err != nil {
