@@ -182,6 +182,37 @@ func crashRestore(t *testing.T, rng *rand.Rand) {
 	}
 }
 
+// A deletingFS fails its test if a file of a snapshot goes while the loss of power could
+// bring the snapshot's manifest back.
+type deletingFS struct {
+	*vfs.MemFS
+	t       *testing.T
+	deleted int
+}
+
+func (f *deletingFS) RemoveAll(name string) error {
+	manifest := f.PathJoin(name, manifestName)
+	if _, err := f.CrashClone(vfs.CrashCloneCfg{}).Stat(manifest); err == nil {
+		f.t.Errorf("%s may come back without its files", manifest)
+	}
+	f.deleted++
+	return f.MemFS.RemoveAll(name)
+}
+
+func TestASnapshotEndsBeforeItsFiles(t *testing.T) {
+	fs := &deletingFS{MemFS: vfs.NewCrashableMem(), t: t}
+	m := &machine{t: t, fs: fs, s: openState(t, fs), now: epochMs}
+	id := m.store(0)
+	fs.deleted = 0
+	for i := range keptSnapshots + 2 {
+		m.do(write(id, touch(viewer("plan", fmt.Sprint(i)))))
+		snapshot(t, m.s, m.index)
+	}
+	if fs.deleted < 2 {
+		t.Errorf("%d directories deleted, want 2 snapshots at least", fs.deleted)
+	}
+}
+
 func TestLeftOversOfCrashesAreRemoved(t *testing.T) {
 	m, _ := filled(t)
 	want := hashOf(m.s)

@@ -28,7 +28,7 @@ type stateSnapshot struct {
 func (s *State) Snapshot() (raft.FSMSnapshot, error) {
 	pending := s.snaps.fresh(pendingPrefix)
 	if err := s.db.Checkpoint(s.snaps.path(pending, stateDir), pebble.WithFlushedWAL()); err != nil {
-		return nil, fmt.Errorf("checkpoint: %w", err)
+		return nil, errors.Join(fmt.Errorf("checkpoint: %w", err), s.snaps.remove(pending))
 	}
 	return &stateSnapshot{store: s.snaps, pending: pending, applied: s.applied, epoch: s.epoch}, nil
 }
@@ -64,8 +64,7 @@ func (p *stateSnapshot) Persist(sink raft.SnapshotSink) error {
 
 // Release implements raft.FSMSnapshot.
 func (p *stateSnapshot) Release() {
-	err := p.store.fs.RemoveAll(p.store.path(p.pending))
-	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+	if err := p.store.remove(p.pending); err != nil {
 		p.store.log.Warn("checkpoint not removed", "checkpoint", p.pending, "error", err)
 	}
 }

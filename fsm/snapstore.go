@@ -199,10 +199,31 @@ func (st *snapshotStore) reap() {
 			continue
 		}
 		delete(st.all, id)
-		if err := errors.Join(st.fs.Remove(st.path(id, manifestName)), st.fs.RemoveAll(st.path(id))); err != nil {
+		if err := st.remove(id); err != nil {
 			st.log.Warn("old snapshot not removed", "snapshot", id, "error", err)
 		}
 	}
+}
+
+// remove deletes a directory. Its manifest goes first, and for good, so that whatever a
+// crash or a fault leaves of the rest is no snapshot.
+func (st *snapshotStore) remove(id string) error {
+	manifest := st.path(id, manifestName)
+	switch _, err := st.fs.Stat(manifest); {
+	case err == nil:
+		if err := st.fs.Remove(manifest); err != nil {
+			return err
+		}
+		if err := syncDir(st.fs, st.path(id)); err != nil {
+			return err
+		}
+	case !errors.Is(err, iofs.ErrNotExist):
+		return err
+	}
+	if err := st.fs.RemoveAll(st.path(id)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // coveredBy is the highest Raft index of a snapshot that was taken here and whose
@@ -300,8 +321,5 @@ func (k *snapshotSink) discard() error {
 	if k.receiver != nil {
 		err = k.receiver.abandon()
 	}
-	if e := k.store.fs.RemoveAll(k.store.path(k.id)); e != nil && !errors.Is(e, iofs.ErrNotExist) {
-		err = errors.Join(err, e)
-	}
-	return err
+	return errors.Join(err, k.store.remove(k.id))
 }

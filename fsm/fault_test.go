@@ -1,0 +1,134 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// A fullDisk has no room left from one of its writes on, for files whose path contains
+// a word. That leaves out Pebble's own manifest, whose loss ends the process.
+type fullDisk struct {
+	word string
+	left int
+}
+
+func (d *fullDisk) MaybeError(op errorfs.Op) error {
+	switch {
+	case op.Kind == errorfs.OpRemove, op.Kind == errorfs.OpRemoveAll:
+		return nil // needs no room
+	case op.Kind.ReadOrWrite() != errorfs.OpIsWrite, !strings.Contains(op.Path, d.word):
+		return nil
+	}
+	if d.left--; d.left >= 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", op.Path, syscall.ENOSPC)
+}
+
+func (d *fullDisk) String() string { return "full disk" }
+
+var errPanic = errors.New("panic")
+
+// attempt runs f, and gives what it panics with as an error.
+func attempt(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errPanic, p)
+		}
+	}()
+	return f()
+}
+
+// A snapshot counts only if everything before it is durable: Raft drops its log behind
+// it. So whenever the disk fills up, what snapshots vouch for must survive the loss of
+// power that may follow, and no entry may seem applied that is lost with it.
+func TestAFullDiskLosesNothingThatASnapshotVouchesFor(t *testing.T) {
+	for _, word := range []string{".log", "snapshots", "MANIFEST.remit", ".sst"} {
+		for range volume(15, 300) {
+			seed := rand.Uint64()
+			t.Run(fmt.Sprint(word, "/", seed), func(t *testing.T) { fillDisk(t, word, seed) })
+		}
+	}
+}
+
+func fillDisk(t *testing.T, word string, seed uint64) {
+	r := &chance{rand.New(rand.NewPCG(seed, 3)), t}
+	disk := vfs.NewCrashableMem()
+	full := &fullDisk{word: word, left: 1 << 30}
+	fs := errorfs.Wrap(disk, full)
+	s, err := Open(Config{Dir: "data", FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, fs: fs, s: s, now: epochMs}
+	m.store(0)
+	m.store(1)
+	full.left = r.IntN(60)
+	var dropped uint64
+	ended := false
+	for i := 0; i < 60 && !ended; i++ {
+		err := attempt(func() error {
+			m.apply(r.command(0, m.now))
+			if r.IntN(4) > 0 {
+				return nil
+			}
+			err := trySnapshot(m)
+			if err == nil {
+				dropped = m.index
+			}
+			return err // Raft tries again later
+		})
+		if err != nil {
+			wantFull(t, err)
+			ended = errors.Is(err, errPanic)
+		}
+	}
+	clone := crash(disk, r.Rand)
+	full.left = 1 << 30
+	names, err := fs.List("data/snapshots")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ended && len(names) > keptSnapshots {
+		t.Errorf("%v is left of snapshots", names)
+	}
+	// The log may hold an entry that this node never saw through.
+	healthy := newMachine(t)
+	healthy.s.ApplyBatch(m.logs)
+	healthy.logs = m.logs
+	recoverFrom(t, clone, healthy, dropped)
+	if err := s.Close(); err != nil {
+		wantFull(t, err)
+	}
+}
+
+func wantFull(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, syscall.ENOSPC) && !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+		t.Fatal(err)
+	}
+}
+
+// trySnapshot takes a snapshot as Raft does.
+func trySnapshot(m *machine) error {
+	snap, err := m.s.Snapshot()
+	if err != nil {
+		return err
+	}
+	defer snap.Release()
+	sink, err := m.s.Snapshots().Create(1, m.index, 1, servers, 1, nil)
+	if err != nil {
+		return err
+	}
+	if err := snap.Persist(sink); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	return sink.Close()
+}
