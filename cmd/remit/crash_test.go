@@ -229,7 +229,7 @@ func (r *crashRun) verify(p *crashServer) {
 
 func (r *crashRun) compare(p *crashServer, when string) {
 	r.t.Helper()
-	actual, err := p.everyTuple(r.t.Context())
+	actual, err := p.read(r.t.Context())
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -258,8 +258,8 @@ func (r *crashRun) checkSome(p *crashServer) {
 	}
 }
 
-// everyTuple reads all tuples at one revision, in several pages.
-func (p *crashServer) everyTuple(ctx context.Context) (map[loadTuple]int64, error) {
+// read implements loadTarget, in several pages.
+func (p *crashServer) read(ctx context.Context) (map[loadTuple]int64, error) {
 	actual := map[loadTuple]int64{}
 	for cursor := ""; ; {
 		page, err := p.tuples.Read(ctx, &remitv1.ReadRequest{

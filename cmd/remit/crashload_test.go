@@ -34,6 +34,8 @@ type load struct {
 	acknowledged func()
 
 	gone atomic.Bool // the store has been killed, so that it need not answer
+
+	reads int // that were compared while writers wrote; guarded by cut
 }
 
 // A loadWriter writes one batch after the other.
@@ -46,22 +48,26 @@ type loadWriter struct {
 	open *loadBatch    // its outcome is unknown
 	past []*loadBatch  // the last ones that were acknowledged, oldest first
 
+	version int            // counts the states of held
+	seen    map[uint64]int // digests of all of them, with the last version that had it
+
 	tally loadTally
 }
 
 // A loadTally counts what happened to batches.
-type loadTally struct{ acknowledged, refused, unknown, repeated int }
+type loadTally struct{ acknowledged, refused, unknown, repeated, reads int }
 
 func (t *loadTally) add(o loadTally) {
 	t.acknowledged += o.acknowledged
 	t.refused += o.refused
 	t.unknown += o.unknown
 	t.repeated += o.repeated
+	t.reads += o.reads
 }
 
 func (t loadTally) String() string {
-	return fmt.Sprintf("%d batches acknowledged, %d refused, %d of unknown outcome at first, %d repeated after their acknowledgement",
-		t.acknowledged, t.refused, t.unknown, t.repeated)
+	return fmt.Sprintf("%d batches acknowledged, %d refused, %d of unknown outcome at first, %d repeated after their acknowledgement, %d reads meanwhile",
+		t.acknowledged, t.refused, t.unknown, t.repeated, t.reads)
 }
 
 // A loadBatch is one write of several tuples.
@@ -99,6 +105,10 @@ type loadTarget interface {
 	// write carries a batch out. The answer is the same for each repetition. An error
 	// leaves the outcome unknown unless it wraps errLoadRefused.
 	write(ctx context.Context, writer int, b *loadBatch) (answer string, err error)
+
+	// read gives all tuples with their marks, at one revision that is no older than the
+	// call.
+	read(ctx context.Context) (map[loadTuple]int64, error)
 }
 
 const (
@@ -110,7 +120,9 @@ const (
 func newLoad(seed uint64) *load {
 	l := &load{acknowledged: func() {}}
 	for id := range loadWriters {
-		l.writers = append(l.writers, &loadWriter{id: id, rng: rand.New(rand.NewPCG(seed, uint64(id))), held: map[int]int64{}})
+		l.writers = append(l.writers, &loadWriter{
+			id: id, rng: rand.New(rand.NewPCG(seed, uint64(id))), held: map[int]int64{}, seen: map[uint64]int{0: 0},
+		})
 	}
 	return l
 }
@@ -121,7 +133,7 @@ func (l *load) clone() *load {
 	for _, w := range l.writers {
 		d := *w
 		d.rng = rand.New(rand.NewPCG(uint64(w.next), uint64(w.id)))
-		d.held, d.past, d.tally = maps.Clone(w.held), slices.Clone(w.past), loadTally{}
+		d.held, d.past, d.seen, d.tally = maps.Clone(w.held), slices.Clone(w.past), maps.Clone(w.seen), loadTally{}
 		if w.open != nil {
 			open := *w.open
 			d.open = &open
@@ -135,16 +147,17 @@ func (l *load) tally() (sum loadTally) {
 	for _, w := range l.writers {
 		sum.add(w.tally)
 	}
+	sum.reads = l.reads
 	return sum
 }
 
-// run writes until ctx is done or the store is gone, and returns what should not have
-// happened: broken promises, and outcomes that were unknown for no reason of the writer's.
+// run writes and reads until ctx is done or the store is gone, and returns what should
+// not have happened: broken promises, and no answer for no reason of the caller's.
 func (l *load) run(ctx context.Context, target loadTarget) error {
 	errs := make([]error, len(l.writers))
-	var group sync.WaitGroup
+	var writers, reader sync.WaitGroup
 	for i, w := range l.writers {
-		group.Go(func() {
+		writers.Go(func() {
 			for ctx.Err() == nil && errs[i] == nil {
 				errs[i] = w.step(ctx, l, target)
 			}
@@ -153,8 +166,79 @@ func (l *load) run(ctx context.Context, target loadTarget) error {
 			}
 		})
 	}
-	group.Wait()
-	return errors.Join(errs...)
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	var unread error
+	reader.Go(func() { unread = l.watch(reading, target) })
+	writers.Wait()
+	stop()
+	reader.Wait()
+	return errors.Join(append(errs, unread)...)
+}
+
+// watch reads every now and then until ctx is done.
+func (l *load) watch(ctx context.Context, target loadTarget) error {
+	tick := time.NewTicker(3 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		l.cut.Lock()
+		versions := make([]int, len(l.writers))
+		for i, w := range l.writers {
+			versions[i] = w.version
+		}
+		l.cut.Unlock()
+		actual, err := target.read(ctx)
+		if ctx.Err() != nil || l.gone.Load() {
+			return nil
+		}
+		if err == nil {
+			err = l.observe(actual, versions)
+		}
+		if err != nil {
+			return fmt.Errorf("read while others write: %w", err)
+		}
+	}
+}
+
+// observe compares what was read at one revision with the states that each writer's
+// tuples have gone through, from the versions on that were acknowledged before the read.
+func (l *load) observe(actual map[loadTuple]int64, versions []int) error {
+	of, err := l.byWriter(actual)
+	if err != nil {
+		return err
+	}
+	l.cut.Lock()
+	defer l.cut.Unlock()
+	l.reads++
+	for i, w := range l.writers {
+		digest := loadDigest(of[i])
+		version, known := w.seen[digest]
+		switch {
+		case known && version >= versions[i]:
+		case w.open != nil && digest == loadDigest(w.open.after(w.held)):
+		case known:
+			return fmt.Errorf("writer %d: version %d was read after %d was acknowledged", w.id, version, versions[i])
+		default:
+			return fmt.Errorf("writer %d: a state was read that no batch has left: %v; now it holds %v, open is %+v", w.id, of[i], w.held, w.open)
+		}
+	}
+	return nil
+}
+
+// loadDigest is a sum over the tuples, 0 for none.
+func loadDigest(held map[int]int64) (sum uint64) {
+	for n, mark := range held {
+		x := uint64(n)<<40 ^ uint64(mark)
+		x = (x + 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9
+		x = (x ^ x>>27) * 0x94d049bb133111eb
+		sum += x ^ x>>31
+	}
+	return sum
 }
 
 // errLoadGone ends the writers of a store that was killed.
@@ -268,6 +352,8 @@ func (w *loadWriter) settle(b *loadBatch, again bool, answer string, refused err
 	w.tally.acknowledged++
 	b.answer = answer
 	w.held = b.after(w.held)
+	w.version++
+	w.seen[loadDigest(w.held)] = w.version
 	w.open = nil
 	if w.past = append(w.past, b); len(w.past) > loadPast {
 		w.past = slices.Delete(w.past, 0, 1)
@@ -308,18 +394,26 @@ func parseLoadTuple(object, subject string) (t loadTuple, err error) {
 	return t, err
 }
 
-// check compares what a store holds with what it must hold, and returns how many of the
-// batches of unknown outcome turned out to be there.
-func (l *load) check(actual map[loadTuple]int64) (applied int, err error) {
+func (l *load) byWriter(actual map[loadTuple]int64) ([]map[int]int64, error) {
 	of := make([]map[int]int64, len(l.writers))
 	for i := range of {
 		of[i] = map[int]int64{}
 	}
 	for t, mark := range actual {
 		if t.writer >= len(of) {
-			return 0, fmt.Errorf("the store holds %+v, which nobody wrote", t)
+			return nil, fmt.Errorf("the store holds %+v, which nobody wrote", t)
 		}
 		of[t.writer][t.number] = mark
+	}
+	return of, nil
+}
+
+// check compares what a store holds with what it must hold, and returns how many of the
+// batches of unknown outcome turned out to be there.
+func (l *load) check(actual map[loadTuple]int64) (applied int, err error) {
+	of, err := l.byWriter(actual)
+	if err != nil {
+		return 0, err
 	}
 	var faults []error
 	for i, w := range l.writers {

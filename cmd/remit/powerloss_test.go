@@ -558,19 +558,19 @@ func (n *powerNode) check(l *load) (applied int, err error) {
 	if err := checkRecount(n.state); err != nil {
 		return 0, err
 	}
-	st, ok := n.state.Current().Store(powerStore)
-	if !ok {
-		return 0, errors.New("the store is gone")
-	}
-	actual, err := loadTuplesOf(st)
+	actual, err := n.read(context.Background())
 	if err != nil {
 		return 0, err
 	}
 	return l.check(actual)
 }
 
-// loadTuplesOf are the tuples of a store with their marks.
-func loadTuplesOf(view graph.Scanner) (map[loadTuple]int64, error) {
+// read implements loadTarget.
+func (n *powerNode) read(context.Context) (map[loadTuple]int64, error) {
+	view, ok := n.state.Current().Store(powerStore)
+	if !ok {
+		return nil, errors.New("the store is gone")
+	}
 	actual := map[loadTuple]int64{}
 	for c := (graph.RowCursor{}); !c.Done; {
 		if err := view.Rows(&c); err != nil {
