@@ -98,7 +98,7 @@ func (t *tx) entry(l *raft.Log) []byte {
 	for i, c := range e.commands {
 		answers[i] = t.command(c)
 	}
-	t.upkeep()
+	t.upkeep(len(e.commands))
 	if t.now != before {
 		t.set(revisionTimeKey(t.rev), encodeTime(t.now))
 	}

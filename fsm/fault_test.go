@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -16,7 +17,7 @@ import (
 // a word. That leaves out Pebble's own manifest, whose loss ends the process.
 type fullDisk struct {
 	word string
-	left int
+	left atomic.Int64 // writes until then
 }
 
 func (d *fullDisk) MaybeError(op errorfs.Op) error {
@@ -26,7 +27,7 @@ func (d *fullDisk) MaybeError(op errorfs.Op) error {
 	case op.Kind.ReadOrWrite() != errorfs.OpIsWrite, !strings.Contains(op.Path, d.word):
 		return nil
 	}
-	if d.left--; d.left >= 0 {
+	if d.left.Add(-1) >= 0 {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", op.Path, syscall.ENOSPC)
@@ -61,7 +62,8 @@ func TestAFullDiskLosesNothingThatASnapshotVouchesFor(t *testing.T) {
 func fillDisk(t *testing.T, word string, seed uint64) {
 	r := &chance{rand.New(rand.NewPCG(seed, 3)), t}
 	disk := vfs.NewCrashableMem()
-	full := &fullDisk{word: word, left: 1 << 30}
+	full := &fullDisk{word: word}
+	full.left.Store(1 << 30)
 	fs := errorfs.Wrap(disk, full)
 	s, err := Open(Config{Dir: "data", FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
 	if err != nil {
@@ -70,7 +72,7 @@ func fillDisk(t *testing.T, word string, seed uint64) {
 	m := &machine{t: t, fs: fs, s: s, now: epochMs}
 	m.store(0)
 	m.store(1)
-	full.left = r.IntN(60)
+	full.left.Store(r.Int64N(60))
 	var dropped uint64
 	ended := false
 	for i := 0; i < 60 && !ended; i++ {
@@ -91,7 +93,7 @@ func fillDisk(t *testing.T, word string, seed uint64) {
 		}
 	}
 	clone := crash(disk, r.Rand)
-	full.left = 1 << 30
+	full.left.Store(1 << 30)
 	names, err := fs.List("data/snapshots")
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,8 @@ import (
 )
 
 // Upkeep removes what has passed its time. It runs inside Apply, by leader time and in
-// bounded steps, so it happens alike on every node and never stalls one for long.
+// bounded steps, so it happens alike on every node and never stalls one for long. To
+// the steps of an entry comes twice what the entry itself adds: upkeep gains on any load.
 const (
 	idempotencyPerEntry = 64
 	cleanupPerEntry     = 256
@@ -22,31 +23,32 @@ const (
 const noRevision = graph.Revision(1<<64 - 1)
 
 // upkeep follows every entry with commands. Which rows it takes depends only on the
-// rows, the time, and which stores the entry changed.
-func (t *tx) upkeep() {
-	t.forgetKeys(t.group())
+// rows, the time, and what the entry changed.
+func (t *tx) upkeep(commands int) {
+	keys := idempotencyPerEntry + 2*commands
+	t.forgetKeys(t.group(), keys)
 	for _, st := range t.inEntry {
 		if t.stores[st.id] != st {
 			continue
 		}
 		if !st.id.IsZero() {
-			t.forgetKeys(st)
+			t.forgetKeys(st, keys)
 		}
-		t.cleanHistory(st, cleanupPerEntry)
+		t.cleanHistory(st, cleanupPerEntry+2*int(t.ordinals[st.id]))
 	}
 }
 
 // forgetKeys drops idempotency keys past their retention.
-func (t *tx) forgetKeys(st *storeIndex) {
-	limit := t.now - idempotencyRetention
-	if st.nextIdempotency > limit {
+func (t *tx) forgetKeys(st *storeIndex, limit int) {
+	expired := t.now - idempotencyRetention
+	if st.nextIdempotency > expired {
 		return
 	}
 	prefix := storePrefix(spaceIdempotencyAt, st.id)
 	var due [][]byte
 	next := int64(never)
 	must(scan(t.batch, prefix, prefixEnd(prefix), func(key, _ []byte) (bool, error) {
-		if at := readTime(key[prefixSize:]); at > limit || len(due) == idempotencyPerEntry {
+		if at := readTime(key[prefixSize:]); at > expired || len(due) == limit {
 			next = at
 			return false, nil
 		}
