@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/gzip" // clients may compress what they send
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
@@ -113,15 +114,15 @@ func (f *frame) decode(msg any) error {
 type grpcStream struct {
 	stream  grpc.ServerStream
 	info    *connect.CallInfo
+	frame   frame // the last that was read
 	flushed bool
 }
 
 // Receive reads the next request message.
 func (s *grpcStream) Receive(msg any) error {
-	var f frame
-	err := s.stream.RecvMsg(&f)
+	err := s.stream.RecvMsg(&s.frame)
 	if err == nil {
-		return f.decode(msg)
+		return s.frame.decode(msg)
 	}
 	if errors.Is(err, io.EOF) {
 		return err
@@ -191,10 +192,11 @@ func outgoing(h *connect.Header) metadata.MD {
 // grpcError writes an error as grpc-go sends it, details included. Only an error that
 // was made for the wire carries its text there, as over HTTP.
 func grpcError(err error) error {
-	var ce *connect.Error
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
+	}
+	var ce *connect.Error // it costs an allocation, which a good answer is spared
+	switch {
 	case !errors.As(err, &ce):
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			return status.FromContextError(err).Err()

@@ -153,3 +153,39 @@ type document
 		t.Errorf("ValidateModel of modules at fault = %v, %v", res, err)
 	}
 }
+
+// Where the language has no words for a model, its JSON stands alone.
+func TestAModelWithoutWordsHasItsJSON(t *testing.T) {
+	r := newRig(t)
+	store := r.store("acme")
+	// Tuples of one relation in two places of its definition.
+	const source = `{"schema_version":"1.1","type_definitions":[{"type":"user"},{"type":"doc","relations":{
+		"a":{"union":{"child":[{"this":{}},{"intersection":{"child":[{"this":{}},{"computedUserset":{"relation":"b"}}]}}]}},
+		"b":{"this":{}}},
+		"metadata":{"relations":{"a":{"directly_related_user_types":[{"type":"user"}]},"b":{"directly_related_user_types":[{"type":"user"}]}}}}]}`
+	asJSON := func(text string) *remitv1.ModelSource {
+		return &remitv1.ModelSource{Source: &remitv1.ModelSource_Json{Json: text}}
+	}
+	written, err := r.models.WriteModel(t.Context(), &remitv1.WriteModelRequest{Store: store, Source: asJSON(source)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.models.GetModel(t.Context(), &remitv1.GetModelRequest{Store: store})
+	if err != nil || got.Model.Id != written.ModelId || got.Model.Dsl != "" || got.Model.Json == "" {
+		t.Errorf("GetModel = %v, %v, want model %s as JSON alone", got, err, written.ModelId)
+	}
+	again, err := r.models.WriteModel(t.Context(), &remitv1.WriteModelRequest{Store: store, Source: asJSON(got.GetModel().GetJson())})
+	if err != nil || again.Created {
+		t.Errorf("WriteModel of what GetModel gave = %v, %v, want no new version", again, err)
+	}
+	list, err := r.models.ListModels(t.Context(), &remitv1.ListModelsRequest{Store: store})
+	if err != nil || len(list.Models) != 2 || list.Models[0].Id != written.ModelId || list.Models[0].Schema != "1.1" {
+		t.Errorf("ListModels = %v, %v", list, err)
+	}
+	diff, err := r.models.DiffModels(t.Context(), &remitv1.DiffModelsRequest{
+		Store: store, FromModelId: list.Models[1].Id, To: &remitv1.DiffModelsRequest_ToModelId{ToModelId: written.ModelId},
+	})
+	if err != nil || len(diff.Changes) == 0 {
+		t.Errorf("DiffModels = %v, %v", diff, err)
+	}
+}

@@ -96,7 +96,8 @@ var refusals = []refusal{
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "page_size", nil},
 	{
 		"an operation has no kind", write(op(0, "document:a", "owner", "user:anna")),
-		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "operations[0].kind", []string{"must be given"},
+		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "operations[0].kind",
+		[]string{"must be given"},
 	},
 	{"a store's name reads as an id", func(r *rig) error {
 		_, err := r.stores.CreateStore(r.t.Context(), &remitv1.CreateStoreRequest{Name: "01J00000000000000000000000"})

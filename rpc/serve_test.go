@@ -267,6 +267,21 @@ func TestGRPCGoClientsAreAtHome(t *testing.T) {
 	}
 }
 
+// A client may compress what it sends, whichever port it uses.
+func TestRequestsMayBeCompressed(t *testing.T) {
+	r := newRig(t)
+	store := r.store("acme", acme...)
+	s := r.serve()
+	req := &remitv1.CheckRequest{Scope: scopeOf(store), Question: ask(t, "document:plan#reader@user:anna")}
+	for _, addr := range []net.Addr{s.Addr(), s.GRPCAddr()} {
+		var res remitv1.CheckResponse
+		err := dial(t, addr).Invoke(t.Context(), remitv1connect.AccessServiceCheckProcedure, req, &res, grpc.UseCompressor("gzip"))
+		if err != nil || !res.Allowed {
+			t.Errorf("compressed Check on %s = %v, %v, want allowed", addr, res.Allowed, err)
+		}
+	}
+}
+
 // A server that only echoes: what the bridge to grpc-go passes on.
 func TestMetadataCrossesTheBridge(t *testing.T) {
 	echo := func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
