@@ -39,7 +39,7 @@ var (
 	ErrHorizon = errors.New("horizon out of range")
 
 	// ErrRevisionGone: a past revision lies before the store's history horizon, or
-	// before the store existed.
+	// before the store existed, or in a history that an operator has replaced.
 	ErrRevisionGone = errors.New("revision no longer kept")
 	// ErrRevisionUnknown: this node has not published that revision yet.
 	ErrRevisionUnknown = errors.New("revision not reached")

@@ -16,11 +16,13 @@ import (
 // every row made at or before it that is still the latest, or was replaced after it. It
 // is a graph.Scanner. Every call reads one Pebble snapshot, and all of them show the
 // same revision, so a Past holds nothing that must be closed; once the revision falls
-// behind the history horizon its calls give ErrRevisionGone.
+// behind the history horizon, or an operator restores another history, its calls give
+// ErrRevisionGone.
 type Past struct {
 	s        *State
 	store    StoreID
 	revision graph.Revision
+	epoch    uint64 // in which the revision means this state
 	time     int64
 	models   []*Model
 	symbols  *model.Table
@@ -39,7 +41,7 @@ func (s *State) ViewAt(store StoreID, revision graph.Revision) (*Past, error) {
 	if h := st.HistoryHorizon(); revision < h {
 		return nil, fmt.Errorf("%w: %d, store %v begins at %d", ErrRevisionGone, revision, store, h)
 	}
-	p := &Past{s: s, store: store, revision: revision, symbols: st.Symbols()}
+	p := &Past{s: s, store: store, revision: revision, epoch: root.epoch, symbols: st.Symbols()}
 	models := st.Models()
 	for len(models) > 0 && models[len(models)-1].Revision > revision {
 		models = models[:len(models)-1]
@@ -135,6 +137,10 @@ func (p *Past) Time() time.Time { return time.UnixMilli(p.time).UTC() }
 // read gives f one snapshot in which the revision is still kept.
 func (p *Past) read(f func(r pebble.Reader) error) error {
 	return p.s.read(func(db *pebble.DB) error {
+		// Restore publishes another epoch and swaps the database in one step for us.
+		if p.s.Current().epoch != p.epoch {
+			return fmt.Errorf("%w: %d is of another epoch", ErrRevisionGone, p.revision)
+		}
 		snap := db.NewSnapshot()
 		return errors.Join(p.readIn(snap, f), snap.Close())
 	})

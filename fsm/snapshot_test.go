@@ -290,6 +290,41 @@ func TestAnOperatorsRestoreBeginsAnotherHistory(t *testing.T) {
 	}
 }
 
+// The revisions of another history are other states, so a view of the old one must end
+// and not go on with rows of both.
+func TestAPastEndsWithItsHistory(t *testing.T) {
+	m := newMachine(t)
+	id := m.store(0)
+	k := viewer("plan", "anna")
+	m.do(write(id, create(k)))
+	meta := snapshot(t, m.s, m.index)
+	b := stream(t, m.s, meta.ID)
+	m.do(write(id, remove(k)))
+	m.do(write(id, create(viewer("plan", "bert"))))
+	p, err := m.s.ViewAt(id, graph.Revision(m.index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if contains(t, p, k) {
+		t.Fatal("the past has what was removed")
+	}
+	index := m.index + 1
+	restored, err := receive(m.s, index, 9, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore(t, m.s, restored)
+	if _, _, err := p.Lookup(typeUser, "anna"); !errors.Is(err, ErrRevisionGone) {
+		t.Errorf("Lookup in the old history = %v, want %v", err, ErrRevisionGone)
+	}
+	if err := p.Rows(&graph.RowCursor{}); !errors.Is(err, ErrRevisionGone) {
+		t.Errorf("Rows in the old history = %v, want %v", err, ErrRevisionGone)
+	}
+	if p, err = m.s.ViewAt(id, graph.Revision(index)); err != nil || !contains(t, p, k) {
+		t.Errorf("the new history does not have what was restored, error %v", err)
+	}
+}
+
 func TestTwoSnapshotsAreKeptAndStreamsKeepTheirs(t *testing.T) {
 	m, _ := filled(t)
 	first := snapshot(t, m.s, m.index)
