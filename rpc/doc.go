@@ -7,9 +7,11 @@
 //   - the interceptors check a request against its schema and turn errors into codes,
 //     by one table (errors.go);
 //   - the reader (reader.go) finds the store, the model, the revision and the instant
-//     that a question is about, and hands them to package graph;
+//     that a question is about, and hands them to package graph; plans.go keeps the
+//     compiled models;
 //   - the Writer (writer.go) turns a change into a command, proposes it, and plans it
-//     anew when others changed what it rests on.
+//     anew when others changed what it rests on. Beside the clients', the housekeeper's
+//     changes (housekeeping.go) go this way.
 //
 // Three rules hold for every answer. It belongs to one revision, which its token names.
 // A limit or a fault is an error, never a "no". A refused write has written nothing.

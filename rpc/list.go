@@ -16,7 +16,7 @@ import (
 // a budget of its own.
 const maxPage = 10_000
 
-// A page is one page of a list under way. Its functions are set by the list.
+// A page is one page of a list under way: what is asked and where it begins.
 type page struct {
 	question *question
 	kind     cursorKind
@@ -127,7 +127,7 @@ func (s *accessService) objects(ctx context.Context, req *remitv1.ListObjectsReq
 	return l, nil
 }
 
-// page hands out the next elements.
+// take hands out the next elements.
 func (l *objectList) take(ctx context.Context, size int, emit func(name string) error) (more bool, err error) {
 	query := l.question.query()
 	run := func(yield func(graph.ID) bool) error {
@@ -236,6 +236,7 @@ func (s *accessService) subjects(ctx context.Context, req *remitv1.ListSubjectsR
 	return l, nil
 }
 
+// take hands out the next elements.
 func (l *subjectList) take(ctx context.Context, size int, emit func(*remitv1.ListedSubject) error) (more bool, err error) {
 	query := l.question.query()
 	run := func(yield func(graph.ListedSubject) bool) error {

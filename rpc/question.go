@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/remit-authz/remit/graph"
-	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/graph/value"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
@@ -26,37 +25,6 @@ type question struct {
 	// know; nil until there are any. It is the question's own to write to, or below it.
 	overlay *graph.Overlay
 	own     bool
-}
-
-// A plan is a compiled model with what requests need to know of it.
-type plan struct {
-	*model.Plan
-	bindsNow bool // a condition has a timestamp parameter now, which is the instant
-}
-
-func newPlan(p *model.Plan) *plan {
-	for _, t := range p.Types() {
-		for _, r := range t.Relations {
-			for i := range r.Allowed {
-				if bindsNow(r.Allowed[i].Condition) {
-					return &plan{p, true}
-				}
-			}
-		}
-	}
-	return &plan{p, false}
-}
-
-func bindsNow(c *condition.Condition) bool {
-	if c == nil {
-		return false
-	}
-	for _, p := range c.Parameters() {
-		if p.Name == "now" && p.Type.Kind == condition.KindTimestamp {
-			return true
-		}
-	}
-	return false
 }
 
 // view is what the question reads: the store, under the request's own tuples.
