@@ -11,13 +11,17 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// raftLog is Raft's logger on top of slog. Raft calls its state changes Info and
-// its retries Warn, as we do, so levels pass unchanged; Trace becomes Debug.
+// raftLog is Raft's logger on top of slog. What Raft calls Info are the steps on the
+// way to what a Node logs itself, leadership gained or lost; they become Debug. That an
+// election begins is how a node starts, and no warning.
 type raftLog struct {
 	handler slog.Handler
 	name    string
 	implied []any
 }
+
+// electionBegins is how Raft says, as a warning, that it has heard of no leader.
+const electionBegins = "heartbeat timeout reached, starting election"
 
 func newRaftLog(l *slog.Logger) hclog.Logger {
 	return &raftLog{handler: l.Handler(), name: "raft"}
@@ -27,6 +31,9 @@ func newRaftLog(l *slog.Logger) hclog.Logger {
 func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
 	ctx := context.Background() // Raft's goroutines belong to no request
 	to := slogLevel(level)
+	if msg == electionBegins {
+		to = slog.LevelDebug
+	}
 	if level == hclog.Off || !l.handler.Enabled(ctx, to) {
 		return
 	}
@@ -52,14 +59,12 @@ func plain(args []any) []any {
 
 func slogLevel(level hclog.Level) slog.Level {
 	switch level {
-	case hclog.Trace, hclog.Debug:
-		return slog.LevelDebug
 	case hclog.Warn:
 		return slog.LevelWarn
 	case hclog.Error:
 		return slog.LevelError
 	default:
-		return slog.LevelInfo
+		return slog.LevelDebug
 	}
 }
 
@@ -79,7 +84,7 @@ func (l *raftLog) IsTrace() bool { return false }
 
 // IsDebug, IsInfo, IsWarn and IsError say whether a message would be written.
 func (l *raftLog) IsDebug() bool { return l.enabled(slog.LevelDebug) }
-func (l *raftLog) IsInfo() bool  { return l.enabled(slog.LevelInfo) }
+func (l *raftLog) IsInfo() bool  { return l.enabled(slogLevel(hclog.Info)) }
 func (l *raftLog) IsWarn() bool  { return l.enabled(slog.LevelWarn) }
 func (l *raftLog) IsError() bool { return l.enabled(slog.LevelError) }
 

@@ -22,19 +22,19 @@ func TestRaftLog(t *testing.T) {
 	l := newRaftLog(slog.New(handler))
 	l.Trace("unseen")
 	l.Debug("unseen")
-	l.Info("entering leader state", "term", 3)
+	l.Info("unseen")
+	l.Warn(electionBegins, "last-leader-id", "n1")
 	l.With("peer", "n2").Named("replication").Warn("slow", "servers", hclog.Fmt("%v", []int{1, 2}))
 	l.Error("odd arguments", "alone")
 	l.StandardLogger(nil).Print("from the standard library")
-	want := `level=INFO msg="entering leader state" component=raft term=3
-level=WARN msg=slow component=raft.replication peer=n2 servers="[1 2]"
+	want := `level=WARN msg=slow component=raft.replication peer=n2 servers="[1 2]"
 level=ERROR msg="odd arguments" component=raft !BADKEY=alone
 level=INFO msg="from the standard library"
 `
 	if got := out.String(); got != want {
 		t.Errorf("log is\n%s\nwant\n%s", got, want)
 	}
-	if l.IsTrace() || l.IsDebug() || !l.IsInfo() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.Info {
-		t.Errorf("level is %v, want %v", l.GetLevel(), hclog.Info)
+	if l.IsTrace() || l.IsDebug() || l.IsInfo() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.Warn {
+		t.Errorf("level is %v, want %v", l.GetLevel(), hclog.Warn)
 	}
 }
