@@ -97,8 +97,12 @@ func (c *Config) Validate() error {
 	if c.DrainTimeout < 0 {
 		faults = append(faults, fmt.Errorf("drain timeout %s is negative", c.DrainTimeout))
 	}
-	faults = append(faults, c.checkAddr("addr", c.Addr), c.checkAddr("grpc-addr", c.GRPCAddr))
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.CheckAddrs())...)
+}
+
+// CheckAddrs is the part of Validate that can be asked before there is a node.
+func (c *Config) CheckAddrs() error {
+	return errors.Join(c.checkAddr("addr", c.Addr), c.checkAddr("grpc-addr", c.GRPCAddr))
 }
 
 // checkAddr refuses an address that others could reach, unless that is wanted.
