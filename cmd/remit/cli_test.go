@@ -4,12 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
 	"github.com/remit-authz/remit/cmd/remit/server"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
 // startServer runs a real node with its ports open, and points the environment at it.
@@ -225,6 +231,39 @@ func TestErrorsAreSentences(t *testing.T) {
 	refused(t, `no server answers at http://127.0.0.1:1; start one with "remit serve"`, "store", "list", "--addr", "127.0.0.1:1")
 }
 
+func TestWhatWouldSurpriseIsRefused(t *testing.T) {
+	s := startServer(t)
+	must(t, "store", "create", "library")
+	refused(t, "a store named library exists already", "store", "create", "library")
+	refused(t, "a store's name cannot be empty", "store", "create", "")
+	refused(t, "--into adds to a store that exists", "store", "import", "testdata/stores/direct.fga.yaml", "--store", "library")
+	refused(t, "testdata/stores: a folder, not a file", "store", "import", "testdata/stores")
+	refused(t, "unknown flag: --bogus; see remit check --help", "check", "--bogus")
+	refused(t, "unknown command \"chek\" for \"remit\"\n\nDid you mean this?\n\tcheck", "chek", "a", "b", "c")
+
+	// Two stores of a name can only be made by the API.
+	stores := remitv1connect.NewStoreServiceClient(connect.NewClient(connecthttp.NewTransport(http.DefaultClient, "http://"+s.Addr())))
+	if _, err := stores.CreateStore(t.Context(), &remitv1.CreateStoreRequest{Name: "library"}); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "several stores bear this name", "check", "user:a", "b", "c:d", "--store", "library")
+	refused(t, "say which store with --store or REMIT_STORE; the server has library, library", "check", "user:a", "b", "c:d")
+}
+
+func TestFaultsStandInTheOrderOfTheFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "mixed.fga.yaml")
+	text := "model: |\n  model\n    schema 1.1\n  type user\n  type doc\n    relations\n      define owner: [user]\ntuples:\n" +
+		"  - {user: 'group:a', relation: owner, object: 'doc:1'}\n  - {user: 'user:a', relation: owner, object: doc}\n"
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, errs, status := remit(t, "store", "import", name)
+	first, second, _ := strings.Cut(strings.TrimSpace(errs), "\n")
+	if status != exitError || !strings.Contains(first, "mixed.fga.yaml:9:") || !strings.Contains(second, "mixed.fga.yaml:10:") {
+		t.Errorf("status %d, stderr %q", status, errs)
+	}
+}
+
 func TestStoreNamesAreCompleted(t *testing.T) {
 	startServer(t)
 	must(t, "store", "create", "shop")
@@ -304,7 +343,13 @@ func TestDemoShowsDecisions(t *testing.T) {
 
 func TestATakenPortIsTold(t *testing.T) {
 	s := startServer(t)
-	refused(t, "choose others with --addr and --grpc-addr", "serve", "--data-dir", t.TempDir(), "--addr", s.Addr(), "--grpc-addr", "127.0.0.1:0")
+	dir := filepath.Join(t.TempDir(), "new")
+	refused(t, "choose others with --addr and --grpc-addr", "serve", "--data-dir", dir, "--addr", s.Addr(), "--grpc-addr", "127.0.0.1:0")
+	refused(t, `addr "nowhere" is not host:port`, "serve", "--data-dir", dir, "--addr", "nowhere")
+	refused(t, "invalid port", "serve", "--data-dir", dir, "--addr", "127.0.0.1:99999")
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("a server that could not listen has opened its data: %v", err)
+	}
 }
 
 func TestServeReadsTheEnvironment(t *testing.T) {

@@ -107,7 +107,10 @@ func repeated[Q, A any](ctx context.Context, a *app, method func(context.Context
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		answer, err := call(ctx, a, method, request)
-		if err == nil || attempt == maxAttempts || !worthRepeating(err) {
+		if err == nil {
+			a.answered = true
+		}
+		if err == nil || attempt == maxAttempts || !a.worthRepeating(err) {
 			return answer, err
 		}
 		select {
@@ -120,10 +123,10 @@ func repeated[Q, A any](ctx context.Context, a *app, method func(context.Context
 }
 
 // worthRepeating reports whether the same request may succeed a moment later. A server
-// that does not listen is not waited for: nobody may have started it.
-func worthRepeating(err error) bool {
+// that does not listen is waited for only if it did before: it may be starting again.
+func (a *app) worthRepeating(err error) bool {
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return false
+		return a.answered
 	}
 	return connect.CodeOf(err) == connect.CodeUnavailable ||
 		hasReason(err, remitv1.ErrorReason_ERROR_REASON_NO_LEADER) ||

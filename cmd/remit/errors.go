@@ -12,24 +12,41 @@ import (
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/remit-authz/remit/cmd/remit/storefile"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 // errorText is an error as people read it: what is wrong, where, and what to do. Codes
 // and wrapping are left out.
 func (a *app) errorText(err error) string {
+	var partial *partialError
+	if errors.As(err, &partial) {
+		return a.errorText(partial.err) + "\n  before that, " + partial.done
+	}
 	var callErr *connect.Error
 	if errors.As(err, &callErr) {
 		return "remit: " + a.callText(err, callErr)
 	}
+	var faults *storefile.Error
 	switch {
+	case errors.Is(err, context.Canceled):
+		return "remit: interrupted"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "remit: " + a.timeoutText()
-	case strings.Contains(err.Error(), "\n"):
-		return err.Error() // a list of faults, each with its place
+	case errors.As(err, &faults) && len(faults.Faults) > 1:
+		return err.Error() // one a line, each with its place
 	}
-	return "remit: " + err.Error()
+	return "remit: " + strings.TrimSpace(err.Error())
 }
+
+// A partialError ends work of several steps of which some were done.
+type partialError struct {
+	done string
+	err  error
+}
+
+func (e *partialError) Error() string { return e.done + ", then: " + e.err.Error() }
+func (e *partialError) Unwrap() error { return e.err }
 
 func (a *app) callText(err error, e *connect.Error) string {
 	var dial *net.OpError
@@ -39,6 +56,8 @@ func (a *app) callText(err error, e *connect.Error) string {
 		return fmt.Sprintf("no server can be found at %s: %s is unknown", a.asked, dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED), !e.IsRemote() && errors.As(err, &dial) && dial.Op == "dial":
 		return fmt.Sprintf("no server answers at %s; start one with \"remit serve\", or name another with --addr or REMIT_ADDR", a.asked)
+	case !e.IsRemote() && e.Code() == connect.CodeCanceled:
+		return "interrupted"
 	case !e.IsRemote() && e.Code() == connect.CodeDeadlineExceeded:
 		return a.timeoutText()
 	case e.IsRemote() && e.Code() == connect.CodeUnimplemented:

@@ -3,12 +3,15 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 // asRemit makes the test binary be the program, for tests of what only a process shows:
@@ -97,6 +100,39 @@ func TestServeStopsInOrderAndKeepsWhatItAcknowledged(t *testing.T) {
 	}
 	if state := p.ends(t); state.ExitCode() != 0 {
 		t.Errorf("serve ended with %s\n%s", state, p.stderr.String())
+	}
+}
+
+func TestAnImportOutlivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	p := serveProcess(t, dir)
+	must(t, "store", "import", "testdata/stores/public.fga.yaml", "--addr", p.addr)
+	a := &app{stderr: io.Discard, addr: p.addr, timeout: time.Minute}
+	c, err := a.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations := []*remitv1.Operation{{
+		Kind:  remitv1.Operation_KIND_TOUCH,
+		Tuple: &remitv1.Tuple{Object: "hall:west", Relation: "open_to", Subject: "visitor:ivy"},
+	}}
+	w := &batchWriter{app: a, client: c, store: "museum", key: "one"}
+	if _, err := w.write(t.Context(), operations, "written"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.ends(t)
+	w.key = "two"
+	written := make(chan error, 1)
+	go func() {
+		_, err := w.write(t.Context(), operations, "written")
+		written <- err
+	}()
+	serveProcess(t, dir, "--addr", p.addr)
+	if err := <-written; err != nil {
+		t.Errorf("a write while the server starts again: %v", err)
 	}
 }
 

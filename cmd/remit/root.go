@@ -20,7 +20,8 @@ type app struct {
 	consistency string        // flag --consistency
 	timeout     time.Duration // flag --timeout
 
-	asked string // the server that was asked, for messages
+	asked    string // the server that was asked, for messages
+	answered bool   // it has done something that was asked
 }
 
 const (
@@ -51,6 +52,7 @@ Exit status: 0 if done, 1 if tests fail (or, with --exit-code, if a check is den
   remit check user:ann can_view deal:plan --explain
   remit who can_view deal:plan
   remit what user:ann can_view deal`,
+		Version:       buildVersion(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		CompletionOptions: cobra.CompletionOptions{
@@ -61,12 +63,17 @@ Exit status: 0 if done, 1 if tests fail (or, with --exit-code, if a check is den
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetUsageTemplate(usageTemplate)
+	root.SetVersionTemplate("remit {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
 	root.AddGroup(
 		&cobra.Group{ID: groupAsk, Title: "Ask:"},
 		&cobra.Group{ID: groupChange, Title: "Change:"},
 		&cobra.Group{ID: groupStores, Title: "Stores and models:"},
 		&cobra.Group{ID: groupRun, Title: "Run:"},
 	)
+	root.Flags().Bool("version", false, "print the version")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.addr, "addr", "", "the server's `address` (default $REMIT_ADDR, or 127.0.0.1:8080)")
 	flags.StringVarP(&a.store, "store", "s", "", "the store, by `name` or id (default $REMIT_STORE, or the only one)")

@@ -130,6 +130,7 @@ func (a *app) serve(ctx context.Context, config server.Config) error {
 	}
 	config.Log.InfoContext(ctx, "serving", "addr", s.Addr(), "grpc_addr", s.GRPCAddr(), "data_dir", config.DataDir, "version", config.Version)
 	printf(a.stdout, "remit serves http://%s (gRPC also on %s)\n", s.Addr(), s.GRPCAddr())
+	defer context.AfterFunc(ctx, func() { config.Log.Info("stopping; requests under way may end") })()
 	if err := s.Run(ctx); err != nil {
 		return err
 	}

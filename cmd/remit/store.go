@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +26,10 @@ func (a *app) storeCommand() *cobra.Command {
 
 func (a *app) storeCreateCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "create NAME",
-		Short:   "Create an empty store",
+		Use:   "create NAME",
+		Short: "Create an empty store",
+		Long: `Create makes an empty store. It refuses a name that another store bears, for --store
+could no longer tell them apart; the API permits it.`,
 		Example: "  remit store create shop",
 		Args:    words(1, "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,6 +38,9 @@ func (a *app) storeCreateCommand() *cobra.Command {
 			}
 			c, err := a.client()
 			if err != nil {
+				return err
+			}
+			if err := a.nameIsFree(cmd.Context(), c, args[0], ""); err != nil {
 				return err
 			}
 			answer, err := call(cmd.Context(), a, c.stores.CreateStore, &remitv1.CreateStoreRequest{Name: args[0]})
@@ -47,6 +53,18 @@ func (a *app) storeCreateCommand() *cobra.Command {
 			})
 		},
 	}
+}
+
+// nameIsFree refuses the name of a store that exists, with a hint what to do.
+func (a *app) nameIsFree(ctx context.Context, c *client, name, hint string) error {
+	if name == "" {
+		return errors.New("a store's name cannot be empty")
+	}
+	page, err := call(ctx, a, c.stores.ListStores, &remitv1.ListStoresRequest{Name: name, PageSize: 1})
+	if err == nil && len(page.GetStores()) > 0 {
+		err = fmt.Errorf("a store named %s exists already%s", name, hint)
+	}
+	return err
 }
 
 func (a *app) storeListCommand() *cobra.Command {

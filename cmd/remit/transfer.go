@@ -41,6 +41,9 @@ expiry of the file. So an import that was cut off can be repeated.`,
 			if name != "" && into != "" {
 				return errors.New("--name is for a new store, --into for one that exists; give one of them")
 			}
+			if a.store != "" {
+				return errors.New("--store does not say where to import to: --into adds to a store that exists, --name names a new one")
+			}
 			file, err := storefile.Read(args[0])
 			if err != nil {
 				return err
@@ -137,12 +140,9 @@ func (a *app) importTarget(ctx context.Context, c *client, key, name, into strin
 		found, err := call(ctx, a, c.stores.GetStore, &remitv1.GetStoreRequest{Store: into})
 		return found.GetStore(), err
 	}
-	page, err := call(ctx, a, c.stores.ListStores, &remitv1.ListStoresRequest{Name: name, PageSize: 1})
-	if err != nil {
+	hint := fmt.Sprintf("; add to it with --into %s, or choose another name with --name", shellWord(name))
+	if err := a.nameIsFree(ctx, c, name, hint); err != nil {
 		return nil, err
-	}
-	if len(page.GetStores()) > 0 {
-		return nil, fmt.Errorf("a store named %s exists already; add to it with --into %s, or choose another name with --name", name, shellWord(name))
 	}
 	created, err := repeated(ctx, a, c.stores.CreateStore, &remitv1.CreateStoreRequest{Name: name, IdempotencyKey: key})
 	return created.GetStore(), err

@@ -319,7 +319,7 @@ func (w *batchWriter) write(ctx context.Context, operations []*remitv1.Operation
 			answer, err = call(ctx, w.app, w.client.tuples.Write, request)
 		}
 		if err != nil && done > 0 {
-			return nil, fmt.Errorf("%s were %s, then: %w", counted(done, "tuple"), verb, err)
+			return nil, &partialError{done: counted(done, "tuple") + " were " + verb, err: err}
 		}
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -60,6 +61,35 @@ func (c *Config) defaults() {
 	}
 }
 
+// checkAddrs finds out whether the ports can be had before anything else is opened: who
+// mistypes one should not start a node, nor wait for one.
+func (c *Config) checkAddrs(ctx context.Context) error {
+	addrs := rpc.Config{Addr: c.Addr, GRPCAddr: c.GRPCAddr, Insecure: c.Insecure}
+	if err := addrs.CheckAddrs(); err != nil {
+		return err
+	}
+	for _, addr := range []string{c.Addr, c.GRPCAddr} {
+		if addr == "" {
+			continue
+		}
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", addr, reason(err))
+		}
+		defer func() { _ = l.Close() }() // both at once, so that they cannot be the same
+	}
+	return nil
+}
+
+// reason is a network error without the address, which stands before it already.
+func reason(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
 // A Server is one node with its ports open.
 type Server struct {
 	config Config
@@ -85,6 +115,9 @@ func Open(ctx context.Context, config Config) (*Server, error) {
 }
 
 func (s *Server) open(ctx context.Context) error {
+	if err := s.config.checkAddrs(ctx); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(s.config.DataDir, 0o700); err != nil {
 		return fmt.Errorf("create data directory: %w", err)
 	}

@@ -33,7 +33,7 @@ type Fault struct {
 // String is the fault on one line, its place first.
 func (f Fault) String() string { return f.Place.String() + ": " + f.Message }
 
-// An Error holds all that is wrong with a file, in the order in which it was found.
+// An Error holds all that is wrong with a file, in the order in which it stands there.
 type Error struct{ Faults []Fault }
 
 // Error lists the faults, one a line.

@@ -12,11 +12,14 @@
 package storefile
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
@@ -145,8 +148,11 @@ func readFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.IsDir() {
+		return nil, errors.New("a folder, not a file")
+	}
 	if !info.Mode().IsRegular() && info.Mode()&fs.ModeNamedPipe == 0 {
-		return nil, fmt.Errorf("%s is not a regular file", name)
+		return nil, errors.New("not a file that can be read to its end")
 	}
 	return os.ReadFile(name)
 }
@@ -198,6 +204,16 @@ func (r *reader) err() error {
 	if len(r.faults) == 0 {
 		return nil
 	}
+	files := map[string]int{} // in the order in which they were met
+	for _, f := range r.faults {
+		if _, met := files[f.Place.File]; !met {
+			files[f.Place.File] = len(files)
+		}
+	}
+	slices.SortStableFunc(r.faults, func(x, y Fault) int {
+		return cmp.Or(cmp.Compare(files[x.Place.File], files[y.Place.File]),
+			cmp.Compare(x.Place.Line, y.Place.Line), cmp.Compare(x.Place.Column, y.Place.Column))
+	})
 	return &Error{Faults: r.faults}
 }
 
