@@ -57,6 +57,20 @@ func recoverFrom(t *testing.T, fs vfs.FS, m *machine, dropped uint64) {
 	checkHash(t, s)
 }
 
+func TestPowerLossAfterTheFirstStart(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s, err := Open(Config{Dir: "var/lib/data", FS: fs, CacheBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fs.CrashClone(vfs.CrashCloneCfg{}).Stat("var/lib/data/CURRENT"); err != nil {
+		t.Errorf("the directory is not durable: %v", err)
+	}
+}
+
 func TestPowerLoss(t *testing.T) {
 	for range volume(3, 60) {
 		seed := rand.Uint64()

@@ -182,6 +182,20 @@ func readFile(fs vfs.FS, name string) ([]byte, error) {
 	return b, err
 }
 
+// makeDir makes a directory and what lacks above it, durably and for the owner alone.
+func makeDir(fs vfs.FS, dir string) error {
+	parent := fs.PathDir(dir)
+	if _, err := fs.Stat(parent); errors.Is(err, iofs.ErrNotExist) && parent != dir {
+		if err := makeDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(fs, parent)
+}
+
 func syncDir(fs vfs.FS, dir string) error {
 	d, err := fs.OpenDir(dir)
 	if err != nil {

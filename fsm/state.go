@@ -119,10 +119,7 @@ func Open(cfg Config) (*State, error) {
 
 func (s *State) open() (err error) {
 	fs, dir := s.cfg.FS, s.cfg.Dir
-	if err = fs.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err = syncDir(fs, fs.PathDir(dir)); err != nil {
+	if err = makeDir(fs, dir); err != nil {
 		return err
 	}
 	if s.lock, err = fs.Lock(fs.PathJoin(dir, lockFile)); err != nil {
