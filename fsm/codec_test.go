@@ -200,7 +200,10 @@ func TestManifestBytes(t *testing.T) {
 		files: []manifestFile{{"000001.sst", 1000, 5}, {"MANIFEST-000002", 10, 6}},
 	}
 	b := m.encode()
-	golden(t, "manifest", []string{"manifest " + hex.EncodeToString(b)})
+	golden(t, "manifest", []string{
+		"manifest " + hex.EncodeToString(b),
+		"stream " + hex.EncodeToString(newSnapshotReader(nil, "", m).head),
+	})
 	back, err := decodeManifest(b)
 	if err != nil {
 		t.Fatal(err)
@@ -219,6 +222,16 @@ func TestManifestBytes(t *testing.T) {
 	if _, err := decodeManifest(m.encode()); err == nil {
 		t.Error("a path in a manifest decodes")
 	}
+}
+
+// Nodes of different releases compare these, so they are as fixed as what is stored.
+func TestHashBytes(t *testing.T) {
+	m := &manifest{index: 300, source: 200, term: 4, epoch: 77}
+	golden(t, "hashes", []string{
+		"row " + rowHash(scopeKey(storeNumber(1), "roles"), encodeNumber(300)).String(),
+		"sum " + Hash{1, 1<<64 - 1}.add(Hash{1, 2}).String(),
+		fmt.Sprintf("epoch-of-a-restore %016x", nextEpoch(m)),
+	})
 }
 
 // A row of a later format must stop the node, and not be read as one of this.
