@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
 )
 
 // countingLogs records which slices of it were deleted.
@@ -142,4 +145,31 @@ func TestStartErrorNamesTheIndexes(t *testing.T) {
 	if got := fmt.Sprint(err); got != want {
 		t.Errorf("Error() = %q, want %q", got, want)
 	}
+}
+
+// The log's bytes lie on disks for years: the format of time above all, which older
+// decoders do not read.
+func TestLogEntryBytes(t *testing.T) {
+	dir := t.TempDir()
+	store, err := openLog(dir, false)
+	must(t, err)
+	must(t, store.StoreLog(&raft.Log{
+		Index: 300, Term: 4, Type: raft.LogCommand, Data: []byte("data"),
+		AppendedAt: time.UnixMilli(1_700_000_000_123).UTC(),
+	}))
+	must(t, store.Close())
+
+	db, err := bbolt.Open(filepath.Join(dir, logFile), 0o600, nil)
+	must(t, err)
+	must(t, db.View(func(tx *bbolt.Tx) error {
+		key, value := tx.Bucket([]byte("logs")).Cursor().First()
+		got := fmt.Sprintf("%x %x", key, value)
+		const want = "000000000000012c 86aa417070656e6465644174a81d5353006553f100a444617461a464617461aa457874656e73696f6e73c0" +
+			"a5496e646578cd012ca45465726d04a45479706500"
+		if got != want {
+			t.Errorf("an entry is stored as\n%s, want\n%s", got, want)
+		}
+		return nil
+	}))
+	must(t, db.Close())
 }
