@@ -283,7 +283,7 @@ var refusals = []refusal{
 			})
 		}
 		return write(ops...)(r)
-	}, exhausted, remitv1.ErrorReason_ERROR_REASON_TOO_LARGE, "", nil},
+	}, exhausted, remitv1.ErrorReason_ERROR_REASON_TOO_LARGE, "operations", []string{"4194304", "divide"}},
 
 	{"a cursor was altered", func(r *rig) error {
 		res, err := r.tuples.Read(r.t.Context(), &remitv1.ReadRequest{Store: "acme", PageSize: 1})

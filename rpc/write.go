@@ -225,6 +225,9 @@ func storedRelation(symbols *model.Table, t model.TypeID, typeName, name string)
 
 // explain says, in the client's terms, what the state machine refused.
 func (c *change) explain(err error) error {
+	if errors.Is(err, fsm.ErrTooLarge) {
+		return at("operations", fmt.Errorf("%w; divide the write into smaller ones", err))
+	}
 	var refusal *fsm.Refusal
 	if !errors.As(err, &refusal) || refusal.Index < 0 {
 		return err
