@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -164,6 +165,20 @@ func TestABatchWhoseCallerIsGoneEnds(t *testing.T) {
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("BatchCheck = %v, want context.Canceled", err)
+	}
+}
+
+func TestAPanicInABatchEndsTheBatchAlone(t *testing.T) {
+	r := newRig(t)
+	store := r.store("acme", acme...)
+	s := &accessService{reader: r.reader()}
+	// The interceptors would not let a question without content pass.
+	_, err := s.BatchCheck(t.Context(), &remitv1.BatchCheckRequest{Scope: scopeOf(store), Questions: []*remitv1.BatchQuestion{{}}})
+	if err == nil || !strings.Contains(err.Error(), "panic") {
+		t.Errorf("BatchCheck = %v, want the panic as an error", err)
+	}
+	if _, known := find(err); known {
+		t.Errorf("clients see more of %v than an internal error", err)
 	}
 }
 

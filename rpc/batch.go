@@ -2,8 +2,10 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -28,7 +30,8 @@ func (s *accessService) BatchCheck(ctx context.Context, req *remitv1.BatchCheckR
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range workers {
-		group.Go(func() error {
+		group.Go(func() (err error) {
+			defer contain(&err)
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(answers) {
@@ -46,6 +49,14 @@ func (s *accessService) BatchCheck(ctx context.Context, req *remitv1.BatchCheckR
 		return nil, err
 	}
 	return &remitv1.BatchCheckResponse{Answers: answers, Token: q.token()}, nil
+}
+
+// contain makes a panic an error. The interceptor, which contains the others, does not
+// see those of goroutines, and one question must not take down the node.
+func contain(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+	}
 }
 
 // checkOne answers one question of a batch, with its own context and tuples. The
