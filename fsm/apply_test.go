@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
 
 	"github.com/remit-authz/remit/graph"
@@ -457,23 +458,59 @@ func TestHashCheckFindsDivergence(t *testing.T) {
 		t.Fatalf("an equal hash was fatal: %v", fatal)
 	}
 	hash[0]++
-	m.do(&Command{Body: &HashCheck{Index: rev, Hash: hash}})
+	before := m.s.Current()
+	err := attempt(func() error {
+		m.do(&Command{Body: &HashCheck{Index: rev, Hash: hash}})
+		return nil
+	})
 	var d *DivergenceError
 	if !errors.As(fatal, &d) || d.Revision != rev {
 		t.Errorf("fatal = %v, want a divergence at %d", fatal, rev)
+	}
+	// Fatal may return, as it does when it only asks the process to end.
+	if !errors.Is(err, errPanic) || m.s.Current() != before {
+		t.Errorf("after the divergence: %v, revision %d", err, m.s.Current().Revision())
 	}
 }
 
 func TestEpochAndClusterVersion(t *testing.T) {
 	m := newMachine(t)
 	m.do(&Command{Body: &SetEpoch{To: 77}})
-	m.do(&Command{Body: &SetClusterVersion{Version: 2}})
-	if r := m.apply(&Command{Body: &SetClusterVersion{Version: 1}})[0]; !errors.Is(r.Err, ErrHorizon) {
+	m.do(&Command{Body: &SetClusterVersion{Version: ClusterVersion}})
+	if r := m.apply(&Command{Body: &SetClusterVersion{Version: ClusterVersion - 1}})[0]; !errors.Is(r.Err, ErrHorizon) {
 		t.Errorf("lowering the version = %v", r.Err)
 	}
 	m.checkHash()
 	m.reopen()
-	if root := m.s.Current(); root.Epoch() != 77 || root.ClusterVersion() != 2 {
+	if root := m.s.Current(); root.Epoch() != 77 || root.ClusterVersion() != ClusterVersion {
 		t.Errorf("epoch %d, version %d", root.Epoch(), root.ClusterVersion())
+	}
+}
+
+// The cluster version cannot be lowered, so one that no program knows would switch on all
+// that will ever be gated by it.
+func TestAClusterVersionBeyondThisProgramIsNotProposed(t *testing.T) {
+	c := &Command{Body: &SetClusterVersion{Version: ClusterVersion + 1}}
+	if _, err := c.Encode(); !errors.Is(err, ErrInvalid) {
+		t.Errorf("Encode = %v, want %v", err, ErrInvalid)
+	}
+	m := newMachine(t)
+	newer := Seal([][]byte{c.encode(c.contentHash())}, time.UnixMilli(epochMs))
+	if err := attempt(func() error { m.s.Apply(m.entry(newer)); return nil }); !errors.Is(err, errPanic) {
+		t.Errorf("Apply of a newer cluster's version = %v, want a stop", err)
+	}
+}
+
+func TestAStateOfANewerClusterIsNotOpened(t *testing.T) {
+	m := newMachine(t)
+	if err := m.s.db.Set(groupKey(groupClusterVer), encodeNumber(ClusterVersion+1), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var unknown *formatError
+	if _, err := Open(Config{Dir: "data", FS: m.fs}); !errors.As(err, &unknown) {
+		t.Errorf("Open = %v, want that it is unknown", err)
 	}
 }

@@ -81,7 +81,7 @@ func sampleCommands(t testing.TB) map[string]*Command {
 		"write":               full,
 		"advance-expiry":      {Store: storeNumber(1), Body: &AdvanceExpiry{Horizon: epochMs}},
 		"advance-history":     {Store: storeNumber(1), Body: &AdvanceHistory{Horizon: 300}},
-		"set-cluster-version": {Body: &SetClusterVersion{Version: 2}},
+		"set-cluster-version": {Body: &SetClusterVersion{Version: 1}},
 		"set-epoch":           {Body: &SetEpoch{From: 1, To: 1 << 63}},
 		"hash-check":          {Body: &HashCheck{Index: 300, Hash: [16]byte{1, 2, 3}}},
 	}

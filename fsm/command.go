@@ -94,7 +94,13 @@ type AdvanceExpiry struct{ Horizon int64 }
 // AdvanceHistory gives up the store's revisions before Horizon.
 type AdvanceHistory struct{ Horizon graph.Revision }
 
-// SetClusterVersion raises the version that gates new behaviour of Apply.
+// ClusterVersion is the newest behaviour of Apply that this program knows. A release
+// that changes what a command does, or its limits, raises it and keeps the old behaviour
+// for clusters of a lower version, so that nodes of both releases agree.
+const ClusterVersion = 1
+
+// SetClusterVersion raises the version that gates new behaviour of Apply, once every node
+// knows it. It cannot be lowered.
 type SetClusterVersion struct{ Version uint64 }
 
 // SetEpoch gives the group its identity, if it still has the epoch From (0 at first).

@@ -20,6 +20,10 @@ func (c *Command) Encode() ([]byte, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	// Not in validate, since decoding must not refuse what newer nodes accept.
+	if b, ok := c.Body.(*SetClusterVersion); ok && b.Version > ClusterVersion {
+		return nil, fmt.Errorf("%w: cluster version %d, this program knows %d", ErrInvalid, b.Version, ClusterVersion)
+	}
 	hash := c.Hash
 	if hash == ([32]byte{}) {
 		hash = c.contentHash()
@@ -163,7 +167,7 @@ func (e *encoder) operation(o *Operation) {
 // ErrCorrupt because it means that the program is too old, not that data is bad.
 type formatError struct {
 	what    string
-	version byte
+	version uint64
 }
 
 func (e *formatError) Error() string {
@@ -174,7 +178,7 @@ func (e *formatError) Error() string {
 // refusal: a newer node would apply the same command.
 func (d *decoder) unknown(what string, kind byte) {
 	if d.err == nil {
-		d.err = &formatError{what, kind}
+		d.err = &formatError{what, uint64(kind)}
 	}
 	d.b = nil
 }
@@ -186,7 +190,7 @@ func DecodeCommand(b []byte) (*Command, error) {
 	}
 	d := &decoder{b: b}
 	if v := d.byte(); d.err == nil && v != commandFormat {
-		return nil, &formatError{"command", v}
+		return nil, &formatError{"command", uint64(v)}
 	}
 	kind := bodyKind(d.byte())
 	if d.err == nil && (kind < kindCreateStore || kind > kindHashCheck) {

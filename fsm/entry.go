@@ -54,7 +54,7 @@ type entry struct {
 func decodeEntry(b []byte) (*entry, error) {
 	d := &decoder{b: b}
 	if v := d.byte(); d.err == nil && v != entryFormat {
-		return nil, &formatError{"entry", v}
+		return nil, &formatError{"entry", uint64(v)}
 	}
 	e := &entry{kind: d.byte()}
 	switch e.kind {
@@ -69,7 +69,7 @@ func decodeEntry(b []byte) (*entry, error) {
 		e.term = d.uvarint()
 	default:
 		if d.err == nil {
-			return nil, &formatError{"entry kind", e.kind}
+			return nil, &formatError{"entry kind", uint64(e.kind)}
 		}
 	}
 	if err := d.done(); err != nil {

@@ -56,6 +56,9 @@ func (t *tx) body(c *Command, st *storeIndex, res *Result) *Refusal {
 	case *AdvanceHistory:
 		return t.advanceHistory(st, b)
 	case *SetClusterVersion:
+		if b.Version > ClusterVersion {
+			must(&formatError{"cluster", b.Version})
+		}
 		if b.Version < t.version {
 			return &Refusal{Reason: ErrHorizon, Index: -1, Version: t.version}
 		}
@@ -67,7 +70,9 @@ func (t *tx) body(c *Command, st *storeIndex, res *Result) *Refusal {
 		t.setGroup(groupEpoch, &t.epoch, b.To)
 	case *HashCheck:
 		if h, ok := t.recent.get(uint64(b.Index)); ok && h.Bytes() != b.Hash {
-			t.cfg.Fatal(&DivergenceError{Revision: b.Index, Have: h, Want: makeHash(b.Hash)})
+			err := &DivergenceError{Revision: b.Index, Have: h, Want: makeHash(b.Hash)}
+			t.cfg.Fatal(err)
+			must(err) // Fatal may return before the process ends: nothing more is answered
 		}
 	}
 	return nil

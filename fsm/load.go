@@ -111,6 +111,9 @@ func (l *loader) meta() error {
 			}
 		}
 	}
+	if l.version > ClusterVersion {
+		return &formatError{"cluster", l.version}
+	}
 	return nil
 }
 

@@ -73,7 +73,7 @@ func decodeManifest(b []byte) (*manifest, error) {
 		return nil, fmt.Errorf("%w: not a snapshot manifest", ErrCorrupt)
 	}
 	if v := b[len(manifestMagic)]; v != manifestFormat {
-		return nil, &formatError{"snapshot manifest", v}
+		return nil, &formatError{"snapshot manifest", uint64(v)}
 	}
 	body, sum := b[:len(b)-8], binary.BigEndian.Uint64(b[len(b)-8:])
 	if xxhash.Sum64(body) != sum {

@@ -84,7 +84,7 @@ func reasonCode(err error) uint64 {
 func DecodeResult(b []byte) (*Result, error) {
 	d := &decoder{b: b}
 	if v := d.byte(); d.err == nil && v != resultFormat {
-		return nil, &formatError{"result", v}
+		return nil, &formatError{"result", uint64(v)}
 	}
 	flags := d.byte()
 	r := &Result{
@@ -131,7 +131,7 @@ func joinAnswers(answers [][]byte) []byte {
 func SplitAnswers(b []byte) ([][]byte, error) {
 	d := &decoder{b: b}
 	if v := d.byte(); d.err == nil && v != resultFormat {
-		return nil, &formatError{"answers", v}
+		return nil, &formatError{"answers", uint64(v)}
 	}
 	answers := make([][]byte, d.count(maxEntryCommands))
 	for i := range answers {

@@ -38,7 +38,8 @@ type Config struct {
 	MemTableBytes uint64
 
 	// Fatal is called when the node can no longer follow: a restore failed or the
-	// state hash differs from the leader's. The process must end. nil panics.
+	// state hash differs from the leader's. The process must end; for a difference, it
+	// panics when Fatal returns. nil panics.
 	Fatal func(error)
 }
 
