@@ -63,7 +63,7 @@ func refused(t *testing.T, want string, args ...string) {
 func TestImportAskChangeExport(t *testing.T) {
 	startServer(t)
 	const file = "testdata/stores/blocklist.fga.yaml"
-	if out := must(t, "store", "import", file); !strings.Contains(out, "store chat (") || !strings.Contains(out, "has 9 tuples more") {
+	if out := must(t, "store", "import", file); !strings.Contains(out, "store chat (") || !strings.Contains(out, "9 tuples written, model ") {
 		t.Errorf("import says %q", out)
 	}
 	refused(t, "a store named chat exists already; add to it with --into chat", "store", "import", file)
@@ -222,7 +222,9 @@ func TestErrorsAreSentences(t *testing.T) {
 	t.Setenv("REMIT_STORE", "visits")
 	refused(t, `--context '{"today": …}'`, "check", "guest:quy", "invited", "room:7")
 	refused(t, `subject "user": the model has no such type`, "check", "user:a", "invited", "room:7")
-	refused(t, "guest with during", "write", "room:7#booked@guest:pia", "--create")
+	refused(t, "remit: room:7#booked@guest:pia: subject \"guest:pia\": room#booked takes", "write", "room:7#booked@guest:pia", "--create")
+	refused(t, "use --at instead", "check", "guest:quy", "invited", "room:7", "--context", `{"now": "2026-01-01T00:00:00Z"}`)
+	refused(t, `remit: --kind "user": the model has no such type; allowed: guest, room`, "who", "booked", "room:7")
 	refused(t, `"tomorrow" is no instant; write it with its zone`, "check", "guest:quy", "invited", "room:7", "--at", "tomorrow")
 	refused(t, "--consistency", "check", "guest:quy", "invited", "room:7", "--consistency", "soon")
 	refused(t, "there is nobody to ask; confirm with --yes", "store", "delete", "visits")
@@ -292,7 +294,7 @@ func TestLargeImportsAreWrittenInSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, errs, status := remit(t, "store", "import", filepath.Join(dir, "many.fga.yaml"))
-	if status != exitYes || !strings.Contains(out, "has 10,017 tuples more") || !strings.Contains(errs, "10,017 of 10,017 tuples written") {
+	if status != exitYes || !strings.Contains(out, "10,017 tuples written") || !strings.Contains(errs, "10,017 of 10,017 tuples written") {
 		t.Fatalf("status %d, stdout %q, stderr %q", status, out, errs)
 	}
 	if lines := strings.Count(must(t, "who", "open_to", "hall:h0", "--kind", "visitor"), "\n"); lines != (n+6)/7 {

@@ -71,11 +71,7 @@ func (a *app) callText(err error, e *connect.Error) string {
 	if detail == nil {
 		return message
 	}
-	// The path of a field speaks of the API's messages. Of several operations it tells
-	// which one is meant; of anything else, the message says it as well.
-	if field := detail.GetField(); !strings.HasPrefix(field, "operations[") {
-		message = strings.TrimPrefix(message, field+": ")
-	}
+	message = a.inOurWords(message, detail.GetField())
 	var b strings.Builder
 	if detail.GetLine() > 0 {
 		place := fmt.Sprintf("%d:%d: ", detail.GetLine(), detail.GetColumn())
@@ -97,6 +93,26 @@ func (a *app) callText(err error, e *connect.Error) string {
 		fmt.Fprintf(&b, "\n  give them with --context '{%s}'", strings.Join(fields, ", "))
 	}
 	return b.String()
+}
+
+// inOurWords replaces what a message says in terms of the API: paths of fields, for which
+// the command line has flags and tuples.
+func (a *app) inOurWords(message, field string) string {
+	message = strings.TrimPrefix(message, field+": ")
+	for of, flag := range map[string]string{"subject_type": "--kind", "subject_relation": "--kind", "page_size": "--limit"} {
+		if rest, ok := strings.CutPrefix(message, of+" "); ok {
+			message = flag + " " + rest
+		}
+	}
+	message = strings.ReplaceAll(message, "set scope.at instead", "use --at instead")
+	var i int
+	if _, err := fmt.Sscanf(field, "operations[%d]", &i); err == nil && i >= 0 && i < len(a.operations) {
+		t := a.operations[i].GetTuple()
+		if text := t.GetObject() + "#" + t.GetRelation() + "@" + t.GetSubject(); !strings.Contains(message, text) {
+			message = text + ": " + message
+		}
+	}
+	return message
 }
 
 func (a *app) timeoutText() string {

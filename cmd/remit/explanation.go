@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -15,7 +16,7 @@ import (
 func writeExplanation(w io.Writer, p palette, q *remitv1.Question, e *remitv1.ExplainResponse) error {
 	x := &explanation{w: w, p: p, shown: map[string]bool{}}
 	if e.GetAt() != nil {
-		x.at = " at " + instantText(e.GetAt().AsTime())
+		x.at = " at " + instantText(e.GetAt().AsTime().Truncate(time.Millisecond))
 	}
 	verdict := p.bad("denied")
 	if e.GetAllowed() {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 // An app is one invocation: the streams and the options that all commands share.
@@ -22,6 +24,8 @@ type app struct {
 
 	asked    string // the server that was asked, for messages
 	answered bool   // it has done something that was asked
+
+	operations []*remitv1.Operation // of the write under way, for messages
 }
 
 const (

@@ -61,8 +61,8 @@ expiry of the file. So an import that was cut off can be repeated.`,
 				return err
 			}
 			return a.print(imported, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "store %s (%s) has %s more, judged by model %s\n",
-					imported.Name, imported.StoreID, counted(imported.Tuples, "tuple"), imported.ModelID)
+				_, err := fmt.Fprintf(w, "store %s (%s): %s written, %s\n",
+					imported.Name, imported.StoreID, counted(imported.Tuples, "tuple"), judgedBy(imported.ModelID))
 				return err
 			})
 		},
@@ -74,6 +74,14 @@ expiry of the file. So an import that was cut off can be repeated.`,
 		panic(fmt.Sprintf("complete --into: %v", err)) // no such flag: our own mistake
 	}
 	return cmd
+}
+
+// judgedBy tells which model an import has written.
+func judgedBy(model string) string {
+	if model == "" {
+		return "the model as it was"
+	}
+	return "model " + model
 }
 
 // baseName is a store file's name without its folder and extensions.

@@ -312,6 +312,7 @@ func (w *batchWriter) write(ctx context.Context, operations []*remitv1.Operation
 				request.IdempotencyKey = fmt.Sprintf("%s/%d", w.key, step)
 			}
 		}
+		w.app.operations = request.GetOperations()
 		var err error
 		if w.key != "" {
 			answer, err = repeated(ctx, w.app, w.client.tuples.Write, request)
