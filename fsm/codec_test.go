@@ -257,14 +257,8 @@ func FuzzDecodeCommand(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if c.Hash == ([32]byte{}) {
-			return // Encode would fill it in
-		}
-		again, err := c.Encode()
-		if err != nil {
-			t.Fatalf("decoded command does not encode: %v", err)
-		}
-		if string(again) != string(b) {
+		// Not Encode: it refuses versions of the cluster that it does not know.
+		if again := c.encode(c.Hash); string(again) != string(b) {
 			t.Errorf("%x encodes as %x", b, again)
 		}
 	})
