@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -33,30 +31,8 @@ func TestRandomPast(t *testing.T) {
 	graphtest.Run(t, random(t, 80), newTenants(t).past)
 }
 
-// random is a share that takes seconds and is the same each time, or with
-// REMIT_TEST_ALL=1 the whole from a new seed. REMIT_TEST_MODEL=seed/number asks one
-// model alone.
 func random(t *testing.T, models int) graphtest.Config {
-	c := graphtest.Config{
-		Seed: 2, Models: models, ChecksPerModel: 60, ListsPerModel: 8,
-		Again: func(seed uint64, n int) string {
-			return fmt.Sprintf("REMIT_TEST_MODEL=%d/%d go test ./fsm -run '^%s$'", seed, n, t.Name())
-		},
-	}
-	if os.Getenv("REMIT_TEST_ALL") != "" {
-		c.Seed, c.Models = uint64(time.Now().UnixNano()), 2100
-	}
-	if seed, n, ok := strings.Cut(os.Getenv("REMIT_TEST_MODEL"), "/"); ok {
-		var err error
-		if c.Seed, err = strconv.ParseUint(seed, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-		if c.First, err = strconv.Atoi(n); err != nil {
-			t.Fatal(err)
-		}
-		c.Models = 1
-	}
-	return c
+	return graphtest.Volume(t, "fsm", 2, models)
 }
 
 // tenants is a state that opens one store after the other. A store is deleted when the

@@ -1,12 +1,7 @@
 package graph_test
 
 import (
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/graphtest"
@@ -22,31 +17,7 @@ func TestRandomReasons(t *testing.T) {
 	graphtest.Run(t, c, graphtest.Memory)
 }
 
-// random is a share that takes seconds and is the same each time, or with
-// REMIT_TEST_ALL=1 the whole from a new seed. REMIT_TEST_MODEL=seed/number asks one
-// model alone.
-func random(t *testing.T) graphtest.Config {
-	c := graphtest.Config{
-		Seed: 1, Models: 100, ChecksPerModel: 100, ListsPerModel: 12,
-		Again: func(seed uint64, n int) string {
-			return fmt.Sprintf("REMIT_TEST_MODEL=%d/%d go test ./graph -run '^%s$'", seed, n, t.Name())
-		},
-	}
-	if os.Getenv("REMIT_TEST_ALL") != "" {
-		c.Seed, c.Models = uint64(time.Now().UnixNano()), 2100
-	}
-	if seed, n, ok := strings.Cut(os.Getenv("REMIT_TEST_MODEL"), "/"); ok {
-		var err error
-		if c.Seed, err = strconv.ParseUint(seed, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-		if c.First, err = strconv.Atoi(n); err != nil {
-			t.Fatal(err)
-		}
-		c.Models = 1
-	}
-	return c
-}
+func random(t *testing.T) graphtest.Config { return graphtest.Volume(t, "graph", 1, 100) }
 
 // openOverlay gives all tuples as a request would: over an empty store.
 func openOverlay(t testing.TB, s *graphtest.Store) (graphtest.Opened, error) {
