@@ -123,6 +123,9 @@ func (a *app) batchQuestions(args []string, file, format string) ([]*remitv1.Bat
 			return nil, err
 		}
 		format = firstOf(format, strings.TrimPrefix(filepath.Ext(file), "."))
+		if file == "-" {
+			file = "standard input"
+		}
 		read, err := parseQuestions(file, format, bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
 		if err != nil {
 			return nil, err
