@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -250,6 +251,20 @@ func TestWhatWouldSurpriseIsRefused(t *testing.T) {
 	}
 	refused(t, "several stores bear this name", "check", "user:a", "b", "c:d", "--store", "library")
 	refused(t, "say which store with --store or REMIT_STORE; the server has library, library", "check", "user:a", "b", "c:d")
+}
+
+func TestAnotherServerIsTold(t *testing.T) {
+	s := startServer(t)
+	refused(t, "if that is its gRPC port, name the other one", "store", "list", "--addr", s.GRPCAddr())
+	for status, want := range map[int]string{
+		http.StatusNotFound:       "it is another version, or no Remit server",
+		http.StatusNotImplemented: "remit: the server at http://",
+		http.StatusBadGateway:     "remit: the server at http://",
+	} {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "what?", status) }))
+		refused(t, want, "store", "list", "--addr", other.URL)
+		other.Close()
+	}
 }
 
 func TestFaultsStandInTheOrderOfTheFile(t *testing.T) {

@@ -60,7 +60,9 @@ func (a *app) callText(err error, e *connect.Error) string {
 		return "interrupted"
 	case !e.IsRemote() && e.Code() == connect.CodeDeadlineExceeded:
 		return a.timeoutText()
-	case e.IsRemote() && e.Code() == connect.CodeUnimplemented:
+	case !e.IsRemote() && strings.Contains(err.Error(), "malformed HTTP response"):
+		return fmt.Sprintf("the server at %s answers otherwise than expected; if that is its gRPC port, name the other one with --addr", a.asked)
+	case e.Code() == connect.CodeUnimplemented:
 		return fmt.Sprintf("the server at %s cannot do that; it is another version, or no Remit server", a.asked)
 	}
 	message := e.Message()
@@ -68,7 +70,10 @@ func (a *app) callText(err error, e *connect.Error) string {
 		message = strings.ReplaceAll(e.Code().String(), "_", " ")
 	}
 	detail := errorDetail(e)
-	if detail == nil {
+	switch {
+	case detail == nil && !e.IsRemote():
+		return fmt.Sprintf("the server at %s: %s", a.asked, message)
+	case detail == nil:
 		return message
 	}
 	message = a.inOurWords(message, detail.GetField())
@@ -95,6 +100,9 @@ func (a *app) callText(err error, e *connect.Error) string {
 	return b.String()
 }
 
+// apiWords are advice for callers of the API, and what it means for the command line.
+var apiWords = strings.NewReplacer("set scope.at instead", "use --at instead", "touch it instead if that is meant", "without --create it would be written anew")
+
 // inOurWords replaces what a message says in terms of the API: paths of fields, for which
 // the command line has flags and tuples.
 func (a *app) inOurWords(message, field string) string {
@@ -104,7 +112,7 @@ func (a *app) inOurWords(message, field string) string {
 			message = flag + " " + rest
 		}
 	}
-	message = strings.ReplaceAll(message, "set scope.at instead", "use --at instead")
+	message = apiWords.Replace(message)
 	var i int
 	if _, err := fmt.Sscanf(field, "operations[%d]", &i); err == nil && i >= 0 && i < len(a.operations) {
 		t := a.operations[i].GetTuple()
