@@ -125,10 +125,7 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 	}
 	e.ctx, e.view, e.plan, e.at = ctx, q.View, q.Plan, at.UnixMilli()
 	e.request = condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow}
-	e.budget = q.Budget
-	if e.budget <= 0 {
-		e.budget = DefaultBudget
-	}
+	e.budget = q.budget()
 	e.left, e.pulse, e.fatal = e.budget, e.budget, nil
 	return e
 }

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/remit-authz/remit/graph/model"
@@ -10,6 +11,10 @@ import (
 const (
 	// maxExplainChecks bounds the sub-questions of one Explain.
 	maxExplainChecks = 20_000
+	// maxExplainWork is how many budgets all of them together may take. The work grows
+	// with the square of a derivation's length: with that a chain of a thousand usersets
+	// is explained, and none takes minutes.
+	maxExplainWork = 16
 	// maxReasons bounds what an explanation shows. More than that nobody reads.
 	maxReasons = 500
 	// maxShown bounds what is shown below one step of a denial.
@@ -69,10 +74,11 @@ type Reason struct {
 }
 
 // Explain answers a Check with its reasons. It asks many sub-questions, each within
-// the query's budget, and is meant for people: it costs far more than Check.
-// Errors are those of Check.
+// the query's budget and all within a few of them, and is meant for people: it costs
+// far more than Check. Errors are those of Check.
 func (q *Query) Explain(ctx context.Context, u Userset, s Subject) (*Explanation, error) {
 	x := &explainer{query: q, walk: newWalk(q), subject: s, known: make(map[Userset]truth), proven: make(map[Userset]*Reason)}
+	x.left = maxExplainWork * q.budget()
 	granted, err := q.Check(ctx, u, s)
 	if err != nil {
 		return nil, err
@@ -82,7 +88,9 @@ func (q *Query) Explain(ctx context.Context, u Userset, s Subject) (*Explanation
 		if e.Reason, err = x.denial(ctx, u, nil); err != nil {
 			return nil, err
 		}
-		e.Nearest, err = x.nearest(ctx, u)
+		if e.Nearest, err = x.nearest(ctx, u); errors.Is(err, ErrBudget) {
+			e.Nearest, err = nil, nil // the denial is whole without it
+		}
 		return e, err
 	}
 	derived, err := x.derivation(ctx, u)
@@ -104,6 +112,7 @@ type explainer struct {
 	known   map[Userset]truth   // answers of Check
 	proven  map[Userset]*Reason // derivations, each resting on others in here
 	checks  int
+	left    int // edges, for all sub-questions
 	shown   int
 }
 
@@ -114,8 +123,13 @@ func (x *explainer) check(ctx context.Context, q *Query, u Userset) (truth, erro
 	}
 	e := newEvaluator(ctx, q)
 	defer e.release()
+	granted := min(e.left, max(x.left, 0))
+	e.left, e.pulse = granted, granted
 	e.about(x.subject)
 	value, _ := e.solve(u.Object, e.plan.Relation(u.Relation))
+	if x.left -= granted - e.left; x.left < 0 && e.fatal != nil {
+		return unsure, fmt.Errorf("more than %d edges in all sub-questions: %w", maxExplainWork*q.budget(), ErrBudget)
+	}
 	return value, e.fatal
 }
 

@@ -95,6 +95,36 @@ func (g *groups) want(t *testing.T, name string, i int, want bool) {
 	}
 }
 
+// The budget bounds an explanation as a whole: its work grows with the square of a
+// chain, though each of its sub-questions stays within the budget.
+func TestALongExplanationEnds(t *testing.T) {
+	const depth = 3_000
+	g := newGroups(t)
+	for i := range depth {
+		g.edge("member", i, i+1)
+	}
+	g.grant("member", depth, 0)
+	r, _ := g.group.Relation("member")
+	q := Query{View: g, Plan: g.plan, At: instant, Budget: 20_000}
+	for from, short := range map[int]bool{0: false, depth - 50: true} {
+		u := Userset{g.id(from), r.ID}
+		if ok, err := q.Check(t.Context(), u, g.user1()); !ok || err != nil {
+			t.Fatalf("Check of a chain of %d = %v, %v", depth-from, ok, err)
+		}
+		begin := time.Now()
+		e, err := q.Explain(t.Context(), u, g.user1())
+		t.Logf("Explain of a chain of %d took %v", depth-from, time.Since(begin).Round(time.Millisecond))
+		if short && (err != nil || len(e.Proof) != depth-from+1) || !short && !errors.Is(err, ErrBudget) {
+			t.Errorf("Explain of a chain of %d = %v, %v", depth-from, e, err)
+		}
+		// The denial of one who is not in it may do without the nearest miss.
+		stranger := Subject{ID: MakeID(g.user.ID, 2)}
+		if e, err := q.Explain(t.Context(), u, stranger); err == nil && e.Allowed || err != nil && !errors.Is(err, ErrBudget) {
+			t.Errorf("Explain of a stranger to a chain of %d = %v, %v", depth-from, e, err)
+		}
+	}
+}
+
 func TestDeepHierarchy(t *testing.T) {
 	const depth = 100_000
 	g := newGroups(t)

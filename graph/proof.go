@@ -54,6 +54,7 @@ func (x *explainer) with(ctx context.Context, u Userset, rows []Row) (truth, err
 	for _, row := range rows {
 		o.Put(row)
 	}
+	x.left -= len(rows)
 	q := *x.query
 	q.View = o
 	return x.check(ctx, &q, u)

@@ -35,6 +35,14 @@ type Query struct {
 	UnboundNow bool
 }
 
+// budget is how many edges one question may visit.
+func (q *Query) budget() int {
+	if q.Budget <= 0 {
+		return DefaultBudget
+	}
+	return q.Budget
+}
+
 // A SubjectKind is what ListSubjects looks for: the entities of a type, or its usersets
 // of one relation.
 type SubjectKind struct {

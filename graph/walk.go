@@ -30,11 +30,7 @@ func newWalk(q *Query) *walk {
 
 // spend takes from the budget, and looks whether the caller still waits.
 func (w *walk) spend(ctx context.Context, edges int) error {
-	limit := w.query.Budget
-	if limit == 0 {
-		limit = DefaultBudget
-	}
-	if w.spent += edges; w.spent > limit {
+	if w.spent += edges; w.spent > w.query.budget() {
 		return ErrBudget
 	}
 	return ctx.Err()
