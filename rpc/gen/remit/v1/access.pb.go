@@ -1412,7 +1412,7 @@ type ExplainResponse struct {
 	// If allowed: tuples that suffice, none of which can be left out.
 	Proof []*ProofTuple `protobuf:"bytes,6,rep,name=proof,proto3" json:"proof,omitempty"`
 	// If denied: at most three changes, permitted by the model, that would allow it.
-	// Empty if there are none so few.
+	// Empty if there are none so few, or none was found with the work that is allowed.
 	Nearest       []*TupleChange `protobuf:"bytes,7,rep,name=nearest,proto3" json:"nearest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
