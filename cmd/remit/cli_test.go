@@ -225,6 +225,7 @@ func TestErrorsAreSentences(t *testing.T) {
 	refused(t, `subject "user": the model has no such type`, "check", "user:a", "invited", "room:7")
 	refused(t, "remit: room:7#booked@guest:pia: subject \"guest:pia\": room#booked takes", "write", "room:7#booked@guest:pia", "--create")
 	refused(t, "use --at instead", "check", "guest:quy", "invited", "room:7", "--context", `{"now": "2026-01-01T00:00:00Z"}`)
+	refused(t, "remit: --depth: must be", "expand", "room:7", "booked", "--depth", "99")
 	refused(t, `remit: --kind "user": the model has no such type; allowed: guest, room`, "who", "booked", "room:7")
 	refused(t, `"tomorrow" is no instant; write it with its zone`, "check", "guest:quy", "invited", "room:7", "--at", "tomorrow")
 	refused(t, "--consistency", "check", "guest:quy", "invited", "room:7", "--consistency", "soon")
@@ -255,7 +256,7 @@ func TestWhatWouldSurpriseIsRefused(t *testing.T) {
 
 func TestAnotherServerIsTold(t *testing.T) {
 	s := startServer(t)
-	refused(t, "if that is its gRPC port, name the other one", "store", "list", "--addr", s.GRPCAddr())
+	refused(t, "remit: the server at http://"+s.GRPCAddr(), "store", "list", "--addr", s.GRPCAddr())
 	for status, want := range map[int]string{
 		http.StatusNotFound:       "it is another version, or no Remit server",
 		http.StatusNotImplemented: "remit: the server at http://",

@@ -106,10 +106,14 @@ var apiWords = strings.NewReplacer("set scope.at instead", "use --at instead", "
 // inOurWords replaces what a message says in terms of the API: paths of fields, for which
 // the command line has flags and tuples.
 func (a *app) inOurWords(message, field string) string {
-	message = strings.TrimPrefix(message, field+": ")
-	for of, flag := range map[string]string{"subject_type": "--kind", "subject_relation": "--kind", "page_size": "--limit"} {
-		if rest, ok := strings.CutPrefix(message, of+" "); ok {
-			message = flag + " " + rest
+	if rest, ok := strings.CutPrefix(message, "invalid request: "); ok {
+		message = rest // of the form "field: must be …"
+	} else {
+		message = strings.TrimPrefix(message, field+": ")
+	}
+	for of, flag := range map[string]string{"subject_type": "--kind", "subject_relation": "--kind", "depth": "--depth"} {
+		if rest, ok := strings.CutPrefix(message, of); ok && strings.HasPrefix(field, of) {
+			message = flag + rest
 		}
 	}
 	message = apiWords.Replace(message)

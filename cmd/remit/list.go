@@ -176,9 +176,13 @@ func words(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// parseUserset reads RELATION OBJECT, or OBJECT#RELATION.
+// parseUserset reads RELATION OBJECT, or OBJECT#RELATION. Two words are told apart in
+// either order, for a relation has no colon.
 func parseUserset(args []string) (object, relation string, err error) {
-	if len(args) == 2 {
+	switch {
+	case len(args) == 2 && strings.Contains(args[0], ":") && !strings.Contains(args[1], ":"):
+		return args[0], args[1], nil
+	case len(args) == 2:
 		return args[1], args[0], nil
 	}
 	object, relation, ok := strings.Cut(args[0], "#")
