@@ -29,7 +29,7 @@ func (a *app) errorText(err error) string {
 	}
 	var faults *storefile.Error
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && a.wasInterrupted():
 		return "remit: interrupted"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "remit: " + a.timeoutText()
@@ -38,6 +38,8 @@ func (a *app) errorText(err error) string {
 	}
 	return "remit: " + strings.TrimSpace(err.Error())
 }
+
+func (a *app) wasInterrupted() bool { return a.interrupted != nil && a.interrupted() }
 
 // A partialError ends work of several steps of which some were done.
 type partialError struct {
@@ -56,8 +58,8 @@ func (a *app) callText(err error, e *connect.Error) string {
 		return fmt.Sprintf("no server can be found at %s: %s is unknown", a.asked, dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED), !e.IsRemote() && errors.As(err, &dial) && dial.Op == "dial":
 		return fmt.Sprintf("no server answers at %s; start one with \"remit serve\", or name another with --addr or REMIT_ADDR", a.asked)
-	case !e.IsRemote() && e.Code() == connect.CodeCanceled:
-		return "interrupted"
+	case !e.IsRemote() && e.Code() == connect.CodeCanceled && a.wasInterrupted():
+		return "interrupted" // a transport cancels on its own accord, too
 	case !e.IsRemote() && e.Code() == connect.CodeDeadlineExceeded:
 		return a.timeoutText()
 	case !e.IsRemote() && strings.Contains(err.Error(), "malformed HTTP response"):

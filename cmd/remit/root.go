@@ -22,6 +22,8 @@ type app struct {
 	consistency string        // flag --consistency
 	timeout     time.Duration // flag --timeout
 
+	interrupted func() bool // by a signal; nil if never
+
 	asked    string // the server that was asked, for messages
 	answered bool   // it has done something that was asked
 

@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	defer context.AfterFunc(ctx, release)()
 
 	out := &stream{w: stdout}
-	a := &app{stdin: stdin, stdout: out, stderr: stderr}
+	a := &app{stdin: stdin, stdout: out, stderr: stderr, interrupted: func() bool { return ctx.Err() != nil }}
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
