@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -278,6 +279,39 @@ func TestRequestsMayBeCompressed(t *testing.T) {
 		err := dial(t, addr).Invoke(t.Context(), remitv1connect.AccessServiceCheckProcedure, req, &res, grpc.UseCompressor("gzip"))
 		if err != nil || !res.Allowed {
 			t.Errorf("compressed Check on %s = %v, %v, want allowed", addr, res.Allowed, err)
+		}
+	}
+}
+
+// Only an answer that gains by it is compressed.
+func TestSmallAnswersAreNotCompressed(t *testing.T) {
+	r := newRig(t)
+	store := r.store("acme", acme...)
+	many := make([]string, 1000)
+	for i := range many {
+		many[i] = fmt.Sprintf("document:with-a-rather-long-name-%d#owner@user:olga", i)
+	}
+	r.write(store, many...)
+	s := r.serve()
+	for body, want := range map[string]string{
+		`{"store":"acme","pageSize":1}`:    "",
+		`{"store":"acme","pageSize":1000}`: "gzip",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.Addr().String()+remitv1connect.TupleServiceReadProcedure, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Accept-Encoding", "gzip")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := res.Header.Get("Content-Encoding"); res.StatusCode != http.StatusOK || got != want {
+			t.Errorf("Read(%s) = %d in encoding %q, want %q", body, res.StatusCode, got, want)
+		}
+		if err := res.Body.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
