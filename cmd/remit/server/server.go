@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -118,7 +117,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.config.checkAddrs(ctx); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.config.DataDir, 0o700); err != nil {
+	if err := makeDir(s.config.DataDir); err != nil {
 		return fmt.Errorf("create data directory: %w", err)
 	}
 	var err error
