@@ -193,7 +193,7 @@ func TestAnIdIsNeverAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As an older release might have let it be made.
-	id, err := newID(time.Now())
+	id, err := new(ids).next(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRe
 	if len(source) > MaxModelBytes {
 		return nil, at("source", fmt.Errorf("%w: as JSON the model takes %d bytes, at most %d are allowed", ErrTooLarge, len(source), MaxModelBytes))
 	}
-	id, err := newID(s.reader.config.Clock())
+	id, err := s.reader.ids.next(s.reader.config.Clock())
 	if err != nil {
 		return nil, err
 	}

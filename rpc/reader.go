@@ -25,6 +25,7 @@ type reader struct {
 	config *Config
 	plans  planCache
 	newest atomic.Pointer[tokenText]
+	ids    ids
 }
 
 // A tokenText is the token of the state that was last asked for, so that most answers

@@ -2,12 +2,10 @@ package rpc
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/oklog/ulid/v2"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/remit-authz/remit/fsm"
@@ -20,21 +18,12 @@ type storeService struct {
 	writer *Writer
 }
 
-// newID makes the id of a store or a model. Its order is that of the instants.
-func newID(now time.Time) ([16]byte, error) {
-	id, err := ulid.New(ulid.Timestamp(now), rand.Reader)
-	if err != nil {
-		return [16]byte{}, fmt.Errorf("make an id: %w", err)
-	}
-	return id, nil
-}
-
 // CreateStore makes a store.
 func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStoreRequest) (*remitv1.CreateStoreResponse, error) {
 	if _, err := fsm.ParseStoreID(req.Name); err == nil {
 		return nil, at("name", fmt.Errorf("%w: %q has the form of a store's id and could be taken for one", ErrRequest, req.Name))
 	}
-	id, err := newID(s.reader.config.Clock())
+	id, err := s.reader.ids.next(s.reader.config.Clock())
 	if err != nil {
 		return nil, err
 	}
