@@ -88,7 +88,8 @@ type Write struct{ Operations []Operation }
 
 // AdvanceExpiry removes the store's tuples that expired at or before Horizon, in
 // milliseconds since 1970 UTC, and moves its expiry horizon. It stops after a bounded
-// number of rows; Result.Remaining then says that the same command has more to do.
+// number of rows; Result.Remaining then says that the same command has more to do. A
+// horizon before the store's own changes nothing.
 type AdvanceExpiry struct{ Horizon int64 }
 
 // AdvanceHistory gives up the store's revisions before Horizon.

@@ -25,13 +25,14 @@ type twin struct {
 }
 
 type twinStore struct {
-	tuples    map[TupleKey]twinTuple
-	documents map[Entity]twinDocument
-	versions  map[Entity]uint64
-	scopes    map[string]uint64
-	horizon   graph.Revision
-	model     bool
-	changes   []string
+	tuples        map[TupleKey]twinTuple
+	documents     map[Entity]twinDocument
+	versions      map[Entity]uint64
+	scopes        map[string]uint64
+	horizon       graph.Revision
+	expiryHorizon int64
+	model         bool
+	changes       []string
 }
 
 type twinTuple struct {
@@ -99,6 +100,10 @@ func (w *twin) apply(c *Command, rev graph.Revision, now int64) bool {
 		if s == nil || b.Horizon > now {
 			return false
 		}
+		if b.Horizon < s.expiryHorizon {
+			return true // what expired before and was written since waits for the next
+		}
+		s.expiryHorizon = b.Horizon
 		for k, t := range s.tuples {
 			if t.expires != 0 && t.expires <= b.Horizon {
 				delete(s.tuples, k)
