@@ -157,7 +157,7 @@ func (r *powerRun) live(ctx context.Context, disk *vfs.MemFS, l *load, first boo
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	p := &powerSwitch{rng: rand.New(rand.NewPCG(r.rng.Uint64(), 1)), disk: disk, load: l, stop: stop, due: make(chan struct{}, 1), limit: r.acks}
-	fs := &steppedFS{MemFS: disk, step: p.step}
+	fs := &steppedFS{MemFS: disk, step: p.step, linking: &p.linking}
 	if !first {
 		p.arm()
 	}
@@ -215,6 +215,8 @@ type powerSwitch struct {
 	due  chan struct{} // tells run to cut
 
 	limit int // of acks
+
+	linking sync.RWMutex // see steppedFS
 
 	mu          sync.Mutex
 	rng         *rand.Rand
@@ -279,10 +281,10 @@ func (p *powerSwitch) throw(inside bool) {
 		if p.rng.IntN(3) > 0 {
 			percent = p.rng.IntN(101)
 		}
-		p.cuts = append(p.cuts, &cut{
-			disk: p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: p.rng}),
-			load: p.load.clone(), inside: inside,
-		})
+		p.linking.Lock()
+		disk := p.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: p.rng})
+		p.linking.Unlock()
+		p.cuts = append(p.cuts, &cut{disk: disk, load: p.load.clone(), inside: inside})
 	}
 	done := len(p.cuts) == cutsPerLife
 	p.mu.Unlock()
@@ -298,6 +300,11 @@ func (p *powerSwitch) throw(inside bool) {
 type steppedFS struct {
 	*vfs.MemFS
 	step func()
+
+	// linking keeps CrashClone out of Link, which in Pebble v2.1.7 locks for reading a
+	// second time what it has locked already: with a writer waiting in between, both
+	// wait for ever.
+	linking *sync.RWMutex
 }
 
 func (f *steppedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -312,6 +319,8 @@ func (f *steppedFS) Rename(from, to string) error {
 
 func (f *steppedFS) Link(from, to string) error {
 	f.step()
+	f.linking.RLock()
+	defer f.linking.RUnlock()
 	return f.MemFS.Link(from, to)
 }
 
