@@ -23,7 +23,7 @@ test: ## every package with the race detector; a seeded share of the random test
 	$(GO) test -race ./...
 
 test-all: ## the same with all of the random, crash and process tests; takes long
-	REMIT_TEST_ALL=1 $(GO) test -count=1 -timeout 90m -v ./... 2>&1 | scripts/summary.sh test-all.log
+	REMIT_TEST_ALL=1 $(GO) test -count=1 -p 1 -timeout 90m -v ./... 2>&1 | scripts/summary.sh test-all.log
 
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
