@@ -212,6 +212,9 @@ func (s *accessService) Explain(ctx context.Context, req *remitv1.ExplainRequest
 	return res, nil
 }
 
+// ReasonKind is the API's word for a kind of reason.
+func ReasonKind(k graph.ReasonKind) remitv1.Reason_Kind { return reasonKinds[k] }
+
 var reasonKinds = map[graph.ReasonKind]remitv1.Reason_Kind{
 	graph.ReasonTuple:          remitv1.Reason_KIND_TUPLE,
 	graph.ReasonUserset:        remitv1.Reason_KIND_USERSET,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -62,30 +63,12 @@ func (n *namer) explanation(e *graph.Explanation) *remitv1.ExplainResponse {
 	return message
 }
 
-// reasonKinds maps the engine's kinds to the API's.
-var reasonKinds = map[graph.ReasonKind]remitv1.Reason_Kind{
-	graph.ReasonTuple:          remitv1.Reason_KIND_TUPLE,
-	graph.ReasonUserset:        remitv1.Reason_KIND_USERSET,
-	graph.ReasonComputed:       remitv1.Reason_KIND_COMPUTED,
-	graph.ReasonTupleToUserset: remitv1.Reason_KIND_TUPLE_TO_USERSET,
-	graph.ReasonUnion:          remitv1.Reason_KIND_UNION,
-	graph.ReasonIntersection:   remitv1.Reason_KIND_INTERSECTION,
-	graph.ReasonExclusion:      remitv1.Reason_KIND_EXCLUSION,
-	graph.ReasonSelf:           remitv1.Reason_KIND_SELF,
-	graph.ReasonCycle:          remitv1.Reason_KIND_CYCLE,
-	graph.ReasonNoTuple:        remitv1.Reason_KIND_NO_TUPLE,
-	graph.ReasonCondition:      remitv1.Reason_KIND_CONDITION,
-	graph.ReasonExpired:        remitv1.Reason_KIND_EXPIRED,
-	graph.ReasonLeftOut:        remitv1.Reason_KIND_LEFT_OUT,
-	graph.ReasonUnknown:        remitv1.Reason_KIND_UNKNOWN,
-}
-
 func (n *namer) reason(r *graph.Reason) *remitv1.Reason {
 	if r == nil {
 		return nil
 	}
 	message := &remitv1.Reason{
-		Kind: reasonKinds[r.Kind], Granted: r.Granted, Note: r.Note,
+		Kind: rpc.ReasonKind(r.Kind), Granted: r.Granted, Note: r.Note,
 		Question: n.userset(r.Userset) + "@" + n.subject,
 	}
 	if r.Edge != nil {
