@@ -194,8 +194,12 @@ func TestNext(t *testing.T) {
 func TestOpenAtAnyInstant(t *testing.T) {
 	s := mustParse(t, everyDay("Europe/Paris", `[{"start":"22:00","end":"02:30"}]`, ""))
 	for _, at := range []time.Time{{}, time.Unix(1<<62, 0), time.Unix(-1<<62, 0), time.Unix(1<<63-1, 0), time.Unix(-1<<63, 0)} {
-		s.Open(at)
-		s.Next(at)
+		if y := at.Year(); (y < 1 || y > 9999) && s.Open(at) {
+			t.Errorf("open in the year %d, want never outside of 1 to 9999", y)
+		}
+		if next, ok := s.Next(at); ok && !next.After(at) {
+			t.Errorf("the next change after %v is %v", at, next)
+		}
 	}
 }
 
