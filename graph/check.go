@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/remit-authz/remit/graph/model"
@@ -61,7 +62,11 @@ func (e *evaluator) check(u Userset) (bool, error) {
 	case e.fatal != nil:
 		return false, e.fatal
 	case value == unsure:
-		return false, e.errorAt(number)
+		err := e.errorAt(number)
+		if e.undefinedIsNo && errors.Is(err, ErrUndefined) {
+			return false, nil
+		}
+		return false, err
 	}
 	return value == allowed, nil
 }
@@ -334,7 +339,7 @@ func (e *evaluator) probe(f *frame, u Userset, s Subject) bool {
 	if !ok {
 		return false
 	}
-	value, number := e.counts(f.relation, &edge)
+	value, number := e.counts(u.Object, f.relation, &edge)
 	if value == unsure {
 		f.acc.or(outcome{value: unsure, err: number, low: settled, reach: settled})
 	}
@@ -364,6 +369,9 @@ func (e *evaluator) follow(f *frame) {
 		value, number := e.holds(edge.condition, edge.context)
 		if value == denied {
 			continue
+		}
+		if value == unsure {
+			e.blame(number, Userset{Object: f.object, Relation: f.via().ID}, edge.subject, edge.condition)
 		}
 		f.doubt, f.step = number, 2
 		if !e.ask(edge.subject.ID, e.target(f, edge.subject)) || e.followed(f) {
@@ -410,13 +418,18 @@ func computedOn(w *model.Rewrite, t model.TypeID) *model.Relation {
 	return nil
 }
 
+// via is the relation whose tuples the frame follows.
+func (f *frame) via() *model.Relation {
+	if f.rewrite.Op == model.OpTupleToUserset {
+		return f.rewrite.Tupleset
+	}
+	return f.relation
+}
+
 // load replaces the frame's edges by its next page: of the usersets of a direct
 // relation, or of the entities of a tupleset.
 func (e *evaluator) load(f *frame) {
-	r, usersets := f.relation, true
-	if f.rewrite.Op == model.OpTupleToUserset {
-		r, usersets = f.rewrite.Tupleset, false
-	}
+	r, usersets := f.via(), f.rewrite.Op == model.OpDirect
 	e.edges = e.edges[:f.base]
 	f.pos = f.base
 	c := &e.cursor

@@ -34,7 +34,26 @@ var (
 	// ErrUndefined occurs when an answer depends on its own negation: a cycle of the
 	// data passes through the subtracted side of an exclusion.
 	ErrUndefined = errors.New("the answer depends on its own negation")
+
+	// ErrDepth occurs when an answer depends on what is further from the question than
+	// Query.MaxDepth allows.
+	ErrDepth = errors.New("resolution deeper than the limit")
 )
+
+// A ConditionError says which tuple's condition could not be evaluated. It wraps the
+// reason, whose text it keeps: the ids here are for those who can name them.
+type ConditionError struct {
+	Userset   Userset // with Subject, the tuple
+	Subject   Subject
+	Condition string
+	Err       error
+}
+
+// Error implements error.
+func (e *ConditionError) Error() string { return e.Err.Error() }
+
+// Unwrap makes errors.Is and errors.As find the reason.
+func (e *ConditionError) Unwrap() error { return e.Err }
 
 // A TupleError says which part of a tuple is wrong, why, and what would be right. It
 // wraps ErrInvalid, ErrTypeNotFound, ErrRelationNotFound, ErrConditionNotFound or

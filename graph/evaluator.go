@@ -91,6 +91,10 @@ type evaluator struct {
 	out    outcome // of the frame finished last
 	cursor Cursor
 
+	undefinedIsNo bool  // as Query has it
+	keepGoing     bool  // as Query has it
+	passed        error // the first that a list went past
+
 	entangled bool // the depth-first search met what it cannot decide
 	forgot    int  // nodes forgotten so far
 }
@@ -127,6 +131,7 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 	e.request = condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow}
 	e.budget = q.budget()
 	e.left, e.pulse, e.fatal = e.budget, e.budget, nil
+	e.undefinedIsNo, e.keepGoing = q.UndefinedIsNo, q.KeepGoing
 	return e
 }
 
@@ -138,7 +143,7 @@ func (e *evaluator) release() {
 	}
 	clear(e.errs)
 	e.errs = e.errs[:0]
-	e.ctx, e.view, e.plan, e.fatal = nil, nil, nil, nil
+	e.ctx, e.view, e.plan, e.fatal, e.passed = nil, nil, nil, nil, nil
 	e.request = condition.Request{}
 	e.cursor.Edges = nil
 	evaluators.Put(e)
@@ -176,6 +181,17 @@ func (e *evaluator) feel() {
 		e.fatal = e.ctx.Err()
 	}
 	e.pulse = max(e.left-edges, 0)
+}
+
+// pass returns the error that ends a list, or nil if the list goes on past it.
+func (e *evaluator) pass(err error) error {
+	if err == nil || !e.keepGoing || e.fatal != nil {
+		return err
+	}
+	if e.passed == nil {
+		e.passed = err
+	}
+	return nil
 }
 
 // note keeps an error and returns its number.
@@ -246,13 +262,24 @@ func admits(r *model.Relation, edge *Edge) *model.Restriction {
 	return nil
 }
 
-// counts tells whether an edge of the relation counts in this question.
-func (e *evaluator) counts(r *model.Relation, edge *Edge) (truth, uint32) {
+// counts tells whether an edge of the relation, which is one of the object's, counts in
+// this question.
+func (e *evaluator) counts(object ID, r *model.Relation, edge *Edge) (truth, uint32) {
 	a := admits(r, edge)
 	if a == nil || edge.ExpiredAt(e.at) {
 		return denied, 0
 	}
-	return e.holds(a.Condition, edge.Context)
+	value, number := e.holds(a.Condition, edge.Context)
+	if value == unsure {
+		e.blame(number, Userset{Object: object, Relation: r.ID}, edge.Subject, a.Condition)
+	}
+	return value, number
+}
+
+// blame adds to an error of holds which tuple it belongs to.
+func (e *evaluator) blame(number uint32, u Userset, s Subject, c *condition.Condition) {
+	err := &e.errs[number-1]
+	*err = &ConditionError{Userset: u, Subject: s, Condition: c.Name(), Err: *err}
 }
 
 // holds evaluates a condition; nil holds.

@@ -157,6 +157,7 @@ func (g *ground) arrows(r *model.Relation, w *model.Rewrite, object ID) []uint32
 			}
 			kid := g.goal(edge.subject.ID, e.target(&f, edge.subject))
 			if value == unsure {
+				e.blame(number, Userset{Object: object, Relation: f.via().ID}, edge.subject, edge.condition)
 				kid = g.add(vertex{kind: allOf, kids: []uint32{g.constant(unsure, number), kid}})
 			}
 			kids = append(kids, kid)

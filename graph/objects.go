@@ -36,7 +36,7 @@ func (q *Query) ListObjects(ctx context.Context, r *model.Relation, s Subject, a
 	for _, id := range ids {
 		if !x.found[id] {
 			ok, err := e.check(Userset{Object: id, Relation: r.ID})
-			if err != nil {
+			if err := e.pass(err); err != nil {
 				return err
 			}
 			if !ok {
@@ -47,7 +47,7 @@ func (q *Query) ListObjects(ctx context.Context, r *model.Relation, s Subject, a
 			return nil
 		}
 	}
-	return nil
+	return e.passed
 }
 
 // An expansion walks from the subject to what it may have.
@@ -151,7 +151,7 @@ func (x *expansion) objects(via, r *model.Relation, s Subject, plain, certain bo
 			edge := c.Edges[i]
 			object := edge.Subject.ID
 			edge.Subject = s
-			value, _ := x.counts(via, &edge)
+			value, _ := x.counts(object, via, &edge)
 			if value != denied {
 				x.reach(goal{object: object, relation: r.ID}, plain && certain && value == allowed)
 			}

@@ -33,6 +33,22 @@ type Query struct {
 	// UnboundNow makes a condition's timestamp parameter now an ordinary one. By
 	// default it is bound to At.
 	UnboundNow bool
+
+	// MaxDepth is how many steps from the question on an answer may be looked for; 0
+	// is without limit. A step leads from a goal along a tuple to a goal of the
+	// tuple's subject: through a userset, or through a tuple-to-userset. A goal that
+	// even the shortest way reaches in MaxDepth steps or more counts as an error,
+	// ErrDepth, which like others shows only if the answer depends on it.
+	MaxDepth int
+
+	// UndefinedIsNo makes an answer that depends on its own negation no. By default it
+	// is ErrUndefined.
+	UndefinedIsNo bool
+
+	// KeepGoing makes ListObjects and ListSubjects pass over what cannot be decided:
+	// they yield all that can be, and the first such error ends the list. By default
+	// the list ends where the error occurs.
+	KeepGoing bool
 }
 
 // budget is how many edges one question may visit.
@@ -61,9 +77,9 @@ type ListedSubject struct {
 // Check reports whether the subject has the relation to the object.
 //
 // An error is never an answer: it means that a condition could not be evaluated and
-// the answer depends on it, that the answer depends on its own negation
-// (ErrUndefined), or that the question ended early (ErrBudget, the context, a fault of
-// the view).
+// the answer depends on it (*ConditionError), that the answer depends on its own
+// negation (ErrUndefined) or on what lies too deep (ErrDepth), or that the question
+// ended early (ErrBudget, the context, a fault of the view).
 func (q *Query) Check(ctx context.Context, u Userset, s Subject) (bool, error) {
 	e := newEvaluator(ctx, q)
 	defer e.release()

@@ -140,7 +140,7 @@ func (w *survey) tuples(v visited, r *model.Relation, s standing, arrow *model.R
 			if subject.ID.IsWildcard() {
 				continue // matters to all alike, so to nobody in particular
 			}
-			value, _ := w.counts(r, edge)
+			value, _ := w.counts(v.object, r, edge)
 			if value == denied {
 				continue
 			}
@@ -188,20 +188,20 @@ func (w *survey) usersets(u Userset, after Subject, yield func(ListedSubject) bo
 			continue
 		}
 		ok, err := w.has(u, s, w.found[id])
-		if err != nil {
+		if err := w.pass(err); err != nil {
 			return err
 		}
 		if ok && !yield(ListedSubject{Subject: s}) {
 			return nil
 		}
 	}
-	return nil
+	return w.passed
 }
 
 func (w *survey) entities(u Userset, after Subject, yield func(ListedSubject) bool) error {
 	w.about(Subject{ID: MakeID(w.kind.Type.ID, freshSequence)})
 	everyone, err := w.check(u)
-	if err != nil {
+	if err := w.pass(err); err != nil {
 		return err
 	}
 	ids := w.sorted()
@@ -210,10 +210,10 @@ func (w *survey) entities(u Userset, after Subject, yield func(ListedSubject) bo
 		listed := ListedSubject{Subject: all}
 		for _, id := range ids {
 			ok, err := w.has(u, Subject{ID: id}, w.found[id])
-			if err != nil {
+			if err := w.pass(err); err != nil {
 				return err
 			}
-			if !ok {
+			if !ok && err == nil {
 				listed.Excluded = append(listed.Excluded, id)
 			}
 		}
@@ -227,12 +227,12 @@ func (w *survey) entities(u Userset, after Subject, yield func(ListedSubject) bo
 			continue
 		}
 		ok, err := w.has(u, s, st)
-		if err != nil {
+		if err := w.pass(err); err != nil {
 			return err
 		}
 		if ok && !yield(ListedSubject{Subject: s}) {
 			return nil
 		}
 	}
-	return nil
+	return w.passed
 }

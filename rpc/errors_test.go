@@ -20,6 +20,7 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -63,6 +64,7 @@ var sentinels = map[string]struct {
 	"graph.ErrUnknownEntity":     {graph.ErrUnknownEntity, false},
 	"graph.ErrBudget":            {graph.ErrBudget, true},
 	"graph.ErrUndefined":         {graph.ErrUndefined, true},
+	"graph.ErrDepth":             {graph.ErrDepth, false}, // no question of this API has a MaxDepth
 
 	"condition.ErrCost":     {condition.ErrCost, true},
 	"condition.ErrTooLarge": {condition.ErrTooLarge, true},
@@ -72,17 +74,17 @@ var sentinels = map[string]struct {
 	"model.ErrTableFull":     {model.ErrTableFull, false},     // the state machine says ErrExhausted
 	"model.ErrInexpressible": {model.ErrInexpressible, false}, // the JSON is there as well
 
-	"rpc.ErrRequest":            {ErrRequest, true},
+	"rpc.ErrRequest":            {backend.ErrRequest, true},
 	"rpc.ErrTooLarge":           {ErrTooLarge, true},
-	"rpc.ErrStoreNotFound":      {ErrStoreNotFound, true},
-	"rpc.ErrStoreAmbiguous":     {ErrStoreAmbiguous, true},
-	"rpc.ErrModelNotFound":      {ErrModelNotFound, true},
+	"rpc.ErrStoreNotFound":      {backend.ErrStoreNotFound, true},
+	"rpc.ErrStoreAmbiguous":     {backend.ErrStoreAmbiguous, true},
+	"rpc.ErrModelNotFound":      {backend.ErrModelNotFound, true},
 	"rpc.ErrContext":            {ErrContext, true},
 	"rpc.ErrDuplicateOperation": {ErrDuplicateOperation, true},
-	"rpc.ErrNotReached":         {ErrNotReached, true},
-	"rpc.ErrOtherEpoch":         {ErrOtherEpoch, true},
-	"rpc.ErrAborted":            {ErrAborted, true},
-	"rpc.ErrToken":              {ErrToken, true},
+	"rpc.ErrNotReached":         {backend.ErrNotReached, true},
+	"rpc.ErrOtherEpoch":         {backend.ErrOtherEpoch, true},
+	"rpc.ErrAborted":            {backend.ErrAborted, true},
+	"rpc.ErrToken":              {backend.ErrToken, true},
 	"rpc.ErrCursor":             {ErrCursor, true},
 	"rpc.ErrCursorExpired":      {ErrCursorExpired, true},
 	"rpc.ErrInstant":            {ErrInstant, true},
