@@ -1,0 +1,15 @@
+// Package openfga speaks OpenFGA's protocol, so that clients of OpenFGA need not know
+// that Remit answers them.
+//
+// A Face dispatches the procedures of openfga.v1.OpenFGAService to one set of handlers.
+// gRPC, gRPC-Web and Connect arrive at its connect.Server from the ports of package rpc;
+// OpenFGA's JSON interface is put before that same server. What must hold:
+//
+//   - Handlers know messages, not transports. They refuse with an *Error, which carries
+//     OpenFGA's code and text. One interceptor turns errors into what each protocol
+//     sends, and whatever no table foresaw into "Internal Server Error".
+//   - Texts, codes, limits and orders of checks are OpenFGA's, also where others would
+//     read better: clients match on them.
+//   - Where OpenFGA cuts an answer short or guesses, so does the Face, unless the header
+//     Remit-Exact asks for the whole answer or an error.
+package openfga
