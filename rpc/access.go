@@ -8,6 +8,7 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -25,7 +26,7 @@ func (s *accessService) Check(ctx context.Context, req *remitv1.CheckRequest) (*
 	if err != nil {
 		return nil, under("question", err)
 	}
-	return &remitv1.CheckResponse{Allowed: allowed, Token: q.token()}, nil
+	return &remitv1.CheckResponse{Allowed: allowed, Token: q.Token()}, nil
 }
 
 // check resolves and answers one question. Faults name the fields of the question.
@@ -34,16 +35,16 @@ func (q *question) check(ctx context.Context, m *remitv1.Question) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	query := q.query()
+	query := q.Query()
 	return query.Check(ctx, u, subject)
 }
 
 func (q *question) resolve(m *remitv1.Question) (graph.Userset, graph.Subject, error) {
-	u, err := q.userset(m.Object, m.Relation)
+	u, err := q.Userset(m.Object, m.Relation)
 	if err != nil {
 		return u, graph.Subject{}, err
 	}
-	subject, err := q.subject(m.Subject)
+	subject, err := q.Subject(m.Subject)
 	return u, subject, err
 }
 
@@ -57,28 +58,28 @@ func (s *accessService) ListActions(ctx context.Context, req *remitv1.ListAction
 	if err != nil {
 		return nil, at("object", err)
 	}
-	t, err := graph.ResolveType(q.plan.Plan, "object", name.Type)
+	t, err := graph.ResolveType(q.Plan.Plan, "object", name.Type)
 	if err != nil {
 		return nil, at("object", err)
 	}
-	relations, err := actions(q.plan.Plan, t, req.Relations)
+	relations, err := actions(q.Plan.Plan, t, req.Relations)
 	if err != nil {
 		return nil, err
 	}
-	object, err := q.entity(t.ID, name.ID)
+	object, err := q.Entity(t.ID, name.ID)
 	if err != nil {
 		return nil, err
 	}
-	subject, err := q.subject(req.Subject)
+	subject, err := q.Subject(req.Subject)
 	if err != nil {
 		return nil, err
 	}
-	query := q.query()
+	query := q.Query()
 	held, err := query.ListActions(ctx, object, subject, relations)
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ListActionsResponse{Token: q.token(), Relations: make([]string, len(held))}
+	res := &remitv1.ListActionsResponse{Token: q.Token(), Relations: make([]string, len(held))}
 	for i, r := range held {
 		res.Relations[i] = r.Name
 	}
@@ -93,7 +94,7 @@ func actions(p *model.Plan, t *model.Type, names []string) ([]*model.Relation, e
 	}
 	relations := make([]*model.Relation, 0, len(names))
 	for i, name := range names {
-		r, err := relationOf(p, t, name)
+		r, err := backend.RelationOf(p, t, name)
 		if err != nil {
 			return nil, at(indexed("relations", i), err)
 		}
@@ -110,11 +111,11 @@ func (s *accessService) Expand(ctx context.Context, req *remitv1.ExpandRequest) 
 	if err != nil {
 		return nil, err
 	}
-	u, err := q.userset(req.Object, req.Relation)
+	u, err := q.Userset(req.Object, req.Relation)
 	if err != nil {
 		return nil, err
 	}
-	query := q.query()
+	query := q.Query()
 	tree, err := query.Expand(ctx, u, max(int(req.Depth), 1))
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func (s *accessService) Expand(ctx context.Context, req *remitv1.ExpandRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &remitv1.ExpandResponse{Root: root, Token: q.token()}, nil
+	return &remitv1.ExpandResponse{Root: root, Token: q.Token()}, nil
 }
 
 var expandKinds = map[model.Op]remitv1.ExpandNode_Kind{
@@ -164,11 +165,11 @@ func (q *question) expandNode(e *graph.Expansion) (*remitv1.ExpandNode, error) {
 
 // usersetName names a userset: document:plan#viewer.
 func (q *question) usersetName(u graph.Userset) (string, error) {
-	o, err := q.objectName(u.Object)
+	o, err := q.ObjectName(u.Object)
 	if err != nil {
 		return "", err
 	}
-	_, relation := q.symbols.RelationName(u.Relation)
+	_, relation := q.Symbols.RelationName(u.Relation)
 	return o.String() + "#" + relation, nil
 }
 
@@ -182,12 +183,12 @@ func (s *accessService) Explain(ctx context.Context, req *remitv1.ExplainRequest
 	if err != nil {
 		return nil, under("question", err)
 	}
-	query := q.query()
+	query := q.Query()
 	e, err := query.Explain(ctx, u, subject)
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ExplainResponse{Allowed: e.Allowed, Token: q.token(), ModelId: q.plan.ID(), At: timestamppb.New(q.at)}
+	res := &remitv1.ExplainResponse{Allowed: e.Allowed, Token: q.Token(), ModelId: q.Plan.ID(), At: timestamppb.New(q.At)}
 	if res.Reason, err = q.reason(e.Reason, req.Question.Subject); err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func (s *accessService) Explain(ctx context.Context, req *remitv1.ExplainRequest
 		if err != nil {
 			return nil, err
 		}
-		res.Proof = append(res.Proof, &remitv1.ProofTuple{Tuple: tuple, Contextual: q.contextual(&e.Proof[i])})
+		res.Proof = append(res.Proof, &remitv1.ProofTuple{Tuple: tuple, Contextual: q.Contextual(&e.Proof[i])})
 	}
 	for i := range e.Nearest {
 		tuple, err := q.tuple(&e.Nearest[i].Row)
@@ -256,16 +257,4 @@ func (q *question) reason(r *graph.Reason, subject string) (*remitv1.Reason, err
 		m.Children = append(m.Children, c)
 	}
 	return m, nil
-}
-
-// contextual reports whether a tuple came with the request.
-func (q *question) contextual(row *graph.Row) bool {
-	if q.overlay == nil {
-		return false
-	}
-	if row.Userset.Object.IsLocal() || row.Edge.Subject.ID.IsLocal() {
-		return true
-	}
-	_, stored, err := q.base.Contains(row.Userset, row.Edge.Subject)
-	return err == nil && !stored
 }

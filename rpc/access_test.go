@@ -159,7 +159,7 @@ func TestABatchSharesOneStateAndKeepsErrorsApart(t *testing.T) {
 func TestABatchWhoseCallerIsGoneEnds(t *testing.T) {
 	r := newRig(t)
 	store := r.store("acme", acme...)
-	s := &accessService{reader: &reader{config: &r.config}}
+	s := &accessService{reader: r.reader()}
 	_, err := s.BatchCheck(stopped(t), &remitv1.BatchCheckRequest{
 		Scope: scopeOf(store), Questions: []*remitv1.BatchQuestion{{Question: ask(t, "document:plan#reader@user:anna")}},
 	})

@@ -48,7 +48,7 @@ func (s *accessService) BatchCheck(ctx context.Context, req *remitv1.BatchCheckR
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return &remitv1.BatchCheckResponse{Answers: answers, Token: q.token()}, nil
+	return &remitv1.BatchCheckResponse{Answers: answers, Token: q.Token()}, nil
 }
 
 // contain makes a panic an error. The interceptor, which contains the others, does not
@@ -62,7 +62,7 @@ func contain(err *error) {
 // checkOne answers one question of a batch, with its own context and tuples. The
 // batch's question is shared: it must not change.
 func (q *question) checkOne(ctx context.Context, i int, m *remitv1.BatchQuestion) (bool, error) {
-	one := q.fork()
+	one := &question{q.Fork()}
 	if m.Context != nil {
 		own, err := contextOf("context", m.Context)
 		if err == nil {
@@ -71,9 +71,9 @@ func (q *question) checkOne(ctx context.Context, i int, m *remitv1.BatchQuestion
 		if err != nil {
 			return false, under(indexed("questions", i), err)
 		}
-		one.given = make(value.Map, len(q.given)+len(own))
-		maps.Copy(one.given, q.given)
-		maps.Copy(one.given, own)
+		one.Given = make(value.Map, len(q.Given)+len(own))
+		maps.Copy(one.Given, q.Given)
+		maps.Copy(one.Given, own)
 	}
 	if err := one.add("contextual_tuples", m.ContextualTuples); err != nil {
 		return false, under(indexed("questions", i), err)
@@ -90,6 +90,6 @@ func (r *reader) answer(ctx context.Context, allowed bool, err error) *remitv1.B
 	if err == nil {
 		return &remitv1.BatchAnswer{Allowed: allowed}
 	}
-	ce, detail := wire(ctx, r.config.Log, "BatchCheck", err)
+	ce, detail := wire(ctx, r.Config.Log, "BatchCheck", err)
 	return &remitv1.BatchAnswer{Error: &remitv1.BatchError{Code: ce.Code().String(), Message: ce.Message(), Detail: detail}}
 }

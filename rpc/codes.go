@@ -11,6 +11,7 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -27,19 +28,19 @@ var wireErrors = []wireError{
 	// Requests.
 	{err: ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: condition.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
-	{err: ErrToken, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_TOKEN},
+	{err: backend.ErrToken, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_TOKEN},
 	{err: ErrCursor, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_CURSOR},
 	{err: ErrCursorExpired, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED},
-	{err: ErrNotReached, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
-	{err: ErrOtherEpoch, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
-	{err: ErrStoreNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NOT_FOUND},
-	{err: ErrStoreAmbiguous, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NAME_AMBIGUOUS},
-	{err: ErrModelNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND},
+	{err: backend.ErrNotReached, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
+	{err: backend.ErrOtherEpoch, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
+	{err: backend.ErrStoreNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NOT_FOUND},
+	{err: backend.ErrStoreAmbiguous, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NAME_AMBIGUOUS},
+	{err: backend.ErrModelNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND},
 	{err: ErrDuplicateOperation, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION},
 	{err: ErrContext, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
-	{err: ErrRequest, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+	{err: backend.ErrRequest, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
 	{err: ErrInstant, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE},
-	{err: ErrAborted, code: connect.CodeAborted, reason: remitv1.ErrorReason_ERROR_REASON_ABORTED},
+	{err: backend.ErrAborted, code: connect.CodeAborted, reason: remitv1.ErrorReason_ERROR_REASON_ABORTED},
 
 	// Evaluation. A context's fault also is one of the tuple that carries it.
 	{err: graph.ErrUndefined, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_UNDEFINED},

@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,25 +9,8 @@ import (
 	"time"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/rpc/backend"
 )
-
-// A Proposer commits a command and returns the state machine's answer.
-type Proposer interface {
-	Propose(ctx context.Context, command []byte) (answer []byte, err error)
-}
-
-// A Node is what the services need of the node that they run in.
-type Node interface {
-	Proposer
-
-	// ReadIndex returns a log index that covers every write acknowledged before the
-	// call, on whichever node.
-	ReadIndex(ctx context.Context) (uint64, error)
-
-	// ID names the node, Leader the leader as the node knows it; empty if there is none.
-	ID() string
-	Leader() string
-}
 
 // Config is what a Server needs. State and Node are required; the zero value of every
 // other field is its default.
@@ -44,7 +26,7 @@ type Config struct {
 
 	// State answers reads, Node takes writes.
 	State *fsm.State
-	Node  Node
+	Node  backend.Node
 
 	// Budget is the number of edges that one question, or one page of a list, may
 	// visit. Default graph.DefaultBudget.
@@ -122,4 +104,9 @@ func (c *Config) checkAddr(name, addr string) error {
 	}
 	return fmt.Errorf("%s %q can be reached from outside, and the service has no TLS and asks nobody who they are: "+
 		"listen on 127.0.0.1 behind a proxy that does, or permit it with --insecure", name, addr)
+}
+
+// backend is what the faces share.
+func (c *Config) backend() backend.Config {
+	return backend.Config{State: c.State, Node: c.Node, Budget: c.Budget, Clock: c.Clock, Log: c.Log}
 }

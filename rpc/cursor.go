@@ -11,6 +11,7 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
 )
 
 var (
@@ -74,7 +75,7 @@ func (c *cursor) String() string {
 	b = append(b, c.position...)
 	b = binary.BigEndian.AppendUint64(b, c.request)
 	b = binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
-	return opaque.EncodeToString(b)
+	return backend.Opaque.EncodeToString(b)
 }
 
 // parseCursor decodes a cursor of a kind of list and checks that it belongs to a
@@ -96,7 +97,7 @@ func decodeCursor(s string) (*cursor, error) {
 	if len(s) > cursorMaxLength {
 		return nil, fmt.Errorf("%w: it is %d bytes long", ErrCursor, len(s))
 	}
-	b, err := opaque.DecodeString(s)
+	b, err := backend.Opaque.DecodeString(s)
 	if err != nil || len(b) < cursorHead+8 {
 		return nil, fmt.Errorf("%w: it is cut or has foreign characters", ErrCursor)
 	}

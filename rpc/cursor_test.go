@@ -95,3 +95,10 @@ func FuzzDecodeCursor(f *testing.F) {
 		}
 	})
 }
+
+func testEpoch(b byte) (e [16]byte) {
+	for i := range e {
+		e[i] = b + byte(i)
+	}
+	return e
+}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -15,35 +16,31 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
 
+	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 var (
-	// ErrRequest says that a field is outside its limits.
-	ErrRequest = errors.New("invalid request")
 	// ErrTooLarge says that a message, a model, a context or a write is over its limit.
 	ErrTooLarge = errors.New("too large")
-	// ErrStoreNotFound says that no store has the id or name.
-	ErrStoreNotFound = errors.New("store not found")
-	// ErrStoreAmbiguous says that several stores bear the name.
-	ErrStoreAmbiguous = errors.New("several stores bear this name")
-	// ErrModelNotFound says that the store has no such model, or none at all.
-	ErrModelNotFound = errors.New("model not found")
 	// ErrContext says that the parameters of a condition cannot be used.
 	ErrContext = errors.New("invalid context")
 	// ErrDuplicateOperation says that one write names a tuple twice.
 	ErrDuplicateOperation = errors.New("duplicate operation")
-	// ErrNotReached says that a query asks for a state that this node has not reached in
-	// time.
-	ErrNotReached = errors.New("the state of this token has not been reached")
-	// ErrOtherEpoch says that a query asks for exactly the state of a token that was given
-	// out before the cluster was restored: there is no such state any more.
-	ErrOtherEpoch = errors.New("the token is from before the cluster was restored")
-	// ErrAborted says that others kept changing what a write depends on.
-	ErrAborted = errors.New("others kept changing what the write depends on")
 )
+
+// requestID is the id that a client gave its request, for the audit trail.
+func requestID(ctx context.Context) string {
+	info, ok := connect.CallInfoForServerContext(ctx)
+	if !ok {
+		return ""
+	}
+	id := info.RequestHeader().Get("X-Request-Id")
+	return id[:min(len(id), 128)]
+}
 
 // A wireError is what a client sees of an error: one line of the table in codes.go.
 type wireError struct {
@@ -53,26 +50,30 @@ type wireError struct {
 	reason remitv1.ErrorReason
 }
 
-// A fieldError says which part of a request is at fault.
-type fieldError struct {
-	field string // as in ErrorDetail
-	err   error
-}
-
-func (e *fieldError) Error() string { return e.field + ": " + e.err.Error() }
-func (e *fieldError) Unwrap() error { return e.err }
-
 // at says that a field, given as a path, is at fault.
-func at(field string, err error) error { return &fieldError{field, err} }
+func at(field string, err error) error { return backend.At(field, err) }
 
 // under puts a fault of a field under the message that holds the field. Other errors
 // stay as they are.
-func under(path string, err error) error {
-	var fe *fieldError
-	if errors.As(err, &fe) {
-		return &fieldError{path + "." + fe.field, fe.err}
+func under(path string, err error) error { return backend.Under(path, err) }
+
+// indexed writes an element of a repeated field as a path.
+func indexed(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
+
+// tupleFault puts a fault of a tuple under the field that it names.
+func tupleFault(path string, err error) error {
+	field := ""
+	if te := (*graph.TupleError)(nil); errors.As(err, &te) {
+		switch te.Field {
+		case "object", "relation", "subject":
+			field = "." + te.Field
+		case "condition":
+			field = ".condition.name"
+		case "context":
+			field = ".condition.context"
+		}
 	}
-	return err
+	return at(path+field, err)
 }
 
 // find looks an error up in the table.
@@ -89,8 +90,8 @@ func find(err error) (wireError, bool) {
 // logged whole, and the client learns nothing of it.
 func wire(ctx context.Context, logger *slog.Logger, procedure string, err error) (*connect.Error, *remitv1.ErrorDetail) {
 	detail := &remitv1.ErrorDetail{}
-	if fe := (*fieldError)(nil); errors.As(err, &fe) {
-		detail.Field = fe.field
+	if fe := (*backend.FieldError)(nil); errors.As(err, &fe) {
+		detail.Field = fe.Field
 	}
 	w, ok := find(err)
 	if !ok {

@@ -45,6 +45,9 @@ var sentinels = map[string]struct {
 	"fsm.ErrSymbol":              {fsm.ErrSymbol, false},      // ids come from the state
 	"fsm.ErrDuplicate":           {fsm.ErrDuplicate, true},
 	"fsm.ErrTupleExists":         {fsm.ErrTupleExists, true},
+	"fsm.ErrTupleNotFound":       {fsm.ErrTupleNotFound, false}, // no write of this API asks for it
+	"fsm.ErrTupleDiffers":        {fsm.ErrTupleDiffers, false},  // likewise
+	"fsm.ErrModelNotFound":       {fsm.ErrModelNotFound, false}, // likewise
 	"fsm.ErrPrecondition":        {fsm.ErrPrecondition, true},
 	"fsm.ErrScope":               {fsm.ErrScope, true},
 	"fsm.ErrIdempotencyConflict": {fsm.ErrIdempotencyConflict, true},
@@ -74,17 +77,17 @@ var sentinels = map[string]struct {
 	"model.ErrTableFull":     {model.ErrTableFull, false},     // the state machine says ErrExhausted
 	"model.ErrInexpressible": {model.ErrInexpressible, false}, // the JSON is there as well
 
-	"rpc.ErrRequest":            {backend.ErrRequest, true},
+	"backend.ErrRequest":        {backend.ErrRequest, true},
 	"rpc.ErrTooLarge":           {ErrTooLarge, true},
-	"rpc.ErrStoreNotFound":      {backend.ErrStoreNotFound, true},
-	"rpc.ErrStoreAmbiguous":     {backend.ErrStoreAmbiguous, true},
-	"rpc.ErrModelNotFound":      {backend.ErrModelNotFound, true},
+	"backend.ErrStoreNotFound":  {backend.ErrStoreNotFound, true},
+	"backend.ErrStoreAmbiguous": {backend.ErrStoreAmbiguous, true},
+	"backend.ErrModelNotFound":  {backend.ErrModelNotFound, true},
 	"rpc.ErrContext":            {ErrContext, true},
 	"rpc.ErrDuplicateOperation": {ErrDuplicateOperation, true},
-	"rpc.ErrNotReached":         {backend.ErrNotReached, true},
-	"rpc.ErrOtherEpoch":         {backend.ErrOtherEpoch, true},
-	"rpc.ErrAborted":            {backend.ErrAborted, true},
-	"rpc.ErrToken":              {backend.ErrToken, true},
+	"backend.ErrNotReached":     {backend.ErrNotReached, true},
+	"backend.ErrOtherEpoch":     {backend.ErrOtherEpoch, true},
+	"backend.ErrAborted":        {backend.ErrAborted, true},
+	"backend.ErrToken":          {backend.ErrToken, true},
 	"rpc.ErrCursor":             {ErrCursor, true},
 	"rpc.ErrCursorExpired":      {ErrCursorExpired, true},
 	"rpc.ErrInstant":            {ErrInstant, true},
@@ -93,7 +96,7 @@ var sentinels = map[string]struct {
 // Whoever exports an error decides here what clients see of it.
 func TestEveryExportedErrorHasItsPlace(t *testing.T) {
 	found := map[string]bool{}
-	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "."} {
+	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "backend", "."} {
 		pkg := filepath.Base(dir)
 		if dir == "." {
 			pkg = "rpc"

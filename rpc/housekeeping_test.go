@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -30,7 +31,7 @@ func until(t testing.TB, text string, end time.Time) *remitv1.Operation {
 func TestExpiredTuplesLeaveAfterADay(t *testing.T) {
 	c := &clock{now: time.Now()}
 	r := newRigAt(t, c.Now)
-	h := &housekeeper{config: &r.config, writer: &Writer{reader: r.reader()}}
+	h := backend.NewHousekeeper(backend.NewWriter(r.reader().Reader))
 	end := c.Now().Add(time.Minute).Truncate(time.Millisecond)
 	store, other := r.store("acme"), r.store("other", acme...)
 	if err := r.tryWrite(&remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{
@@ -42,9 +43,9 @@ func TestExpiredTuplesLeaveAfterADay(t *testing.T) {
 	}
 	held := r.write(store, "document:b#owner@user:carl")
 
-	c.Advance(expiryGrace)
+	c.Advance(backend.ExpiryGrace)
 	before := r.config.State.Current().Revision()
-	if err := h.sweep(t.Context()); err != nil {
+	if err := h.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.config.State.Current().Revision(); got != before {
@@ -52,13 +53,13 @@ func TestExpiredTuplesLeaveAfterADay(t *testing.T) {
 	}
 
 	c.Advance(time.Minute)
-	if err := h.sweep(t.Context()); err != nil {
+	if err := h.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.count(store); got != 3 {
 		t.Errorf("%d tuples in the newest state, want 3", got)
 	}
-	if got, err := findStore(r.config.State.Current(), "", other); err != nil || got.ExpiryHorizon() != 0 {
+	if got, err := backend.FindStore(r.config.State.Current(), "", other); err != nil || got.ExpiryHorizon() != 0 {
 		t.Errorf("a store without expired tuples has horizon %d, %v", got.ExpiryHorizon(), err)
 	}
 	question := "document:a#owner@user:anna"
@@ -79,7 +80,7 @@ func TestExpiredTuplesLeaveAfterADay(t *testing.T) {
 	}
 
 	before = r.config.State.Current().Revision()
-	if err := h.sweep(t.Context()); err != nil {
+	if err := h.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.config.State.Current().Revision(); got != before {
@@ -91,7 +92,7 @@ func TestExpiredTuplesLeaveAfterADay(t *testing.T) {
 func TestManyExpiredTuplesLeaveInSteps(t *testing.T) {
 	c := &clock{now: time.Now()}
 	r := newRigAt(t, c.Now)
-	h := &housekeeper{config: &r.config, writer: &Writer{reader: r.reader()}}
+	h := backend.NewHousekeeper(backend.NewWriter(r.reader().Reader))
 	store := r.store("acme")
 	end := c.Now().Add(time.Minute)
 	for part := range 3 {
@@ -103,8 +104,8 @@ func TestManyExpiredTuplesLeaveInSteps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.Advance(expiryGrace + time.Hour)
-	if err := h.sweep(t.Context()); err != nil {
+	c.Advance(backend.ExpiryGrace + time.Hour)
+	if err := h.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.count(store); got != 0 {
@@ -121,11 +122,11 @@ func TestOnlyTheLeaderKeepsHouse(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	c.Advance(expiryGrace + time.Hour)
+	c.Advance(backend.ExpiryGrace + time.Hour)
 	config := r.config
 	config.Node = follower{config.Node}
-	h := &housekeeper{config: &config, writer: &Writer{reader: &reader{config: &config}}}
-	if err := h.sweep(t.Context()); err != nil {
+	h := backend.NewHousekeeper(backend.NewWriter(backend.NewReader(config.backend())))
+	if err := h.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.count(store); got != 1 {
@@ -133,7 +134,7 @@ func TestOnlyTheLeaderKeepsHouse(t *testing.T) {
 	}
 }
 
-type follower struct{ Node }
+type follower struct{ backend.Node }
 
 func (follower) Leader() string { return "another" }
 
@@ -193,7 +194,7 @@ func TestAnIdIsNeverAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As an older release might have let it be made.
-	id, err := new(ids).next(time.Now())
+	id, err := r.reader().NewID()
 	if err != nil {
 		t.Fatal(err)
 	}

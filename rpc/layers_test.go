@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -266,7 +267,7 @@ func TestAnExactStateAnswersAsItDid(t *testing.T) {
 		return m
 	}
 	models := []string{testModel, strings.Replace(testModel, "viewer but not banned", "viewer", 1), strings.Replace(testModel, "[user, user:*, group#member] or owner", "[user, group#member] or owner", 1)}
-	h := &housekeeper{config: &r.config, writer: &Writer{reader: r.reader()}}
+	h := backend.NewHousekeeper(backend.NewWriter(r.reader().Reader))
 
 	var questions []kept
 	for range 60 {
@@ -293,12 +294,12 @@ func TestAnExactStateAnswersAsItDid(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := h.sweep(t.Context()); err != nil {
+		if err := h.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		state := r.config.State.Current()
 		for range 6 {
-			q := kept{token: r.reader().token(state.Revision()), at: state.Time(), change: func(*remitv1.Scope) {}}
+			q := kept{token: r.reader().Token(state.Revision()), at: state.Time(), change: func(*remitv1.Scope) {}}
 			if random.IntN(2) == 0 {
 				extra := anyTuple()
 				extra.Condition = nil

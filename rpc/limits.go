@@ -1,7 +1,5 @@
 package rpc
 
-import "time"
-
 // The limits of a request. Each is an error when it is reached, never a shortened
 // answer.
 const (
@@ -32,17 +30,4 @@ const (
 	// streamChunk is the number of elements per message of a stream: enough that
 	// framing costs little, few enough that the first arrive early.
 	streamChunk = 1000
-)
-
-const (
-	// freshnessTimeout is how long a query waits for a revision that its token asks
-	// for. Longer than replication takes, shorter than clients wait.
-	freshnessTimeout = 2 * time.Second
-
-	// maxPlans bounds the compiled models that are kept, over all stores.
-	maxPlans = 1024
-
-	// maxReplans is how often a write is planned anew because others changed what it
-	// rests on.
-	maxReplans = 5
 )

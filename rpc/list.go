@@ -8,6 +8,7 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
@@ -49,8 +50,8 @@ func (r *reader) openPage(ctx context.Context, kind cursorKind, scope *remitv1.S
 func (p *page) next(position []byte) string {
 	q := p.question
 	c := cursor{
-		kind: p.kind, epoch: q.reader.epoch(), store: q.head.ID(), revision: q.base.Revision(),
-		at: q.at, model: q.plan.ID(), position: position, request: p.request,
+		kind: p.kind, epoch: q.Reader.Epoch(), store: q.Head.ID(), revision: q.Base.Revision(),
+		at: q.At, model: q.Plan.ID(), position: position, request: p.request,
 	}
 	return c.String()
 }
@@ -107,15 +108,15 @@ func (s *accessService) objects(ctx context.Context, req *remitv1.ListObjectsReq
 		return nil, err
 	}
 	l := &objectList{page: p}
-	plan := p.question.plan.Plan
+	plan := p.question.Plan.Plan
 	t, err := graph.ResolveType(plan, "type", req.Type)
 	if err != nil {
 		return nil, at("type", err)
 	}
-	if l.relation, err = relationOf(plan, t, req.Relation); err != nil {
+	if l.relation, err = backend.RelationOf(plan, t, req.Relation); err != nil {
 		return nil, at("relation", err)
 	}
-	if l.subject, err = p.question.subject(req.Subject); err != nil {
+	if l.subject, err = p.question.Subject(req.Subject); err != nil {
 		return nil, err
 	}
 	if p.position != nil {
@@ -129,12 +130,12 @@ func (s *accessService) objects(ctx context.Context, req *remitv1.ListObjectsReq
 
 // take hands out the next elements.
 func (l *objectList) take(ctx context.Context, size int, emit func(name string) error) (more bool, err error) {
-	query := l.question.query()
+	query := l.question.Query()
 	run := func(yield func(graph.ID) bool) error {
 		return query.ListObjects(ctx, l.relation, l.subject, l.after, yield)
 	}
 	return take(size, run, func(id graph.ID) error {
-		name, err := l.question.view().Name(id)
+		name, err := l.question.View().Name(id)
 		if err != nil {
 			return err
 		}
@@ -157,7 +158,7 @@ func (s *accessService) ListObjects(ctx context.Context, req *remitv1.ListObject
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ListObjectsResponse{Token: l.question.token()}
+	res := &remitv1.ListObjectsResponse{Token: l.question.Token()}
 	more, err := l.take(ctx, size, func(name string) error {
 		res.Ids = append(res.Ids, name)
 		return nil
@@ -175,7 +176,7 @@ func (s *accessService) StreamObjects(ctx context.Context, req *remitv1.ListObje
 	if err != nil {
 		return err
 	}
-	token := l.question.token()
+	token := l.question.Token()
 	res := &remitv1.ListObjectsResponse{Token: token}
 	emit := func(name string) error {
 		if len(res.Ids) == streamChunk {
@@ -215,15 +216,15 @@ func (s *accessService) subjects(ctx context.Context, req *remitv1.ListSubjectsR
 		return nil, err
 	}
 	l := &subjectList{page: p}
-	plan := p.question.plan.Plan
-	if l.userset, err = p.question.userset(req.Object, req.Relation); err != nil {
+	plan := p.question.Plan.Plan
+	if l.userset, err = p.question.Userset(req.Object, req.Relation); err != nil {
 		return nil, err
 	}
 	if l.kind.Type, err = graph.ResolveType(plan, "subject_type", req.SubjectType); err != nil {
 		return nil, at("subject_type", err)
 	}
 	if req.SubjectRelation != "" {
-		if l.kind.Relation, err = relationOf(plan, l.kind.Type, req.SubjectRelation); err != nil {
+		if l.kind.Relation, err = backend.RelationOf(plan, l.kind.Type, req.SubjectRelation); err != nil {
 			return nil, at("subject_relation", err)
 		}
 	}
@@ -238,7 +239,7 @@ func (s *accessService) subjects(ctx context.Context, req *remitv1.ListSubjectsR
 
 // take hands out the next elements.
 func (l *subjectList) take(ctx context.Context, size int, emit func(*remitv1.ListedSubject) error) (more bool, err error) {
-	query := l.question.query()
+	query := l.question.Query()
 	run := func(yield func(graph.ListedSubject) bool) error {
 		return query.ListSubjects(ctx, l.userset, l.kind, l.after, yield)
 	}
@@ -259,13 +260,13 @@ func (l *subjectList) cursor() string { return l.next(appendSubject(nil, l.after
 
 // listed names an element of ListSubjects.
 func (q *question) listed(s graph.ListedSubject) (*remitv1.ListedSubject, error) {
-	name, err := q.subjectName(s.Subject)
+	name, err := q.SubjectName(s.Subject)
 	if err != nil {
 		return nil, err
 	}
 	m := &remitv1.ListedSubject{Subject: name.String()}
 	for _, id := range s.Excluded {
-		excluded, err := q.view().Name(id)
+		excluded, err := q.View().Name(id)
 		if err != nil {
 			return nil, err
 		}
@@ -281,7 +282,7 @@ func (s *accessService) ListSubjects(ctx context.Context, req *remitv1.ListSubje
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ListSubjectsResponse{Token: l.question.token()}
+	res := &remitv1.ListSubjectsResponse{Token: l.question.Token()}
 	more, err := l.take(ctx, size, func(m *remitv1.ListedSubject) error {
 		res.Subjects = append(res.Subjects, m)
 		return nil
@@ -299,7 +300,7 @@ func (s *accessService) StreamSubjects(ctx context.Context, req *remitv1.ListSub
 	if err != nil {
 		return err
 	}
-	token := l.question.token()
+	token := l.question.Token()
 	res := &remitv1.ListSubjectsResponse{Token: token}
 	emit := func(m *remitv1.ListedSubject) error {
 		if len(res.Subjects) == streamChunk {

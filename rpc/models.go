@@ -11,13 +11,14 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 // modelService answers remit.v1.ModelService.
 type modelService struct {
 	reader *reader
-	writer *Writer
+	writer *backend.Writer
 }
 
 // parseSource reads the text of a model and says all that is wrong with it.
@@ -41,7 +42,7 @@ func parseSource(field string, source *remitv1.ModelSource) (*model.Model, error
 		}
 		m, err = model.ParseModules(from.Modules.GetSchema(), files)
 	default:
-		err = fmt.Errorf("%w: a model is given as dsl, json or modules", ErrRequest)
+		err = fmt.Errorf("%w: a model is given as dsl, json or modules", backend.ErrRequest)
 	}
 	if err != nil {
 		return nil, at(field, err)
@@ -62,24 +63,24 @@ func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRe
 	if len(source) > MaxModelBytes {
 		return nil, at("source", fmt.Errorf("%w: as JSON the model takes %d bytes, at most %d are allowed", ErrTooLarge, len(source), MaxModelBytes))
 	}
-	id, err := s.reader.ids.next(s.reader.config.Clock())
+	id, err := s.reader.NewID()
 	if err != nil {
 		return nil, err
 	}
-	h := newContentHash("write model")
-	h.string(string(source))
-	hash := h.done()
+	h := backend.NewContentHash("write model")
+	h.String(string(source))
+	hash := h.Done()
 
 	var store fsm.StoreID
 	result, err := s.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
-		head, err := findStore(root, "store", req.Store)
+		head, err := backend.FindStore(root, "store", req.Store)
 		if err != nil {
 			return nil, err
 		}
 		store = head.ID()
 		command := &fsm.Command{
 			Store: store, Key: req.IdempotencyKey, Hash: hash, RequestID: requestID(ctx), Reason: req.Reason,
-			Requires: []fsm.ScopeVersion{{Scope: modelScope, Version: head.ScopeVersion(modelScope)}},
+			Requires: []fsm.ScopeVersion{{Scope: backend.ModelScope, Version: head.ScopeVersion(backend.ModelScope)}},
 		}
 		if same, err := isNewest(head, m); err != nil {
 			return nil, err
@@ -89,14 +90,14 @@ func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRe
 			command.Body = &fsm.Write{}
 			return command, nil
 		}
-		command.Bumps = []string{modelScope}
+		command.Bumps = []string{backend.ModelScope}
 		command.Body = &fsm.WriteModel{ID: id, Source: source, Declarations: m.Declarations()}
 		return command, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.WriteModelResponse{ModelId: result.Model.String(), Token: s.reader.token(result.Revision), Created: true}
+	res := &remitv1.WriteModelResponse{ModelId: result.Model.String(), Token: s.reader.Token(result.Revision), Created: true}
 	if result.Model.IsZero() {
 		res.Created = false
 		res.ModelId, err = s.newestAt(store, result.Revision)
@@ -110,15 +111,15 @@ func isNewest(head *fsm.Store, m *model.Model) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	old, err := parseStored(newest)
+	old, err := backend.ParseStored(newest)
 	return err == nil && old.Equal(m), err
 }
 
 // newestAt is the model that was a store's newest at a revision.
 func (s *modelService) newestAt(store fsm.StoreID, revision graph.Revision) (string, error) {
-	head, ok := s.reader.config.State.Current().Store(store)
+	head, ok := s.reader.Config.State.Current().Store(store)
 	if !ok {
-		return "", at("store", fmt.Errorf("%w: store %s has been deleted meanwhile", ErrStoreNotFound, store))
+		return "", at("store", fmt.Errorf("%w: store %s has been deleted meanwhile", backend.ErrStoreNotFound, store))
 	}
 	newest := ""
 	for _, m := range head.Models() {
@@ -150,16 +151,16 @@ func (s *modelService) ValidateModel(_ context.Context, req *remitv1.ValidateMod
 
 // GetModel returns a version with its texts.
 func (s *modelService) GetModel(_ context.Context, req *remitv1.GetModelRequest) (*remitv1.GetModelResponse, error) {
-	head, err := findStore(s.reader.config.State.Current(), "store", req.Store)
+	head, err := backend.FindStore(s.reader.Config.State.Current(), "store", req.Store)
 	if err != nil {
 		return nil, err
 	}
-	state := headOf(head)
-	stored, err := findModel(&state, "model_id", req.ModelId)
+	state := backend.HeadOf(head)
+	stored, err := backend.FindModel(&state, "model_id", req.ModelId)
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseStored(stored)
+	m, err := backend.ParseStored(stored)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +186,7 @@ func (s *modelService) ListModels(_ context.Context, req *remitv1.ListModelsRequ
 	if err != nil {
 		return nil, err
 	}
-	head, err := findStore(s.reader.config.State.Current(), "store", req.Store)
+	head, err := backend.FindStore(s.reader.Config.State.Current(), "store", req.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +207,7 @@ func (s *modelService) ListModels(_ context.Context, req *remitv1.ListModelsRequ
 	end := max(begin-size, 0)
 	res := &remitv1.ListModelsResponse{}
 	for i := begin - 1; i >= end; i-- {
-		m, err := parseStored(models[i])
+		m, err := backend.ParseStored(models[i])
 		if err != nil {
 			return nil, err
 		}
@@ -227,11 +228,11 @@ var changeKinds = map[model.ChangeKind]remitv1.ModelChange_Kind{
 
 // DiffModels says what changes in meaning between two models.
 func (s *modelService) DiffModels(_ context.Context, req *remitv1.DiffModelsRequest) (*remitv1.DiffModelsResponse, error) {
-	head, err := findStore(s.reader.config.State.Current(), "store", req.Store)
+	head, err := backend.FindStore(s.reader.Config.State.Current(), "store", req.Store)
 	if err != nil {
 		return nil, err
 	}
-	state := headOf(head)
+	state := backend.HeadOf(head)
 	from, err := storedModel(&state, "from_model_id", req.FromModelId)
 	if err != nil {
 		return nil, err
@@ -252,10 +253,10 @@ func (s *modelService) DiffModels(_ context.Context, req *remitv1.DiffModelsRequ
 	return res, nil
 }
 
-func storedModel(s *snapshot, field, id string) (*model.Model, error) {
-	m, err := findModel(s, field, id)
+func storedModel(s *backend.Snapshot, field, id string) (*model.Model, error) {
+	m, err := backend.FindModel(s, field, id)
 	if err != nil {
 		return nil, err
 	}
-	return parseStored(m)
+	return backend.ParseStored(m)
 }

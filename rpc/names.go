@@ -11,6 +11,7 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/value"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -37,7 +38,7 @@ func tupleOf(path string, t *remitv1.Tuple) (graph.Tuple, error) {
 		}
 		// Zero milliseconds stand for "never" in the store.
 		if tuple.Expires = tuple.Expires.Truncate(time.Millisecond); tuple.Expires.UnixMilli() <= 0 {
-			return graph.Tuple{}, at(path+".expires_at", fmt.Errorf("%w: an expiry lies after 1970-01-01T00:00:00Z", ErrRequest))
+			return graph.Tuple{}, at(path+".expires_at", fmt.Errorf("%w: an expiry lies after 1970-01-01T00:00:00Z", backend.ErrRequest))
 		}
 	}
 	return tuple, nil
@@ -61,7 +62,7 @@ func contextOf(path string, s *structpb.Struct) (value.Map, error) {
 // instantOf reads a timestamp.
 func instantOf(path string, t *timestamppb.Timestamp) (time.Time, error) {
 	if err := t.CheckValid(); err != nil {
-		return time.Time{}, at(path, fmt.Errorf("%w: %w", ErrRequest, err))
+		return time.Time{}, at(path, fmt.Errorf("%w: %w", backend.ErrRequest, err))
 	}
 	return t.AsTime(), nil
 }
@@ -85,34 +86,26 @@ func tupleMessage(t graph.Tuple) (*remitv1.Tuple, error) {
 	return m, nil
 }
 
-// A pattern is a filter of tuples, by name. Empty parts match everything.
-type pattern struct {
-	objectType, objectID                    string
-	relation                                string
-	subjectType, subjectID, subjectRelation string
-	hasObjectID, hasSubjectID               bool
-}
-
 // patternOf reads a filter. An object or subject without a colon is a type.
-func patternOf(f *remitv1.TupleFilter) (pattern, error) {
-	p := pattern{relation: f.GetRelation()}
+func patternOf(f *remitv1.TupleFilter) (backend.Pattern, error) {
+	p := backend.Pattern{Relation: f.GetRelation()}
 	if s := f.GetObject(); s != "" && !strings.Contains(s, ":") {
-		p.objectType = s
+		p.ObjectType = s
 	} else if s != "" {
 		name, err := graph.ParseObject(s)
 		if err != nil {
-			return pattern{}, at("filter.object", err)
+			return backend.Pattern{}, at("filter.object", err)
 		}
-		p.objectType, p.objectID, p.hasObjectID = name.Type, name.ID, true
+		p.ObjectType, p.ObjectID, p.HasObjectID = name.Type, name.ID, true
 	}
 	if s := f.GetSubject(); s != "" && !strings.Contains(s, ":") {
-		p.subjectType = s
+		p.SubjectType = s
 	} else if s != "" {
 		name, err := graph.ParseSubject(s)
 		if err != nil {
-			return pattern{}, at("filter.subject", err)
+			return backend.Pattern{}, at("filter.subject", err)
 		}
-		p.subjectType, p.subjectID, p.subjectRelation, p.hasSubjectID = name.Type, name.ID, name.Relation, true
+		p.SubjectType, p.SubjectID, p.SubjectRelation, p.HasSubjectID = name.Type, name.ID, name.Relation, true
 	}
 	return p, nil
 }

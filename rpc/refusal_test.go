@@ -15,6 +15,7 @@ import (
 
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -302,23 +303,23 @@ var refusals = []refusal{
 		return err
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_CURSOR, "cursor", []string{"every other field"}},
 	{"a token was altered", consistent(func(r *rig, c *remitv1.Consistency) {
-		token := r.reader().token(3)
+		token := r.reader().Token(3)
 		c.Requirement = &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: token[:len(token)-1] + "~"}
 	}), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TOKEN, "scope.consistency.at_least_as_fresh", nil},
 	{"a token of another epoch names no state", consistent(func(_ *rig, c *remitv1.Consistency) {
-		c.Requirement = &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: Token{Epoch: testEpoch(9), Revision: 3}.String()}
+		c.Requirement = &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: backend.Token{Epoch: testEpoch(9), Revision: 3}.String()}
 	}), precondition, remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE, "scope.consistency.at_exact_snapshot", nil},
 	{"a token is from the future", consistent(func(r *rig, c *remitv1.Consistency) {
-		c.Requirement = &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: r.reader().token(1 << 30)}
+		c.Requirement = &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: r.reader().Token(1 << 30)}
 	}), connect.CodeUnavailable, remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE, "scope.consistency.at_least_as_fresh", nil},
 	{"a state is from before the store", consistent(func(r *rig, c *remitv1.Consistency) {
-		c.Requirement = &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: r.reader().token(1)}
+		c.Requirement = &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: r.reader().Token(1)}
 	}), precondition, remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE, "scope.consistency", nil},
 	{"an exact time lies in the future", consistent(func(_ *rig, c *remitv1.Consistency) {
 		c.Requirement = &remitv1.Consistency_AtExactTime{AtExactTime: timestamppb.New(time.Now().Add(time.Hour))}
 	}), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "scope.consistency.at_exact_time", []string{"future"}},
 	{"the instant's tuples have expired and gone", func(r *rig) error {
-		head, err := findStore(r.config.State.Current(), "", "acme")
+		head, err := backend.FindStore(r.config.State.Current(), "", "acme")
 		if err != nil {
 			return err
 		}
@@ -334,7 +335,7 @@ var refusals = []refusal{
 	}, precondition, remitv1.ErrorReason_ERROR_REASON_BUDGET_EXCEEDED, "", nil},
 }
 
-func (r *rig) reader() *reader { return &reader{config: &r.config} }
+func (r *rig) reader() *reader { return &reader{backend.NewReader(r.config.backend())} }
 
 // Every bad input is refused for its own reason, says what is wrong, and writes nothing.
 func TestBadInputIsRefused(t *testing.T) {
@@ -379,7 +380,7 @@ func TestBadInputIsRefused(t *testing.T) {
 // dump is everything that a store holds, in words.
 func (r *rig) dump(store string) string {
 	r.t.Helper()
-	head, err := findStore(r.config.State.Current(), "", store)
+	head, err := backend.FindStore(r.config.State.Current(), "", store)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -391,7 +392,7 @@ func (r *rig) dump(store string) string {
 			r.t.Fatal(err)
 		}
 		for i := range c.Rows {
-			m, err := rowMessage(head.Symbols(), head, &c.Rows[i])
+			m, err := backend.RowTuple(head.Symbols(), head, &c.Rows[i])
 			if err != nil {
 				r.t.Fatal(err)
 			}

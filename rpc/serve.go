@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/remit-authz/remit/rpc/backend"
 )
 
 // A Server serves the API on its two ports.
@@ -89,8 +91,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		h := &housekeeper{config: &s.config, writer: &Writer{reader: &reader{config: &s.config}}}
-		h.run(failed)
+		backend.NewHousekeeper(backend.NewWriter(backend.NewReader(s.config.backend()))).Run(failed)
 		return nil
 	})
 	<-failed.Done()

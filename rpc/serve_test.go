@@ -232,7 +232,7 @@ func TestGRPCGoClientsAreAtHome(t *testing.T) {
 	defer cancel()
 	future := &remitv1.CheckRequest{
 		Scope: &remitv1.Scope{Store: store, Consistency: &remitv1.Consistency{
-			Requirement: &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: r.reader().token(1 << 40)},
+			Requirement: &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: r.reader().Token(1 << 40)},
 		}},
 		Question: ask(t, "document:plan#reader@user:anna"),
 	}
@@ -419,7 +419,7 @@ func TestAShutdownDrains(t *testing.T) {
 	go func() {
 		waiting <- conn.Invoke(context.Background(), remitv1connect.AccessServiceCheckProcedure, &remitv1.CheckRequest{
 			Scope: &remitv1.Scope{Store: store, Consistency: &remitv1.Consistency{
-				Requirement: &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: r.reader().token(next)},
+				Requirement: &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: r.reader().Token(next)},
 			}},
 			Question: ask(t, "document:plan#reader@user:anna"),
 		}, &remitv1.CheckResponse{})

@@ -4,6 +4,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/validate"
 
+	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
@@ -15,12 +16,12 @@ func NewConnectServer(config Config) *connect.Server {
 	// Errors stand outermost, so that what the validation and the transports refuse
 	// goes through the same table.
 	server := connect.NewServer(errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()))
-	r := &reader{config: &config}
-	w := &Writer{reader: r}
+	r := &reader{backend.NewReader(config.backend())}
+	w := backend.NewWriter(r.Reader)
 	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
 	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{reader: r, writer: w})
 	remitv1connect.RegisterAccessServiceHandler(server, &accessService{reader: r})
-	remitv1connect.RegisterNodeServiceHandler(server, &nodeService{reader: r})
+	remitv1connect.RegisterNodeServiceHandler(server, &nodeService{reader: r, version: config.Version})
 	return server
 }

@@ -9,27 +9,28 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 // storeService answers remit.v1.StoreService.
 type storeService struct {
 	reader *reader
-	writer *Writer
+	writer *backend.Writer
 }
 
 // CreateStore makes a store.
 func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStoreRequest) (*remitv1.CreateStoreResponse, error) {
 	if _, err := fsm.ParseStoreID(req.Name); err == nil {
-		return nil, at("name", fmt.Errorf("%w: %q has the form of a store's id and could be taken for one", ErrRequest, req.Name))
+		return nil, at("name", fmt.Errorf("%w: %q has the form of a store's id and could be taken for one", backend.ErrRequest, req.Name))
 	}
-	id, err := s.reader.ids.next(s.reader.config.Clock())
+	id, err := s.reader.NewID()
 	if err != nil {
 		return nil, err
 	}
-	h := newContentHash("create store")
-	h.string(req.Name)
-	hash := h.done()
+	h := backend.NewContentHash("create store")
+	h.String(req.Name)
+	hash := h.Done()
 	result, err := s.writer.Do(ctx, func(*fsm.Root) (*fsm.Command, error) {
 		return &fsm.Command{
 			Store: id, Key: req.IdempotencyKey, Hash: hash, RequestID: requestID(ctx),
@@ -42,12 +43,12 @@ func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStore
 	store := &remitv1.Store{
 		Id: result.Store.String(), Name: req.Name, CreatedAt: timestamppb.New(time.UnixMilli(result.Time)),
 	}
-	return &remitv1.CreateStoreResponse{Store: store, Token: s.reader.token(result.Revision)}, nil
+	return &remitv1.CreateStoreResponse{Store: store, Token: s.reader.Token(result.Revision)}, nil
 }
 
 // GetStore finds a store by id or by name.
 func (s *storeService) GetStore(_ context.Context, req *remitv1.GetStoreRequest) (*remitv1.GetStoreResponse, error) {
-	store, err := findStore(s.reader.config.State.Current(), "store", req.Store)
+	store, err := backend.FindStore(s.reader.Config.State.Current(), "store", req.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (s *storeService) ListStores(_ context.Context, req *remitv1.ListStoresRequ
 		}
 		copy(after[:], c.position)
 	}
-	root := s.reader.config.State.Current()
+	root := s.reader.Config.State.Current()
 	res := &remitv1.ListStoresResponse{}
 	emit := func(store *fsm.Store) error {
 		after = store.ID()
@@ -111,7 +112,7 @@ func (s *storeService) ListStores(_ context.Context, req *remitv1.ListStoresRequ
 func (s *storeService) DeleteStore(ctx context.Context, req *remitv1.DeleteStoreRequest) (*remitv1.DeleteStoreResponse, error) {
 	id, err := fsm.ParseStoreID(req.StoreId)
 	if err != nil {
-		return nil, at("store_id", fmt.Errorf("%w: %q is not the id of a store; a store is deleted by id only", ErrStoreNotFound, req.StoreId))
+		return nil, at("store_id", fmt.Errorf("%w: %q is not the id of a store; a store is deleted by id only", backend.ErrStoreNotFound, req.StoreId))
 	}
 	result, err := s.writer.Do(ctx, func(*fsm.Root) (*fsm.Command, error) {
 		return &fsm.Command{
@@ -119,10 +120,10 @@ func (s *storeService) DeleteStore(ctx context.Context, req *remitv1.DeleteStore
 		}, nil
 	})
 	if errors.Is(err, fsm.ErrStoreNotFound) {
-		return nil, at("store_id", fmt.Errorf("%w: no store has the id %s", ErrStoreNotFound, id))
+		return nil, at("store_id", fmt.Errorf("%w: no store has the id %s", backend.ErrStoreNotFound, id))
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &remitv1.DeleteStoreResponse{Token: s.reader.token(result.Revision)}, nil
+	return &remitv1.DeleteStoreResponse{Token: s.reader.Token(result.Revision)}, nil
 }

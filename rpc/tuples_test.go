@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -227,7 +228,7 @@ func TestTokensNameStates(t *testing.T) {
 	if !asks(&remitv1.Consistency{Requirement: &remitv1.Consistency_FullyConsistent{FullyConsistent: true}}) {
 		t.Error("Check fully consistent = false, want true")
 	}
-	other := Token{Epoch: testEpoch(1), Revision: 1 << 40}.String()
+	other := backend.Token{Epoch: testEpoch(1), Revision: 1 << 40}.String()
 	if !asks(&remitv1.Consistency{Requirement: &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: other}}) {
 		t.Error("Check with a token of another epoch = false, want true")
 	}
@@ -261,8 +262,8 @@ func TestTokensNameStates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := ParseToken(res.Token)
-	if err != nil || got.Revision != r.config.State.Current().Revision() || got.Epoch != r.reader().epoch() {
+	got, err := backend.ParseToken(res.Token)
+	if err != nil || got.Revision != r.config.State.Current().Revision() || got.Epoch != r.reader().Epoch() {
 		t.Errorf("token = %+v, %v", got, err)
 	}
 }
@@ -317,7 +318,7 @@ func TestStoredTuplesRoundTripWithConditionAndExpiry(t *testing.T) {
 
 // meddler writes a model between the plan of a write and its proposal.
 type meddler struct {
-	Node
+	backend.Node
 	mu      sync.Mutex
 	between func()
 	times   int
@@ -364,11 +365,11 @@ func TestAModelWrittenMeanwhileIsHeeded(t *testing.T) {
 		t.Errorf("Write under a model that forbids it = %v", err)
 	}
 	// Models that keep coming: a few are outrun, too many are given up on.
-	m.between, m.times = change, maxReplans
+	m.between, m.times = change, backend.MaxReplans
 	if err := r.tryWrite(&remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{put("document:b", "owner", "user:anna")}}); err != nil {
-		t.Errorf("Write that is planned %d times = %v", maxReplans+1, err)
+		t.Errorf("Write that is planned %d times = %v", backend.MaxReplans+1, err)
 	}
-	m.between, m.times = change, 2*maxReplans
+	m.between, m.times = change, 2*backend.MaxReplans
 	err = r.tryWrite(&remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{put("document:c", "owner", "user:anna")}})
 	if _, _, detail := detailOf(t, err); detail.Reason != remitv1.ErrorReason_ERROR_REASON_ABORTED {
 		t.Errorf("Write that never gets through = %v", err)
@@ -377,7 +378,7 @@ func TestAModelWrittenMeanwhileIsHeeded(t *testing.T) {
 
 // faulty stands in for a node in trouble.
 type faulty struct {
-	Node
+	backend.Node
 	err error
 }
 
@@ -389,7 +390,7 @@ func TestTroubleOfTheClusterHasItsReasons(t *testing.T) {
 	r := newRig(t)
 	store := r.store("acme", acme...)
 	r.config.Node, f.Node = f, r.config.Node
-	s := &tupleService{reader: r.reader(), writer: &Writer{reader: r.reader()}}
+	s := &tupleService{reader: r.reader(), writer: backend.NewWriter(r.reader().Reader)}
 	for err, reason := range map[error]remitv1.ErrorReason{
 		cluster.ErrNoLeader:       remitv1.ErrorReason_ERROR_REASON_NO_LEADER,
 		cluster.ErrUnknownOutcome: remitv1.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME,

@@ -9,13 +9,14 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 // tupleService answers remit.v1.TupleService; reading stands in read.go.
 type tupleService struct {
 	reader *reader
-	writer *Writer
+	writer *backend.Writer
 }
 
 // Write applies all operations, or none.
@@ -31,18 +32,18 @@ func (s *tupleService) Write(ctx context.Context, req *remitv1.WriteRequest) (*r
 		return command, err
 	})
 	if unplanned != nil && !c.store.IsZero() {
-		first, found, err := s.writer.replayed(ctx, c.store, req.IdempotencyKey, c.hash())
+		first, found, err := s.writer.Replayed(ctx, c.store, req.IdempotencyKey, c.hash())
 		if err != nil {
 			return nil, err
 		}
 		if found {
-			return &remitv1.WriteResponse{Token: s.reader.token(first.Revision)}, nil
+			return &remitv1.WriteResponse{Token: s.reader.Token(first.Revision)}, nil
 		}
 	}
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	return &remitv1.WriteResponse{Token: s.reader.token(result.Revision)}, nil
+	return &remitv1.WriteResponse{Token: s.reader.Token(result.Revision)}, nil
 }
 
 // A change is a write as the client asked for it, by name.
@@ -101,7 +102,7 @@ func preconditionPath(i int) string { return indexed("preconditions", i) + ".tup
 
 // plan makes the command that writes the change at a state.
 func (c *change) plan(r *reader, root *fsm.Root, requestID string) (*fsm.Command, error) {
-	store, err := findStore(root, "store", c.request.Store)
+	store, err := backend.FindStore(root, "store", c.request.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -110,16 +111,16 @@ func (c *change) plan(r *reader, root *fsm.Root, requestID string) (*fsm.Command
 		Store: c.store, Key: c.request.IdempotencyKey, Hash: c.hash(),
 		RequestID: requestID, Reason: c.request.Reason,
 	}
-	s := headOf(store)
-	var plan *plan
+	s := backend.HeadOf(store)
+	var plan *backend.Plan
 	write := &fsm.Write{Operations: make([]fsm.Operation, len(c.operations))}
 	for i, tuple := range c.operations {
 		if kind := c.request.Operations[i].Kind; kind == remitv1.Operation_KIND_DELETE {
 			write.Operations[i].Kind = fsm.DeleteTuple
-			write.Operations[i].Tuple, err = storedKey(s.symbols, operationPath(i), tuple)
+			write.Operations[i].Tuple, err = storedKey(s.Symbols, operationPath(i), tuple)
 		} else {
 			if plan == nil {
-				if plan, err = r.plan(&s, "model_id", c.request.ModelId); err != nil {
+				if plan, err = r.Plan(&s, "model_id", c.request.ModelId); err != nil {
 					return nil, err
 				}
 			}
@@ -134,13 +135,13 @@ func (c *change) plan(r *reader, root *fsm.Root, requestID string) (*fsm.Command
 		if c.request.Preconditions[i].Kind == remitv1.Precondition_KIND_TUPLE_ABSENT {
 			p.Kind = fsm.TupleAbsent
 		}
-		if p.Tuple, err = storedKey(s.symbols, preconditionPath(i), tuple); err != nil {
+		if p.Tuple, err = storedKey(s.Symbols, preconditionPath(i), tuple); err != nil {
 			return nil, err
 		}
 		command.Preconditions = append(command.Preconditions, p)
 	}
 	if plan != nil && c.request.ModelId == "" {
-		command.Requires = []fsm.ScopeVersion{{Scope: modelScope, Version: store.ScopeVersion(modelScope)}}
+		command.Requires = []fsm.ScopeVersion{{Scope: backend.ModelScope, Version: store.ScopeVersion(backend.ModelScope)}}
 	}
 	command.Body = write
 	return command, nil
@@ -183,15 +184,15 @@ func putOperation(p *model.Plan, path string, kind remitv1.Operation_Kind, t gra
 // an older version allowed can be deleted and asked for.
 func storedKey(symbols *model.Table, path string, t graph.Tuple) (fsm.TupleKey, error) {
 	var key fsm.TupleKey
-	objectType, err := storedType(symbols, t.Object.Type)
+	objectType, err := backend.StoredType(symbols, t.Object.Type)
 	if err != nil {
 		return key, at(path+".object", err)
 	}
-	relation, err := storedRelation(symbols, objectType, t.Object.Type, t.Relation)
+	relation, err := backend.StoredRelation(symbols, objectType, t.Object.Type, t.Relation)
 	if err != nil {
 		return key, at(path+".relation", err)
 	}
-	subjectType, err := storedType(symbols, t.Subject.Type)
+	subjectType, err := backend.StoredType(symbols, t.Subject.Type)
 	if err != nil {
 		return key, at(path+".subject", err)
 	}
@@ -200,27 +201,11 @@ func storedKey(symbols *model.Table, path string, t graph.Tuple) (fsm.TupleKey, 
 		Subject: fsm.Entity{Type: subjectType, Name: t.Subject.ID},
 	}
 	if t.Subject.Relation != "" {
-		if key.SubjectRelation, err = storedRelation(symbols, subjectType, t.Subject.Type, t.Subject.Relation); err != nil {
+		if key.SubjectRelation, err = backend.StoredRelation(symbols, subjectType, t.Subject.Type, t.Subject.Relation); err != nil {
 			return key, at(path+".subject", err)
 		}
 	}
 	return key, nil
-}
-
-func storedType(symbols *model.Table, name string) (model.TypeID, error) {
-	id, ok := symbols.TypeID(name)
-	if !ok {
-		return 0, fmt.Errorf("%w: no version of the store's model has a type %q", graph.ErrTypeNotFound, name)
-	}
-	return id, nil
-}
-
-func storedRelation(symbols *model.Table, t model.TypeID, typeName, name string) (model.RelationID, error) {
-	id, ok := symbols.RelationID(t, name)
-	if !ok {
-		return 0, fmt.Errorf("%w: no version of the store's model has a relation %q of type %s", graph.ErrRelationNotFound, name, typeName)
-	}
-	return id, nil
 }
 
 // explain says, in the client's terms, what the state machine refused.
@@ -250,15 +235,15 @@ func (c *change) explain(err error) error {
 
 // hash digests the change for the comparison of retries.
 func (c *change) hash() [32]byte {
-	h := newContentHash("write")
-	h.string(c.request.ModelId)
+	h := backend.NewContentHash("write")
+	h.String(c.request.ModelId)
 	for i, t := range c.operations {
-		h.int(int64(c.request.Operations[i].Kind))
-		h.tuple(t)
+		h.Int(int64(c.request.Operations[i].Kind))
+		h.Tuple(t)
 	}
 	for i, t := range c.preconditions {
-		h.int(-int64(c.request.Preconditions[i].Kind))
-		h.tuple(t)
+		h.Int(-int64(c.request.Preconditions[i].Kind))
+		h.Tuple(t)
 	}
-	return h.done()
+	return h.Done()
 }

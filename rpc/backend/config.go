@@ -1,0 +1,42 @@
+package backend
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/remit-authz/remit/fsm"
+)
+
+// A Proposer commits a command and returns the state machine's answer.
+type Proposer interface {
+	Propose(ctx context.Context, command []byte) (answer []byte, err error)
+}
+
+// A Node is what the services need of the node that they run in.
+type Node interface {
+	Proposer
+
+	// ReadIndex returns a log index that covers every write acknowledged before the
+	// call, on whichever node.
+	ReadIndex(ctx context.Context) (uint64, error)
+
+	// ID names the node, Leader the leader as the node knows it; empty if there is none.
+	ID() string
+	Leader() string
+}
+
+// Config is what a Reader needs. All fields are required, but for Budget.
+type Config struct {
+	// State answers reads, Node takes writes.
+	State *fsm.State
+	Node  Node
+
+	// Budget is the number of edges that one question, or one page of a list, may
+	// visit; 0 is graph.DefaultBudget.
+	Budget int
+	// Clock tells the time.
+	Clock func() time.Time
+	// Log receives what needs a person.
+	Log *slog.Logger
+}

@@ -1,0 +1,162 @@
+package backend
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
+)
+
+// A Reader finds what a question is about: the store, the state, the model, the
+// instant. It is safe for concurrent use.
+type Reader struct {
+	Config Config
+
+	plans  planCache
+	newest atomic.Pointer[tokenText]
+	ids    ids
+}
+
+// A tokenText is the token of the state that was last asked for, so that most answers
+// need not encode theirs.
+type tokenText struct {
+	token Token
+	text  string
+}
+
+// NewReader makes a reader.
+func NewReader(config Config) *Reader { return &Reader{Config: config} }
+
+// Now is the present: this node's clock, but never before what the leader has stamped.
+func (r *Reader) Now() time.Time {
+	return later(r.Config.Clock(), r.Config.State.Current().Time())
+}
+
+// NewID makes the id of a store or a model: a ULID behind all that were made before.
+func (r *Reader) NewID() ([16]byte, error) { return r.ids.next(r.Config.Clock()) }
+
+// CatchUp waits until this node shows every write that was acknowledged before.
+func (r *Reader) CatchUp(ctx context.Context) error {
+	index, err := r.Config.Node.ReadIndex(ctx)
+	if err != nil {
+		return err
+	}
+	return r.WaitFor(ctx, graph.Revision(index))
+}
+
+// WaitFor waits until this node shows a revision, for at most FreshnessTimeout; then
+// the error is ErrNotReached.
+func (r *Reader) WaitFor(ctx context.Context, revision graph.Revision) error {
+	if r.Config.State.Current().Revision() >= revision {
+		return nil
+	}
+	bound, cancel := context.WithTimeout(ctx, FreshnessTimeout)
+	defer cancel()
+	err := r.Config.State.Published(bound, uint64(revision))
+	if err != nil && ctx.Err() == nil && bound.Err() != nil {
+		return fmt.Errorf("%w within %s: this node is at revision %d, %d is asked for",
+			ErrNotReached, FreshnessTimeout, r.Config.State.Current().Revision(), revision)
+	}
+	return err
+}
+
+// AtLeast waits until this node shows the state that a token names. A token of another
+// epoch means nothing here, but what it stands for is older than now.
+func (r *Reader) AtLeast(ctx context.Context, text string) error {
+	token, err := ParseToken(text)
+	switch {
+	case err != nil:
+		return err
+	case token.Epoch != r.Epoch():
+		return r.CatchUp(ctx)
+	}
+	return r.WaitFor(ctx, token.Revision)
+}
+
+// Exactly waits until this node shows the state that a token names, and returns its
+// revision. A token of another epoch is ErrOtherEpoch.
+func (r *Reader) Exactly(ctx context.Context, text string) (graph.Revision, error) {
+	token, err := ParseToken(text)
+	if err == nil && token.Epoch != r.Epoch() {
+		err = ErrOtherEpoch
+	}
+	if err == nil {
+		err = r.WaitFor(ctx, token.Revision)
+	}
+	return token.Revision, err
+}
+
+// RevisionAt finds the state at an instant of the past. An instant in the future is
+// ErrRequest.
+func (r *Reader) RevisionAt(ctx context.Context, t time.Time) (graph.Revision, error) {
+	if now := r.Now(); t.After(now) {
+		return 0, fmt.Errorf("%w: it lies in the future of %s", ErrRequest, now.Format(time.RFC3339Nano))
+	}
+	if t.After(r.Config.State.Current().Time()) {
+		// What this node has not seen yet may have happened before t.
+		if err := r.CatchUp(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return r.Config.State.RevisionAt(t)
+}
+
+// FindStore finds a store by id or by name; field names where it stood. What reads as
+// an id is never a name: a question to a store that was deleted must not reach another
+// one.
+func FindStore(root *fsm.Root, field, store string) (*fsm.Store, error) {
+	if id, err := fsm.ParseStoreID(store); err == nil {
+		if s, ok := root.Store(id); ok {
+			return s, nil
+		}
+		return nil, At(field, fmt.Errorf("%w: no store has the id %s", ErrStoreNotFound, id))
+	}
+	switch named := root.StoresNamed(store); len(named) {
+	case 1:
+		return named[0], nil
+	case 0:
+		return nil, At(field, fmt.Errorf("%w: no store has the name %q, and it is no id", ErrStoreNotFound, store))
+	default:
+		ids := make([]string, 0, len(named))
+		for _, s := range named {
+			if len(ids) == 10 {
+				ids = append(ids, fmt.Sprintf("and %d more", len(named)-10))
+				break
+			}
+			ids = append(ids, s.ID().String())
+		}
+		return nil, At(field, fmt.Errorf("%w: %q is the name of %s; give one of these ids", ErrStoreAmbiguous, store, strings.Join(ids, ", ")))
+	}
+}
+
+// Token is the text of the token of a revision.
+func (r *Reader) Token(revision graph.Revision) string {
+	t := Token{Epoch: r.Epoch(), Revision: revision}
+	if last := r.newest.Load(); last != nil && last.token == t {
+		return last.text
+	}
+	text := t.String()
+	r.newest.Store(&tokenText{t, text})
+	return text
+}
+
+// Epoch is the cluster's, as tokens hold it.
+func (r *Reader) Epoch() [16]byte { return EpochOf(r.Config.State.Current()) }
+
+// EpochOf is the epoch of a state, as tokens hold it.
+func EpochOf(root *fsm.Root) (e [16]byte) {
+	binary.BigEndian.PutUint64(e[8:], root.Epoch())
+	return e
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
