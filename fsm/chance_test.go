@@ -34,7 +34,7 @@ func (r *chance) tuple() TupleKey {
 
 func (r *chance) operation(now int64) Operation {
 	o := Operation{Tuple: r.tuple()}
-	switch r.IntN(10) {
+	switch r.IntN(14) {
 	case 0, 1, 2:
 		o.Kind = CreateTuple
 	case 3, 4:
@@ -42,6 +42,10 @@ func (r *chance) operation(now int64) Operation {
 	case 5, 6:
 		return Operation{Kind: DeleteTuple, Tuple: o.Tuple}
 	case 7, 8:
+		o.Kind = EnsureTuple
+	case 9, 10:
+		return Operation{Kind: RemoveTuple, Tuple: o.Tuple}
+	case 11, 12:
 		return Operation{
 			Kind: PutDocument, Entity: Entity{typeDocument, r.pick("plan", "x")},
 			Fields: mustFields(r.t, value.Map{"n": int64(r.IntN(3))}),
@@ -75,6 +79,10 @@ func (r *chance) command(rev graph.Revision, now int64) *Command {
 		return c
 	case 5:
 		c.Body = &CreateStore{Name: "acme"}
+		return c
+	}
+	if r.IntN(12) == 0 {
+		c.Body = &WriteAssertions{Model: modelNumber(byte(1 + r.IntN(6)/5)), Content: []byte(r.pick("", "a", "bb", "a"))}
 		return c
 	}
 	w := &Write{}

@@ -2,10 +2,7 @@ package fsm
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
@@ -24,7 +21,15 @@ const (
 	TupleExpired    ChangeKind = 5
 	DocumentPut     ChangeKind = 6
 	DocumentDeleted ChangeKind = 7
+
+	AssertionsWritten ChangeKind = 8
+	AssertionsRemoved ChangeKind = 9
 )
+
+// onTuple reports whether the change is one of a tuple.
+func (k ChangeKind) onTuple() bool {
+	return k == TuplePut || k == TupleDeleted || k == TupleExpired
+}
 
 // A Change is one operation that took effect, in the order of the log.
 type Change struct {
@@ -41,7 +46,7 @@ type Change struct {
 	Entity  graph.ID  // of documents
 	Version uint64    // of documents
 	Fields  []byte    // of documents put
-	Model   ModelID   // of models
+	Model   ModelID   // of models and assertions
 	Name    string    // of stores
 }
 
@@ -67,7 +72,7 @@ func (c *Change) encode() []byte {
 	switch c.Kind {
 	case StoreCreated:
 		e.string(c.Name)
-	case ModelWritten:
+	case ModelWritten, AssertionsWritten, AssertionsRemoved:
 		e.fixed(c.Model[:])
 	case TuplePut, TupleDeleted, TupleExpired:
 		e.uvarint(uint64(c.Tuple.Userset.Object))
@@ -101,7 +106,7 @@ func decodeChange(key, b []byte) (*Change, error) {
 	switch c.Kind {
 	case StoreCreated:
 		c.Name = d.string(MaxTextSize)
-	case ModelWritten:
+	case ModelWritten, AssertionsWritten, AssertionsRemoved:
 		d.fixed(c.Model[:])
 	case TuplePut, TupleDeleted, TupleExpired:
 		c.Tuple.Userset = graph.Userset{Object: graph.ID(d.uvarint()), Relation: model.RelationID(d.uint32())}
@@ -123,45 +128,4 @@ func decodeChange(key, b []byte) (*Change, error) {
 		return nil, fmt.Errorf("decode change: %w", err)
 	}
 	return c, nil
-}
-
-// Changes gives at most limit of a store's changes behind (revision, ordinal), oldest
-// first, up to the last published revision. To begin with all changes of revision r+1,
-// ask behind the last possible ordinal of r. ErrRevisionGone says that changes behind
-// that place are no longer kept.
-func (s *State) Changes(store StoreID, after graph.Revision, ordinal uint32, limit int) ([]*Change, error) {
-	var changes []*Change
-	err := s.read(func(db *pebble.DB) (err error) {
-		upper := changeKey(store, s.Current().revision+1, 0)
-		// One snapshot, so that the horizon and the changes belong together.
-		snap := db.NewSnapshot()
-		defer func() { err = errors.Join(err, snap.Close()) }()
-		v, ok, err := get(snap, storeKey(store))
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return fmt.Errorf("%w: %v", ErrStoreNotFound, store)
-		}
-		row, err := decodeStoreRow(v)
-		if err != nil {
-			return err
-		}
-		if after < row.historyHorizon && row.historyHorizon > row.created {
-			return fmt.Errorf("%w: changes behind %d", ErrRevisionGone, after)
-		}
-		lower := append(changeKey(store, after, ordinal), 0)
-		return scan(snap, lower, upper, func(key, value []byte) (bool, error) {
-			if len(changes) == limit {
-				return false, nil
-			}
-			c, err := decodeChange(key, append([]byte(nil), value...))
-			if err != nil {
-				return false, err
-			}
-			changes = append(changes, c)
-			return true, nil
-		})
-	})
-	return changes, err
 }

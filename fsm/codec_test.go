@@ -84,12 +84,16 @@ func sampleCommands(t testing.TB) map[string]*Command {
 		"set-cluster-version": {Body: &SetClusterVersion{Version: 1}},
 		"set-epoch":           {Body: &SetEpoch{From: 1, To: 1 << 63}},
 		"hash-check":          {Body: &HashCheck{Index: 300, Hash: [16]byte{1, 2, 3}}},
+		"write-assertions":    {Store: storeNumber(1), Body: &WriteAssertions{Model: modelNumber(1), Content: []byte("assertions")}},
+		"ensure-and-remove": write(storeNumber(1),
+			Operation{Kind: EnsureTuple, Tuple: k, Condition: conditionOne, Context: fields, Expires: epochMs},
+			Operation{Kind: RemoveTuple, Tuple: viewer("plan", "bert")}),
 	}
 }
 
 var commandOrder = []string{
 	"create-store", "delete-store", "write-model", "write", "advance-expiry", "advance-history",
-	"set-cluster-version", "set-epoch", "hash-check",
+	"set-cluster-version", "set-epoch", "hash-check", "write-assertions", "ensure-and-remove",
 }
 
 func TestCommandBytes(t *testing.T) {
@@ -162,13 +166,17 @@ func TestEntryAndResultBytes(t *testing.T) {
 	results := map[string]*Result{
 		"ok":      {Revision: 300, Time: epochMs, Store: storeNumber(1), Model: modelNumber(1), Remaining: true},
 		"refused": {Revision: 300, Time: epochMs, Replayed: true, Err: &Refusal{Reason: ErrScope, Index: 3, Name: "roles", Version: 9, Revision: 7}},
+
+		"model-not-found": {Revision: 300, Err: &Refusal{Reason: ErrModelNotFound, Index: -1, Name: modelNumber(1).String()}},
+		"tuple-differs":   {Revision: 300, Err: refuseAt(ErrTupleDiffers, 3)},
+		"tuple-not-found": {Revision: 300, Err: refuseAt(ErrTupleNotFound, 3)},
 	}
 	lines := []string{
 		"entry " + hex.EncodeToString(Seal([][]byte{{1, 2}, nil, {3}}, time.UnixMilli(epochMs))),
 		"term-start " + hex.EncodeToString(TermStart(300)),
 		"answers " + hex.EncodeToString(joinAnswers([][]byte{{1, 2}, {3}})),
 	}
-	for _, name := range []string{"ok", "refused"} {
+	for _, name := range []string{"ok", "refused", "model-not-found", "tuple-differs", "tuple-not-found"} {
 		b := results[name].Encode()
 		lines = append(lines, "result-"+name+" "+hex.EncodeToString(b))
 		back, err := DecodeResult(b)
@@ -178,7 +186,7 @@ func TestEntryAndResultBytes(t *testing.T) {
 		if diff := cmp.Diff(results[name], back, cmpopts.EquateErrors()); diff != "" && name == "ok" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		if name == "refused" && back.Err.Error() != results[name].Err.Error() {
+		if name != "ok" && back.Err.Error() != results[name].Err.Error() {
 			t.Errorf("error %v, want %v", back.Err, results[name].Err)
 		}
 	}
@@ -269,6 +277,8 @@ func FuzzDecoders(f *testing.F) {
 	f.Add(TermStart(1))
 	f.Add((&Result{Err: refuse(ErrInvalid)}).Encode())
 	f.Add((&manifest{}).encode())
+	f.Add((&assertionsRow{revision: 300, content: []byte("assertions")}).encode())
+	f.Add((&Change{Kind: AssertionsWritten, Model: modelNumber(1)}).encode())
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_, _ = decodeEntry(b)
 		_, _ = DecodeResult(b)
@@ -281,6 +291,7 @@ func FuzzDecoders(f *testing.F) {
 		_, _ = decodeDocumentRow(b)
 		_, _ = decodeModelRow(b)
 		_, _ = decodeIdempotencyRow(b)
+		_, _ = decodeAssertionsRow(b)
 	})
 }
 
@@ -320,6 +331,7 @@ func TestKeyBytes(t *testing.T) {
 		{"expiry", expiryKey(store, epochMs, u, s)},
 		{"cleanup-tuple", cleanupTupleKey(store, 300, u, s)},
 		{"cleanup-document", cleanupDocumentKey(store, 300, u.Object)},
+		{"assertions", assertionsKey(store, modelNumber(1))},
 	}
 	var lines []string
 	spaces := map[byte]bool{}
@@ -357,6 +369,9 @@ func TestValueBytes(t *testing.T) {
 		{"change-document", (&Change{Kind: DocumentPut, Entity: graph.MakeID(typeUser, 1), Version: 3, Fields: []byte{1}}).encode()},
 		{"change-model", (&Change{Kind: ModelWritten, Model: modelNumber(1)}).encode()},
 		{"change-store", (&Change{Kind: StoreCreated, Name: "acme"}).encode()},
+		{"assertions", (&assertionsRow{300, []byte("assertions")}).encode()},
+		{"change-assertions-written", (&Change{Kind: AssertionsWritten, Model: modelNumber(1)}).encode()},
+		{"change-assertions-removed", (&Change{Kind: AssertionsRemoved, Model: modelNumber(1)}).encode()},
 	}
 	var lines []string
 	for _, v := range values {

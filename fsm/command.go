@@ -22,6 +22,8 @@ const (
 	MaxTextSize = 1024
 	// MaxSymbolSize bounds the names of types, relations and conditions.
 	MaxSymbolSize = 254
+	// MaxAssertionsSize bounds the assertions of one model: they are kept in memory.
+	MaxAssertionsSize = 1 << 20
 )
 
 // A Command is one atomic change of one store, or of the group.
@@ -49,8 +51,8 @@ type Command struct {
 	Body Body
 }
 
-// A Body is what a command does: CreateStore, DeleteStore, WriteModel, Write,
-// AdvanceExpiry, AdvanceHistory, SetClusterVersion, SetEpoch or HashCheck.
+// A Body is what a command does: CreateStore, DeleteStore, WriteModel, WriteAssertions,
+// Write, AdvanceExpiry, AdvanceHistory, SetClusterVersion, SetEpoch or HashCheck.
 type Body interface{ kind() bodyKind }
 
 type bodyKind byte
@@ -66,6 +68,8 @@ const (
 	kindSetClusterVersion bodyKind = 7
 	kindSetEpoch          bodyKind = 8
 	kindHashCheck         bodyKind = 9
+	kindWriteAssertions   bodyKind = 10
+	kindEnd               bodyKind = 11
 )
 
 // CreateStore makes the command's store. The proposer generates the id; a name need
@@ -81,6 +85,14 @@ type WriteModel struct {
 	ID           ModelID
 	Source       []byte
 	Declarations model.Declarations
+}
+
+// WriteAssertions replaces the assertions of one of the store's models, which the state
+// machine keeps as they are, without a past. Empty content removes them; that there are
+// none is as good.
+type WriteAssertions struct {
+	Model   ModelID
+	Content []byte
 }
 
 // Write applies operations in their order.
@@ -117,6 +129,7 @@ type HashCheck struct {
 func (*CreateStore) kind() bodyKind       { return kindCreateStore }
 func (*DeleteStore) kind() bodyKind       { return kindDeleteStore }
 func (*WriteModel) kind() bodyKind        { return kindWriteModel }
+func (*WriteAssertions) kind() bodyKind   { return kindWriteAssertions }
 func (*Write) kind() bodyKind             { return kindWrite }
 func (*AdvanceExpiry) kind() bodyKind     { return kindAdvanceExpiry }
 func (*AdvanceHistory) kind() bodyKind    { return kindAdvanceHistory }
@@ -148,7 +161,15 @@ const (
 	DeleteTuple    OperationKind = 3 // the tuple is removed; absent is as good
 	PutDocument    OperationKind = 4 // the document is made or replaced
 	DeleteDocument OperationKind = 5 // the document is removed; absent is as good
+	EnsureTuple    OperationKind = 6 // the tuple is made; an equal one is as good and stays as it is
+	RemoveTuple    OperationKind = 7 // the tuple must exist, and is removed
 )
+
+// onTuple reports whether the operation is on a tuple, and puts whether it may make one.
+func (k OperationKind) onTuple() bool { return k.puts() || k == DeleteTuple || k == RemoveTuple }
+func (k OperationKind) puts() bool {
+	return k == CreateTuple || k == TouchTuple || k == EnsureTuple
+}
 
 // An Operation is one step of a Write.
 type Operation struct {
@@ -249,6 +270,13 @@ func (c *Command) validateBody() error {
 		return validateText("store name", b.Name)
 	case *WriteModel:
 		return b.validate()
+	case *WriteAssertions:
+		if b.Model.IsZero() {
+			return fmt.Errorf("%w: no model id", ErrInvalid)
+		}
+		if n := len(b.Content); n > MaxAssertionsSize {
+			return fmt.Errorf("%w: assertions of %d bytes exceed %d", ErrTooLarge, n, MaxAssertionsSize)
+		}
 	case *Write:
 		if len(b.Operations) > MaxOperations {
 			return fmt.Errorf("%w: %d operations exceed %d", ErrTooLarge, len(b.Operations), MaxOperations)
@@ -285,13 +313,13 @@ func (b *WriteModel) validate() error {
 }
 
 func (o *Operation) validate() error {
-	switch o.Kind {
-	case CreateTuple, TouchTuple, DeleteTuple:
+	switch {
+	case o.Kind.onTuple():
 		if o.Condition == 0 && len(o.Context) > 0 {
 			return fmt.Errorf("%w: a context without a condition", ErrInvalid)
 		}
 		return o.Tuple.validate()
-	case PutDocument, DeleteDocument:
+	case o.Kind == PutDocument, o.Kind == DeleteDocument:
 		return o.Entity.validate(false)
 	}
 	return fmt.Errorf("%w: operation kind %d", ErrInvalid, o.Kind)

@@ -125,6 +125,9 @@ func (e *encoder) body(b Body) {
 		for _, c := range b.Declarations.Conditions {
 			e.string(c)
 		}
+	case *WriteAssertions:
+		e.fixed(b.Model[:])
+		e.bytes(b.Content)
 	case *Write:
 		e.uvarint(uint64(len(b.Operations)))
 		for i := range b.Operations {
@@ -148,12 +151,12 @@ func (e *encoder) body(b Body) {
 func (e *encoder) operation(o *Operation) {
 	e.byte(byte(o.Kind))
 	switch o.Kind {
-	case CreateTuple, TouchTuple:
+	case CreateTuple, TouchTuple, EnsureTuple:
 		e.tuple(&o.Tuple)
 		e.uvarint(uint64(o.Condition))
 		e.bytes(o.Context)
 		e.varint(o.Expires)
-	case DeleteTuple:
+	case DeleteTuple, RemoveTuple:
 		e.tuple(&o.Tuple)
 	case PutDocument:
 		e.entity(o.Entity)
@@ -193,7 +196,7 @@ func DecodeCommand(b []byte) (*Command, error) {
 		return nil, &formatError{"command", uint64(v)}
 	}
 	kind := bodyKind(d.byte())
-	if d.err == nil && (kind < kindCreateStore || kind > kindHashCheck) {
+	if d.err == nil && (kind < kindCreateStore || kind >= kindEnd) {
 		d.unknown("command kind", byte(kind))
 	}
 	c := &Command{}
@@ -277,6 +280,11 @@ func (d *decoder) body(kind bodyKind) Body {
 		}
 		b.Declarations.Conditions = d.strings()
 		return b
+	case kindWriteAssertions:
+		b := &WriteAssertions{}
+		d.fixed(b.Model[:])
+		b.Content = d.bytes(MaxCommandSize) // validate refuses what is too large
+		return b
 	case kindWrite:
 		b := &Write{Operations: make([]Operation, d.count(MaxOperations))}
 		for i := range b.Operations {
@@ -315,12 +323,12 @@ func (d *decoder) strings() []string {
 func (d *decoder) operation(o *Operation) {
 	o.Kind = OperationKind(d.byte())
 	switch o.Kind {
-	case CreateTuple, TouchTuple:
+	case CreateTuple, TouchTuple, EnsureTuple:
 		o.Tuple = d.tuple()
 		o.Condition = model.ConditionID(d.uint32())
 		o.Context = d.bytes(MaxCommandSize)
 		o.Expires = d.varint()
-	case DeleteTuple:
+	case DeleteTuple, RemoveTuple:
 		o.Tuple = d.tuple()
 	case PutDocument:
 		o.Entity = d.entity()

@@ -19,6 +19,8 @@ var (
 	ErrStoreExists = errors.New("store exists")
 	// ErrModelExists: a model with that id exists in the store.
 	ErrModelExists = errors.New("model exists")
+	// ErrModelNotFound: the store has no model with that id.
+	ErrModelNotFound = errors.New("model not found")
 	// ErrSymbol: an operation uses a type, relation or condition id that the store
 	// does not have.
 	ErrSymbol = errors.New("unknown type, relation or condition")
@@ -26,6 +28,11 @@ var (
 	ErrDuplicate = errors.New("duplicate operation")
 	// ErrTupleExists: a create of a tuple that exists and has not expired.
 	ErrTupleExists = errors.New("tuple exists")
+	// ErrTupleDiffers: the tuple that is to be ensured exists and has not expired, but
+	// with another condition, context or expiry.
+	ErrTupleDiffers = errors.New("tuple exists with another condition or expiry")
+	// ErrTupleNotFound: a removal of a tuple that does not exist, or has expired.
+	ErrTupleNotFound = errors.New("tuple not found")
 	// ErrPrecondition: a tuple or a document is not as the command requires.
 	ErrPrecondition = errors.New("precondition failed")
 	// ErrScope: a scope has moved since the command was planned; plan it again.
@@ -107,6 +114,9 @@ var reasons = []struct {
 	{11, ErrIdempotencyConflict},
 	{12, ErrExhausted},
 	{13, ErrHorizon},
+	{14, ErrModelNotFound},
+	{15, ErrTupleDiffers},
+	{16, ErrTupleNotFound},
 }
 
 // A DivergenceError says that this node's state is not the leader's.

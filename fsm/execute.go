@@ -49,6 +49,8 @@ func (t *tx) body(c *Command, st *storeIndex, res *Result) *Refusal {
 		return t.deleteStore(c, st)
 	case *WriteModel:
 		return t.writeModel(c, st, b, res)
+	case *WriteAssertions:
+		return t.writeAssertions(c, st, b)
 	case *Write:
 		return t.write(c, st, b)
 	case *AdvanceExpiry:

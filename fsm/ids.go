@@ -47,6 +47,9 @@ func (id ModelID) String() string { return ulid.ULID(id).String() }
 // IsZero reports whether the id is no model.
 func (id ModelID) IsZero() bool { return id == ModelID{} }
 
+// Compare orders ids as their keys are ordered.
+func (id ModelID) Compare(o ModelID) int { return bytes.Compare(id[:], o[:]) }
+
 // parseULID accepts only what String gives, so that an id has one spelling.
 func parseULID(s string) (ulid.ULID, error) {
 	id, err := ulid.ParseStrict(s)

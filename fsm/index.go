@@ -33,6 +33,8 @@ type storeIndex struct {
 	documents *btree.BTreeG[documentItem]
 	scopes    *btree.BTreeG[scopeItem]
 
+	assertions *btree.BTreeG[assertionsItem]
+
 	// What the upkeep of this store may next have to do; see upkeep.go. Readers have
 	// no use for it.
 	nextIdempotency int64
@@ -80,6 +82,11 @@ type scopeItem struct {
 	version uint64
 }
 
+type assertionsItem struct {
+	model ModelID
+	row   assertionsRow
+}
+
 func newStoreIndex(id StoreID) *storeIndex {
 	return &storeIndex{
 		id:              id,
@@ -91,6 +98,7 @@ func newStoreIndex(id StoreID) *storeIndex {
 		reverse:         btree.NewG(degree, lessReverse),
 		documents:       btree.NewG(degree, func(a, b documentItem) bool { return a.id < b.id }),
 		scopes:          btree.NewG(degree, func(a, b scopeItem) bool { return a.name < b.name }),
+		assertions:      btree.NewG(degree, func(a, b assertionsItem) bool { return a.model.Compare(b.model) < 0 }),
 		nextIdempotency: never,
 		nextCleanup:     graph.Revision(1<<64 - 1),
 	}
@@ -134,6 +142,7 @@ func (s *storeIndex) publish() *storeIndex {
 	p.reverse = s.reverse.Clone()
 	p.documents = s.documents.Clone()
 	p.scopes = s.scopes.Clone()
+	p.assertions = s.assertions.Clone()
 	return &p
 }
 

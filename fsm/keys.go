@@ -40,7 +40,8 @@ const (
 	spaceIdempotencyAt space = 0x14 // store, time, principal, key → nothing
 	spaceExpiry        space = 0x15 // store, expires, forward suffix → nothing
 	spaceCleanup       space = 0x16 // store, deleted, kind, suffix → nothing
-	spaceEnd           space = 0x17
+	spaceAssertions    space = 0x17 // (h) store, model id → revision, content
+	spaceEnd           space = 0x18
 )
 
 // layoutVersion is written at creation and checked at every start.
@@ -101,6 +102,10 @@ func symbolKey(store StoreID, kind byte, id uint32) []byte {
 
 func modelKey(store StoreID, id ModelID) []byte {
 	return append(storePrefix(spaceModel, store), id[:]...)
+}
+
+func assertionsKey(store StoreID, id ModelID) []byte {
+	return append(storePrefix(spaceAssertions, store), id[:]...)
 }
 
 func sequenceKey(store StoreID, t model.TypeID) []byte {
@@ -223,7 +228,7 @@ func idempotencyAtKey(store StoreID, ms int64, principal, key string) []byte {
 func (s space) hashed() bool {
 	switch s {
 	case spaceGroup, spaceStore, spaceSymbol, spaceModel, spaceSequence, spaceName, spaceEntity,
-		spaceForward, spaceReverse, spaceDocument, spaceScope, spaceIdempotency:
+		spaceForward, spaceReverse, spaceDocument, spaceScope, spaceIdempotency, spaceAssertions:
 		return true
 	}
 	return false

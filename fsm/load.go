@@ -50,6 +50,7 @@ func (s *State) build(db *pebble.DB) (*loader, error) {
 		{spaceForward, l.tuple},
 		{spaceDocument, l.document},
 		{spaceScope, l.scope},
+		{spaceAssertions, l.assertions},
 	} {
 		if err := l.space(load.space, load.row); err != nil {
 			return nil, err
@@ -271,6 +272,15 @@ func (l *loader) document(st *storeIndex, suffix, value []byte) error {
 func (l *loader) scope(st *storeIndex, suffix, value []byte) error {
 	version, err := decodeNumber(value)
 	st.scopes.ReplaceOrInsert(scopeItem{string(suffix), version})
+	return err
+}
+
+func (l *loader) assertions(st *storeIndex, suffix, value []byte) error {
+	if len(suffix) != len(ModelID{}) {
+		return ErrCorrupt
+	}
+	row, err := decodeAssertionsRow(bytes.Clone(value))
+	st.assertions.ReplaceOrInsert(assertionsItem{ModelID(suffix), row})
 	return err
 }
 

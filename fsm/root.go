@@ -109,6 +109,13 @@ func (s *Store) NewestModel() (*Model, bool) {
 // Model finds a version of the model by id.
 func (s *Store) Model(id ModelID) (*Model, bool) { return s.index.model(id) }
 
+// Assertions are what WriteAssertions last wrote for a model; ok is false if there are
+// none. The caller must not change the bytes.
+func (s *Store) Assertions(id ModelID) (content []byte, ok bool) {
+	a, ok := s.index.assertions.Get(assertionsItem{model: id})
+	return a.row.content, ok
+}
+
 // Symbols are the ids of the names that the store's models use. The caller must not
 // define names in it.
 func (s *Store) Symbols() *model.Table { return s.index.symbols }

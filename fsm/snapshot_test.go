@@ -103,7 +103,7 @@ func filled(t testing.TB) (*machine, *twin) {
 	t.Helper()
 	m, w := newMachine(t), newTwin()
 	r := &chance{rand.New(rand.NewPCG(7, 7)), t}
-	for range 60 {
+	for i := range 61 {
 		rev, now := graph.Revision(m.index+1), m.now+1
 		var commands []*Command
 		for _, n := range []byte{0, 1} {
@@ -113,10 +113,14 @@ func filled(t testing.TB) (*machine, *twin) {
 					&Command{Store: storeNumber(n), Body: &WriteModel{ID: modelNumber(1), Source: []byte("m"), Declarations: declared}})
 			}
 		}
-		commands = append(commands, r.command(rev, now), r.command(rev, now))
-		m.apply(commands...)
-		for _, c := range commands {
-			w.apply(c, rev, now)
+		if i < 60 { // the last entry only completes the stores
+			commands = append(commands, r.command(rev, now), r.command(rev, now))
+		}
+		results := m.apply(commands...)
+		for i, c := range commands {
+			if got, want := results[i].Err, w.apply(c, rev, now); !errors.Is(got, want) {
+				t.Fatalf("command %T: %v, want %v", c.Body, got, want)
+			}
 		}
 		w.record(rev, now)
 	}

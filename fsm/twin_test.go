@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/model"
 )
 
 // A twin is the plain model of the state machine: maps, copied whole at every revision.
@@ -29,11 +31,20 @@ type twinStore struct {
 	documents     map[Entity]twinDocument
 	versions      map[Entity]uint64
 	scopes        map[string]uint64
+	assertions    map[ModelID]string
 	horizon       graph.Revision
 	expiryHorizon int64
 	model         bool
-	changes       []string
+	changes       []twinChange
 }
+
+type twinChange struct {
+	revision graph.Revision
+	kind     ChangeKind
+	object   model.TypeID // of tuples
+}
+
+func (c twinChange) String() string { return fmt.Sprint(c.revision, " ", c.kind) }
 
 type twinTuple struct {
 	condition uint32
@@ -54,7 +65,7 @@ func newTwin() *twin {
 func (s *twinStore) copy() *twinStore {
 	return &twinStore{
 		tuples: maps.Clone(s.tuples), documents: maps.Clone(s.documents), versions: maps.Clone(s.versions),
-		scopes: maps.Clone(s.scopes), horizon: s.horizon, model: s.model, changes: slices.Clone(s.changes),
+		scopes: maps.Clone(s.scopes), assertions: maps.Clone(s.assertions), horizon: s.horizon, model: s.model, changes: slices.Clone(s.changes),
 	}
 }
 
@@ -66,87 +77,111 @@ func (w *twin) record(rev graph.Revision, now int64) {
 	w.past[rev], w.times[rev] = all, now
 }
 
-// apply says whether the command takes effect, and does it.
-func (w *twin) apply(c *Command, rev graph.Revision, now int64) bool {
+// apply does what the command says, or gives the reason why it is refused.
+func (w *twin) apply(c *Command, rev graph.Revision, now int64) error {
 	s := w.stores[c.Store]
+	if _, makes := c.Body.(*CreateStore); s == nil && !makes {
+		return ErrStoreNotFound
+	}
 	switch b := c.Body.(type) {
 	case *CreateStore:
 		if s != nil {
-			return false
+			return ErrStoreExists
 		}
 		w.stores[c.Store] = &twinStore{
 			tuples: map[TupleKey]twinTuple{}, documents: map[Entity]twinDocument{}, versions: map[Entity]uint64{},
-			scopes: map[string]uint64{}, horizon: rev,
+			scopes: map[string]uint64{}, assertions: map[ModelID]string{}, horizon: rev,
 		}
-		w.stores[c.Store].note(rev, StoreCreated)
-		return true
+		w.stores[c.Store].note(rev, StoreCreated, 0)
 	case *DeleteStore:
 		delete(w.stores, c.Store)
-		return s != nil
 	case *WriteModel:
-		if s == nil || s.model {
-			return false
+		if s.model {
+			return ErrModelExists
 		}
 		s.model = true
-		s.note(rev, ModelWritten)
-		return true
+		s.note(rev, ModelWritten, 0)
+	case *WriteAssertions:
+		if !s.model || b.Model != modelNumber(1) {
+			return ErrModelNotFound
+		}
+		if _, ok := s.assertions[b.Model]; len(b.Content) > 0 {
+			s.assertions[b.Model] = string(b.Content)
+			s.note(rev, AssertionsWritten, 0)
+		} else if ok {
+			delete(s.assertions, b.Model)
+			s.note(rev, AssertionsRemoved, 0)
+		}
 	case *AdvanceHistory:
-		if s == nil || b.Horizon > rev {
-			return false
+		if b.Horizon > rev {
+			return ErrHorizon
 		}
 		s.horizon = max(s.horizon, b.Horizon)
-		return true
 	case *AdvanceExpiry:
-		if s == nil || b.Horizon > now {
-			return false
+		if b.Horizon > now {
+			return ErrHorizon
 		}
 		if b.Horizon < s.expiryHorizon {
-			return true // what expired before and was written since waits for the next
+			return nil // what expired before and was written since waits for the next
 		}
 		s.expiryHorizon = b.Horizon
 		for k, t := range s.tuples {
 			if t.expires != 0 && t.expires <= b.Horizon {
 				delete(s.tuples, k)
-				s.note(rev, TupleExpired)
+				s.note(rev, TupleExpired, k.Object.Type)
 			}
 		}
-		return true
 	case *Write:
-		return s != nil && s.write(c, b, rev, now)
+		return s.write(c, b, rev, now)
+	default:
+		return ErrInvalid
 	}
-	return false
+	return nil
 }
 
-func (s *twinStore) note(rev graph.Revision, kind ChangeKind) {
-	s.changes = append(s.changes, fmt.Sprint(rev, " ", kind))
+func (s *twinStore) note(rev graph.Revision, kind ChangeKind, object model.TypeID) {
+	s.changes = append(s.changes, twinChange{rev, kind, object})
 }
 
-func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) bool {
+func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) error {
 	present := func(k TupleKey) bool {
 		t, ok := s.tuples[k]
 		return ok && (t.expires == 0 || t.expires > now)
 	}
 	for _, r := range c.Requires {
 		if s.scopes[r.Scope] != r.Version {
-			return false
+			return ErrScope
 		}
 	}
 	for _, p := range c.Preconditions {
 		switch {
 		case p.Kind == TuplePresent && !present(p.Tuple), p.Kind == TupleAbsent && present(p.Tuple):
-			return false
+			return ErrPrecondition
 		case p.Kind == DocumentVersion && s.documents[p.Entity].version != p.Version:
-			return false
+			return ErrPrecondition
 		}
 	}
 	seen := map[any]bool{}
+	var again []TupleKey // what is ensured and there already
 	for _, o := range b.Operations {
 		var name any = o.Tuple
-		if o.Kind >= PutDocument {
+		if o.Kind == PutDocument || o.Kind == DeleteDocument {
 			name = o.Entity
 		}
-		if !s.model || seen[name] || (o.Kind == CreateTuple && present(o.Tuple)) {
-			return false
+		switch old := s.tuples[o.Tuple]; {
+		case !s.model:
+			return ErrSymbol
+		case seen[name]:
+			return ErrDuplicate
+		case o.Kind == CreateTuple && present(o.Tuple):
+			return ErrTupleExists
+		case o.Kind == RemoveTuple && !present(o.Tuple):
+			return ErrTupleNotFound
+		case o.Kind == EnsureTuple && present(o.Tuple):
+			if old != (twinTuple{uint32(o.Condition), string(o.Context), o.Expires, old.written}) {
+				return ErrTupleDiffers
+			}
+			again = append(again, o.Tuple)
 		}
 		seen[name] = true
 	}
@@ -155,26 +190,28 @@ func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) b
 	}
 	for _, o := range b.Operations {
 		switch o.Kind {
-		case CreateTuple, TouchTuple:
-			s.tuples[o.Tuple] = twinTuple{uint32(o.Condition), string(o.Context), o.Expires, now}
-			s.note(rev, TuplePut)
-		case DeleteTuple:
+		case CreateTuple, TouchTuple, EnsureTuple:
+			if !slices.Contains(again, o.Tuple) {
+				s.tuples[o.Tuple] = twinTuple{uint32(o.Condition), string(o.Context), o.Expires, now}
+				s.note(rev, TuplePut, o.Tuple.Object.Type)
+			}
+		case DeleteTuple, RemoveTuple:
 			if _, ok := s.tuples[o.Tuple]; ok {
 				delete(s.tuples, o.Tuple)
-				s.note(rev, TupleDeleted)
+				s.note(rev, TupleDeleted, o.Tuple.Object.Type)
 			}
 		case PutDocument:
 			s.versions[o.Entity]++
 			s.documents[o.Entity] = twinDocument{s.versions[o.Entity], string(o.Fields)}
-			s.note(rev, DocumentPut)
+			s.note(rev, DocumentPut, 0)
 		case DeleteDocument:
 			if _, ok := s.documents[o.Entity]; ok {
 				delete(s.documents, o.Entity)
-				s.note(rev, DocumentDeleted)
+				s.note(rev, DocumentDeleted, 0)
 			}
 		}
 	}
-	return true
+	return nil
 }
 
 // snapshotOf reads a whole view into the shape of the twin, by every way there is, and
@@ -304,6 +341,9 @@ func (w *twin) compareAll(t testing.TB, s *State) {
 				t.Fatalf("scope %s at %d, want %d", scope, got, v)
 			}
 		}
+		if got, ok := st.Assertions(modelNumber(1)); string(got) != want.assertions[modelNumber(1)] || ok != (len(want.assertions) > 0) {
+			t.Fatalf("assertions %q, %v, want %v", got, ok, want.assertions)
+		}
 		for rev := want.horizon; rev <= root.revision; rev++ {
 			then, ok := w.past[rev][id]
 			if !ok {
@@ -323,33 +363,85 @@ func (w *twin) compareAll(t testing.TB, s *State) {
 				t.Fatalf("revision %d is still shown", want.horizon-1)
 			}
 		}
-		compareChanges(t, s, id, st.HistoryHorizon(), want)
+		w.compareChanges(t, s, st, want.changes)
 	}
 	checkHash(t, s)
 }
 
-func compareChanges(t testing.TB, s *State, id StoreID, horizon graph.Revision, want *twinStore) {
+// compareChanges reads the kept changes whole, and by page of each filter, from the
+// horizon and from instants.
+func (w *twin) compareChanges(t testing.TB, s *State, st *Store, all []twinChange) {
 	t.Helper()
-	changes, err := s.Changes(id, horizon, 1<<32-1, 1<<30)
-	if err != nil {
-		t.Fatal(err)
+	horizon := st.HistoryHorizon()
+	for _, q := range []ChangeQuery{
+		{After: EndOf(horizon)},
+		{After: EndOf(horizon), Limit: 3},
+		{After: EndOf(horizon), Tuples: true, Limit: 2},
+		{After: EndOf(horizon), Type: typeDocument, Limit: 1},
+		{After: EndOf(horizon), Type: typeGroup},
+		{After: EndOf(horizon), Type: typeUser},
+	} {
+		compareLines(t, s, st.ID(), q, all, func(c twinChange) bool { return c.revision > horizon })
 	}
-	var got, expect []string
-	for _, c := range changes {
-		got = append(got, fmt.Sprint(c.Revision, " ", c.Kind))
+	latest := w.times[s.Current().revision]
+	for at := latest - 5; at <= latest+1; at++ {
+		before := graph.Revision(0)
+		for rev, ms := range w.times {
+			if ms < at {
+				before = max(before, rev)
+			}
+		}
+		q := ChangeQuery{Since: time.UnixMilli(at), Limit: 2}
+		if before < horizon && horizon > st.CreatedRevision() {
+			if _, err := s.Changes(st.ID(), q); !errors.Is(err, ErrRevisionGone) {
+				t.Fatalf("Changes since %d = %v, want %v", at, err, ErrRevisionGone)
+			}
+			continue
+		}
+		compareLines(t, s, st.ID(), q, all, func(c twinChange) bool { return w.times[c.revision] >= at })
 	}
-	for _, line := range want.changes {
-		var rev graph.Revision
-		var kind ChangeKind
-		if _, err := fmt.Sscan(line, &rev, &kind); err != nil {
-			t.Fatal(err)
+}
+
+func compareLines(t testing.TB, s *State, id StoreID, q ChangeQuery, all []twinChange, kept func(twinChange) bool) {
+	t.Helper()
+	var expect, got []string
+	for _, c := range all {
+		if kept(c) && (q.Type == 0 || c.object == q.Type) && (!q.Tuples || c.object != 0) {
+			expect = append(expect, c.String())
 		}
-		if rev > horizon {
-			expect = append(expect, line)
-		}
+	}
+	for _, c := range allChanges(t, s, id, q) {
+		got = append(got, twinChange{revision: c.Revision, kind: c.Kind}.String())
 	}
 	if diff := gocmp.Diff(expect, got); diff != "" {
-		t.Fatalf("changes (-want +got):\n%s", diff)
+		t.Fatalf("changes of %+v (-want +got):\n%s", q, diff)
+	}
+}
+
+// allChanges reads page by page, and names whatever stands in them.
+func allChanges(t testing.TB, s *State, id StoreID, q ChangeQuery) (all []*Change) {
+	t.Helper()
+	for {
+		page, err := s.Changes(id, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, _ := page.Root.Store(id)
+		for _, c := range page.Changes {
+			for _, e := range []graph.ID{c.Tuple.Userset.Object, c.Tuple.Edge.Subject.ID, c.Entity} {
+				if name, err := st.Name(e); e != 0 && (err != nil || name == "") {
+					t.Fatalf("change %+v: the name of %v is %q, %v", c, e, name, err)
+				}
+			}
+		}
+		if q.Limit > 0 && len(page.Changes) > q.Limit {
+			t.Fatalf("a page of %d changes, want %d at most", len(page.Changes), q.Limit)
+		}
+		all = append(all, page.Changes...)
+		q.After, q.Since = page.Next, time.Time{}
+		if !page.More {
+			return all
+		}
 	}
 }
 
@@ -388,8 +480,8 @@ func runTwin(t *testing.T, seed uint64, entries int) {
 		}
 		results := m.apply(commands...)
 		for j, c := range commands {
-			if got, want := results[j].Err == nil, w.apply(c, rev, now); got != want {
-				t.Fatalf("entry %d command %d (%T): %v, want success %v", i, j, c.Body, results[j].Err, want)
+			if got, want := results[j].Err, w.apply(c, rev, now); !errors.Is(got, want) {
+				t.Fatalf("entry %d command %d (%T): %v, want %v", i, j, c.Body, got, want)
 			}
 		}
 		w.record(rev, now)

@@ -173,7 +173,8 @@ func (t *tx) advanceHistory(st *storeIndex, b *AdvanceHistory) *Refusal {
 	row := st.row
 	row.historyHorizon = b.Horizon
 	t.setStore(st, row)
-	t.deleteRange(storePrefix(spaceChange, st.id), changeKey(st.id, b.Horizon+1, 0))
+	// The changes of the horizon itself stay: who stands among them may go on.
+	t.deleteRange(storePrefix(spaceChange, st.id), changeKey(st.id, b.Horizon, 0))
 	t.cleanHistory(st, rowsPerAdvance)
 	t.trimTimes()
 	return nil

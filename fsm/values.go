@@ -134,6 +134,24 @@ func decodeModelRow(b []byte) (modelRow, error) {
 	return r, wrapRow("model", d.done())
 }
 
+type assertionsRow struct {
+	revision graph.Revision // that wrote them
+	content  []byte
+}
+
+func (r *assertionsRow) encode() []byte {
+	e := newRow()
+	e.uvarint(uint64(r.revision))
+	e.bytes(r.content)
+	return e.b
+}
+
+func decodeAssertionsRow(b []byte) (assertionsRow, error) {
+	d := readRow(b)
+	r := assertionsRow{revision: graph.Revision(d.uvarint()), content: d.bytes(MaxAssertionsSize)}
+	return r, wrapRow("assertions", d.done())
+}
+
 // encodeNumber is the value of sequences, scopes, and the group's rows.
 func encodeNumber(v uint64) []byte {
 	e := newRow()

@@ -153,7 +153,7 @@ func TestViewsKnowTheirLimits(t *testing.T) {
 	if _, _, err := past.Lookup(typeUser, "anna"); !errors.Is(err, ErrRevisionGone) {
 		t.Errorf("a view behind the horizon = %v, want %v", err, ErrRevisionGone)
 	}
-	if _, err := m.s.Changes(store, first, 0, 10); !errors.Is(err, ErrRevisionGone) {
+	if _, err := m.s.Changes(store, ChangeQuery{After: Place{Revision: first}}); !errors.Is(err, ErrRevisionGone) {
 		t.Errorf("Changes behind the horizon = %v, want %v", err, ErrRevisionGone)
 	}
 	if _, err := m.s.ViewAt(store, last); err != nil {
@@ -167,22 +167,22 @@ func TestChangesCarryWhoAndWhy(t *testing.T) {
 	c := write(store, create(viewer("plan", "anna")), create(viewer("plan", "bert")))
 	c.Principal, c.Actor, c.RequestID, c.Reason = "app", "carl", "r1", "because"
 	r := m.do(c)
-	changes, err := m.s.Changes(store, r.Revision-1, 1<<32-1, 1)
-	if err != nil || len(changes) != 1 {
-		t.Fatalf("%d changes, error %v", len(changes), err)
+	page, err := m.s.Changes(store, ChangeQuery{After: EndOf(r.Revision - 1), Limit: 1})
+	if err != nil || len(page.Changes) != 1 || !page.More {
+		t.Fatalf("%+v, error %v", page, err)
 	}
-	got := changes[0]
+	got := page.Changes[0]
 	if got.Kind != TuplePut || got.Revision != r.Revision || got.Time != r.Time || got.Principal != "app" ||
 		got.Actor != "carl" || got.RequestID != "r1" || got.Reason != "because" {
 		t.Errorf("change %+v", got)
 	}
-	changes, err = m.s.Changes(store, got.Revision, got.Ordinal, 10)
-	if err != nil || len(changes) != 1 || changes[0].Ordinal != 1 {
-		t.Errorf("behind the first: %+v, error %v", changes, err)
+	page, err = m.s.Changes(store, ChangeQuery{After: page.Next, Limit: 1})
+	if err != nil || len(page.Changes) != 1 || page.Changes[0].Ordinal != 1 || page.More {
+		t.Errorf("behind the first: %+v, error %v", page, err)
 	}
-	all, err := m.s.Changes(store, 0, 0, 10)
-	if err != nil || len(all) != 4 || all[0].Kind != StoreCreated || all[1].Kind != ModelWritten {
-		t.Errorf("from the beginning: %+v, error %v", all, err)
+	all := allChanges(t, m.s, store, ChangeQuery{})
+	if len(all) != 4 || all[0].Kind != StoreCreated || all[1].Kind != ModelWritten {
+		t.Errorf("from the beginning: %+v", all)
 	}
 }
 

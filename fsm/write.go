@@ -30,7 +30,11 @@ func (t *tx) write(c *Command, st *storeIndex, w *Write) *Refusal {
 		switch o.Kind {
 		case CreateTuple, TouchTuple:
 			t.putTuple(c, st, o, contexts[i])
-		case DeleteTuple:
+		case EnsureTuple:
+			if !t.present(st, &o.Tuple) { // what is present is equal, as was checked
+				t.putTuple(c, st, o, contexts[i])
+			}
+		case DeleteTuple, RemoveTuple:
 			t.deleteTuple(c, st, o)
 		case PutDocument:
 			t.putDocument(c, st, o)
@@ -89,6 +93,28 @@ func documentVersion(st *storeIndex, e Entity) uint64 {
 	return row.version
 }
 
+// checkTuple judges an operation by the tuple that it finds.
+func (t *tx) checkTuple(st *storeIndex, o *Operation, ctx *condition.Context) error {
+	item, ok := t.find(st, &o.Tuple)
+	present := ok && !item.edge.ExpiredAt(t.now)
+	switch {
+	case o.Kind == CreateTuple && present:
+		return ErrTupleExists
+	case o.Kind == EnsureTuple && present && !item.equals(o, ctx):
+		return ErrTupleDiffers
+	case o.Kind == RemoveTuple && !present:
+		return ErrTupleNotFound
+	}
+	return nil
+}
+
+// equals reports whether the tuple is as the operation would make it. Contexts have one
+// encoding, so their bytes are compared.
+func (t *tupleItem) equals(o *Operation, ctx *condition.Context) bool {
+	return t.edge.Condition == o.Condition && t.edge.Expires == o.Expires &&
+		bytes.Equal(contextBytes(t.edge.Context), contextBytes(ctx))
+}
+
 // present reports whether the tuple exists and has not expired at the entry's time: a
 // tuple that no longer counts must not stand in the way of its successor.
 func (t *tx) present(st *storeIndex, k *TupleKey) bool {
@@ -119,8 +145,8 @@ func (t *tx) checkOperations(st *storeIndex, ops []Operation) ([]*condition.Cont
 	documents := make(map[Entity]struct{})
 	for i := range ops {
 		o := &ops[i]
-		switch o.Kind {
-		case CreateTuple, TouchTuple, DeleteTuple:
+		switch {
+		case o.Kind.onTuple():
 			if !knownSymbols(st.symbols, o) {
 				return nil, refuseAt(ErrSymbol, i)
 			}
@@ -128,15 +154,15 @@ func (t *tx) checkOperations(st *storeIndex, ops []Operation) ([]*condition.Cont
 				return nil, refuseAt(ErrDuplicate, i)
 			}
 			tuples[o.Tuple] = struct{}{}
-			if o.Kind == CreateTuple && t.present(st, &o.Tuple) {
-				return nil, refuseAt(ErrTupleExists, i)
-			}
 			ctx, err := condition.DecodeContext(bytes.Clone(o.Context))
+			if reason := t.checkTuple(st, o, ctx); reason != nil {
+				return nil, refuseAt(reason, i)
+			}
 			if err != nil {
 				return nil, refuseAt(ErrInvalid, i)
 			}
 			contexts[i] = ctx
-		case PutDocument, DeleteDocument:
+		case o.Kind == PutDocument, o.Kind == DeleteDocument:
 			if st.symbols.TypeName(o.Entity.Type) == "" {
 				return nil, refuseAt(ErrSymbol, i)
 			}
@@ -180,7 +206,7 @@ func (t *tx) exhausted(st *storeIndex, o *Operation, ops int) bool {
 		return s.last+2*uint64(ops) <= graph.MaxSequence
 	}
 	switch o.Kind {
-	case CreateTuple, TouchTuple:
+	case CreateTuple, TouchTuple, EnsureTuple:
 		return !room(o.Tuple.Object.Type) || !room(o.Tuple.Subject.Type)
 	case PutDocument:
 		return !room(o.Entity.Type)
