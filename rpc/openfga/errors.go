@@ -87,12 +87,12 @@ var (
 )
 
 // newError makes an error with one of OpenFGA's codes.
-func newError[C ~int32](code C, message string) *Error {
+func newError[C ~int32 | ~uint32](code C, message string) *Error {
 	return &Error{Code: Code(code), Message: message}
 }
 
 // errorf is newError with a formatted text.
-func errorf[C ~int32](code C, format string, args ...any) *Error {
+func errorf[C ~int32 | ~uint32](code C, format string, args ...any) *Error {
 	return newError(code, fmt.Sprintf(format, args...))
 }
 
