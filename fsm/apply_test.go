@@ -44,7 +44,7 @@ func contains(t testing.TB, v graph.View, k TupleKey) bool {
 }
 
 func TestRefusals(t *testing.T) {
-	plan, other := viewer("plan", "anna"), viewer("plan", "bert")
+	plan, other, bound := viewer("plan", "anna"), viewer("plan", "bert"), viewer("bound", "anna")
 	store := storeNumber(1)
 	tests := []struct {
 		name    string
@@ -57,6 +57,20 @@ func TestRefusals(t *testing.T) {
 		{"an unknown store cannot be deleted", &Command{Store: storeNumber(9), Body: &DeleteStore{}}, ErrStoreNotFound, -1},
 		{"a model's id is used once", &Command{Store: store, Body: &WriteModel{ID: modelNumber(1)}}, ErrModelExists, -1},
 		{"create refuses what exists", write(store, touch(other), create(plan)), ErrTupleExists, 1},
+		{"ensure refuses another condition", write(store, touch(other), ensure(plan, func(o *Operation) { o.Condition = conditionOne })), ErrTupleDiffers, 1},
+		{"ensure refuses another expiry", write(store, ensure(plan, func(o *Operation) { o.Expires = 1 << 60 })), ErrTupleDiffers, 0},
+		{"ensure refuses another context", write(store, ensure(bound, func(o *Operation) { o.Condition = conditionOne })), ErrTupleDiffers, 0},
+		{"remove refuses what is absent", write(store, touch(other), take(viewer("none", "anna"))), ErrTupleNotFound, 1},
+		{"the first fault counts", write(store, take(other), create(plan)), ErrTupleNotFound, 0},
+		{"a tuple is not removed and made", write(store, take(plan), create(plan)), ErrDuplicate, 1},
+		{
+			"assertions belong to a model",
+			&Command{Store: store, Body: &WriteAssertions{Model: modelNumber(9), Content: []byte("x")}}, ErrModelNotFound, -1,
+		},
+		{
+			"assertions belong to a store",
+			&Command{Store: storeNumber(9), Body: &WriteAssertions{Model: modelNumber(1)}}, ErrStoreNotFound, -1,
+		},
 		{"a tuple stands in one operation", write(store, touch(other), remove(other)), ErrDuplicate, 1},
 		{
 			"a document stands in one operation",
@@ -92,7 +106,9 @@ func TestRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
 			m.store(1)
-			m.do(write(store, create(plan)))
+			m.do(write(store, create(plan), ensure(bound, func(o *Operation) {
+				o.Condition, o.Context = conditionOne, mustFields(t, value.Map{"a": int64(1)})
+			})))
 			_, before := m.s.StateHash()
 			r := m.apply(tt.command)[0]
 			if !errors.Is(r.Err, tt.want) {
@@ -126,6 +142,8 @@ func TestInvalidCommandsAreNotEncoded(t *testing.T) {
 		"unknown operation": write(storeNumber(1), Operation{Kind: 9}),
 		"many operations":   write(storeNumber(1), make([]Operation, MaxOperations+1)...),
 		"double bump":       {Store: storeNumber(1), Bumps: []string{"a", "a"}, Body: &Write{}},
+		"no model":          {Store: storeNumber(1), Body: &WriteAssertions{Content: []byte("x")}},
+		"long assertions":   {Store: storeNumber(1), Body: &WriteAssertions{Model: modelNumber(1), Content: make([]byte, MaxAssertionsSize+1)}},
 	} {
 		if _, err := c.Encode(); !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%s: Encode = %v, want a refusal", name, err)
@@ -270,6 +288,7 @@ func TestDeletingAStoreLeavesNoRow(t *testing.T) {
 	for i := range 5 {
 		m.do(write(gone, touch(viewer("plan", fmt.Sprint(i))), touch(viewer("plan", "anna"))))
 	}
+	m.do(assertions(gone, modelNumber(2), "x"))
 	if got := len(m.s.Current().StoresNamed("acme")); got != 2 {
 		t.Fatalf("%d stores are named acme, want 2", got)
 	}

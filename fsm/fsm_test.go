@@ -147,6 +147,19 @@ func viewer(doc, user string) TupleKey {
 func create(k TupleKey) Operation { return Operation{Kind: CreateTuple, Tuple: k} }
 func touch(k TupleKey) Operation  { return Operation{Kind: TouchTuple, Tuple: k} }
 func remove(k TupleKey) Operation { return Operation{Kind: DeleteTuple, Tuple: k} }
+func take(k TupleKey) Operation   { return Operation{Kind: RemoveTuple, Tuple: k} }
+
+func ensure(k TupleKey, with ...func(*Operation)) Operation {
+	o := Operation{Kind: EnsureTuple, Tuple: k}
+	for _, f := range with {
+		f(&o)
+	}
+	return o
+}
+
+func assertions(store StoreID, id ModelID, content string) *Command {
+	return &Command{Store: store, Body: &WriteAssertions{Model: id, Content: []byte(content)}}
+}
 
 // checkHash compares the rolling hash with a recount.
 func (m *machine) checkHash() {
