@@ -115,7 +115,7 @@ func (x *explainer) denyDirect(ctx context.Context, reason *Reason, r *model.Rel
 		default:
 			child.Kind = ReasonCondition
 			if c := x.query.Plan.Condition(edge.Condition); c != nil {
-				child.Note = c.Name() + ": " + c.Expression()
+				child.Note = c.Name() + ": " + c.ExpressionFor(edge.Context)
 			}
 		}
 		reason.Children = append(reason.Children, child)

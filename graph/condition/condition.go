@@ -91,30 +91,49 @@ func mustEnv(env *cel.Env, err error) *cel.Env {
 // Compile checks and compiles an expression, which must yield a bool. An error is a
 // *CompileError.
 func Compile(name, expression string, parameters []Parameter) (*Condition, error) {
-	c := &Condition{
-		name:       name,
-		expression: expression,
-		parameters: slices.Clone(parameters),
-		index:      make(map[string]int, len(parameters)),
-		now:        -1,
-	}
-	options, err := c.declare()
+	c := newCondition(name, expression, parameters)
+	tree, err := c.parse()
 	if err != nil {
 		return nil, err
 	}
-	if len(expression) > MaxExpression {
+	if err := c.compile(tree); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func newCondition(name, expression string, parameters []Parameter) *Condition {
+	return &Condition{name: name, expression: expression, parameters: slices.Clone(parameters), now: -1}
+}
+
+// parse reads the expression, which needs no parameters yet.
+func (c *Condition) parse() (*cel.Ast, error) {
+	if len(c.expression) > MaxExpression {
 		return nil, c.fault("the expression is longer than %d bytes", MaxExpression)
+	}
+	tree, issues := base.ParseSource(common.NewStringSource(c.expression, c.name))
+	if err := issues.Err(); err != nil {
+		return nil, compileError(c.name, issues, err, true)
+	}
+	return tree, nil
+}
+
+// compile checks the expression against the parameters and makes the program.
+func (c *Condition) compile(tree *cel.Ast) error {
+	options, err := c.declare()
+	if err != nil {
+		return err
 	}
 	env, err := base.Extend(options...)
 	if err != nil {
-		return nil, c.fault("declare parameters: %v", err)
+		return c.fault("declare parameters: %v", err)
 	}
-	tree, issues := env.CompileSource(common.NewStringSource(expression, name))
-	if issues.Err() != nil {
-		return nil, compileError(name, issues)
+	tree, issues := env.Check(tree)
+	if err := issues.Err(); err != nil {
+		return compileError(c.name, issues, err, false)
 	}
 	if out := tree.OutputType(); !out.IsExactType(cel.BoolType) {
-		return nil, c.fault("the expression yields %s, not bool", out)
+		return c.fault("the expression yields %s, not bool", out)
 	}
 	c.loops = hasLoop(tree)
 	program := []cel.ProgramOption{
@@ -129,9 +148,9 @@ func Compile(name, expression string, parameters []Parameter) (*Condition, error
 	}
 	c.program, err = env.Program(tree, program...)
 	if err != nil {
-		return nil, c.fault("%v", err)
+		return c.fault("%v", err)
 	}
-	return c, nil
+	return nil
 }
 
 // declare checks the parameters and tells CEL about them.
@@ -139,6 +158,7 @@ func (c *Condition) declare() ([]cel.EnvOption, error) {
 	if len(c.parameters) > MaxParameters {
 		return nil, c.fault("more than %d parameters", MaxParameters)
 	}
+	c.index = make(map[string]int, len(c.parameters))
 	options := make([]cel.EnvOption, 0, len(c.parameters))
 	for i, p := range c.parameters {
 		if p.Name == "" || len(p.Name) > MaxName || strings.ContainsAny(p.Name, ":#@ \t\r\n") {
@@ -167,17 +187,31 @@ func (c *Condition) fault(format string, args ...any) error {
 // Name is the condition's name.
 func (c *Condition) Name() string { return c.name }
 
-// Parameters are the condition's parameters in the order of their declaration. The
-// caller must not change the slice.
+// Parameters are the condition's parameters in the order of their declaration, none for
+// Inline. The caller must not change the slice.
 func (c *Condition) Parameters() []Parameter { return c.parameters }
 
-// Expression is the expression as it was written.
+// Expression is the expression as it was written, empty for Inline.
 func (c *Condition) Expression() string { return c.expression }
+
+// ExpressionFor is the expression that judges tuples with a stored context: of Inline,
+// what the context holds.
+func (c *Condition) ExpressionFor(stored *Context) string {
+	if c == Inline {
+		expression, _ := stored.Fields()[inlineExpression].(string)
+		return expression
+	}
+	return c.expression
+}
 
 // CheckContext reports whether the fields may be stored with a tuple under this
 // condition: each is a parameter and has its type. Parameters may be absent, for the
-// request to bring. An error is an *UnknownError or a *TypeError.
+// request to bring. An error is an *UnknownError or a *TypeError, of Inline an
+// *InlineError or a *CompileError.
 func (c *Condition) CheckContext(fields value.Map) error {
+	if c == Inline {
+		return checkInline(fields)
+	}
 	for name := range fields {
 		if _, ok := c.index[name]; !ok {
 			return &UnknownError{Condition: c.name, Parameter: firstUnknown(c, fields)}

@@ -2,6 +2,7 @@ package condition
 
 import (
 	"sync/atomic"
+	"weak"
 
 	"cel.dev/cel-go/common/types/ref"
 
@@ -21,6 +22,9 @@ type Context struct {
 	// last is what the fields are for the condition that was evaluated last. A tuple
 	// has one condition, which changes only with the model.
 	last atomic.Pointer[bound]
+
+	// own is what the fields are for Inline.
+	own atomic.Pointer[weak.Pointer[Condition]]
 }
 
 // A bound is a context's fields as the parameters of one condition.

@@ -71,7 +71,7 @@ func (t Type) convert(v value.Value) (ref.Val, *TypeError) {
 		}
 	}
 	if out == nil {
-		return nil, &TypeError{Want: t, Got: brief(v)}
+		return nil, &TypeError{Want: t, Got: brief(v), Value: v}
 	}
 	return out, nil
 }

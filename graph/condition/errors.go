@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+
+	"github.com/remit-authz/remit/graph/value"
 )
 
 var (
@@ -29,6 +31,13 @@ type Fault struct {
 type CompileError struct {
 	Condition string
 	Faults    []Fault
+
+	// Syntax is whether the expression could not even be read.
+	Syntax bool
+
+	// Err is what CEL says itself, with the lines at fault; nil if it is not CEL that
+	// objects.
+	Err error
 }
 
 func (e *CompileError) Error() string {
@@ -46,8 +55,11 @@ func (e *CompileError) Error() string {
 	return b.String()
 }
 
-func compileError(name string, issues *cel.Issues) error {
-	e := &CompileError{Condition: name}
+// Unwrap is what CEL says.
+func (e *CompileError) Unwrap() error { return e.Err }
+
+func compileError(name string, issues *cel.Issues, err error, syntax bool) error {
+	e := &CompileError{Condition: name, Syntax: syntax, Err: err}
 	for _, issue := range issues.Errors() {
 		f := Fault{Message: issue.Message}
 		if issue.Location != nil && issue.Location.Line() > 0 {
@@ -62,6 +74,52 @@ func compileError(name string, issues *cel.Issues) error {
 		return a.Column - b.Column
 	})
 	return e
+}
+
+// An InlineFault is what is wrong with a context that should hold an expression.
+type InlineFault uint8
+
+// The faults of such contexts.
+const (
+	FieldMissing  InlineFault = iota + 1 // the field is not there
+	FieldMistyped                        // it is not a text with something in it, or not a map
+	TypeUnknown                          // no type has this name
+	TypeUnclosed                         // list<string without its end
+	TypeBare                             // list or map without the type of elements
+	TypePlain                            // the type of elements for what has none
+)
+
+// An InlineError occurs if the context of a tuple under the condition Inline does not hold
+// an expression and the types of its parameters.
+type InlineError struct {
+	Field     string // expression or parameters
+	Parameter string // whose type is wrong; empty if it is the field itself
+	Type      string // the part of the parameter's type that is wrong
+	Fault     InlineFault
+}
+
+func (e *InlineError) Error() string {
+	at := fmt.Sprintf("condition %s: ", InlineName)
+	if e.Parameter != "" {
+		at += fmt.Sprintf("parameter %s: ", e.Parameter)
+	}
+	switch e.Fault {
+	case FieldMissing:
+		return fmt.Sprintf("%sthe context lacks %s", at, e.Field)
+	case FieldMistyped:
+		if e.Field == inlineParameters {
+			return fmt.Sprintf("%s%s must be a map of names to types", at, e.Field)
+		}
+		return fmt.Sprintf("%s%s must be a text that is not empty", at, e.Field)
+	case TypeUnclosed:
+		return fmt.Sprintf("%stype %q lacks its closing >", at, e.Type)
+	case TypeBare:
+		return fmt.Sprintf("%stype %s needs the type of its elements, as in %s<string>", at, e.Type, e.Type)
+	case TypePlain:
+		return fmt.Sprintf("%stype %q has no elements: only list and map do", at, e.Type)
+	default:
+		return fmt.Sprintf("%s%q is no type: it should be one of %s, list<T> or map<T>", at, e.Type, plainTypes)
+	}
 }
 
 // An UnknownError occurs if a stored context names something that is no parameter.
@@ -79,6 +137,7 @@ type TypeError struct {
 	Condition, Parameter string
 	Want                 Type
 	Got                  string // the value in short
+	Value                value.Value
 }
 
 func (e *TypeError) Error() string {

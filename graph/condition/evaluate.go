@@ -32,12 +32,16 @@ type Request struct {
 	conditions atomic.Pointer[boundList]
 }
 
-// A boundList is a linked list, which grows at its head without a lock. Few conditions
-// occur in one question.
+// A boundList is a linked list, which grows at its head without a lock.
 type boundList struct {
 	bound
 	next *boundList
+	size int // of the list from here
 }
+
+// maxBound bounds what a request remembers. The tuples that it meets may each have an
+// expression of its own, which are not worth a search through all of them.
+const maxBound = 64
 
 func (r *Request) bind(to *Condition) *bound {
 	if r == nil || len(r.Fields) == 0 && !r.binds(to) {
@@ -49,13 +53,18 @@ func (r *Request) bind(to *Condition) *bound {
 			return &l.bound
 		}
 	}
-	l := &boundList{bound: bound{condition: to}, next: head}
+	l := &boundList{bound: bound{condition: to}, next: head, size: 1}
+	if head != nil {
+		l.size += head.size
+	}
 	l.values = to.convertAll(r.Fields)
 	if r.binds(to) {
 		l.values[to.now] = types.Timestamp{Time: r.At.UTC()}
 	}
-	// If another goroutine was faster, its entry stays and this one is used once.
-	r.conditions.CompareAndSwap(head, l)
+	if l.size <= maxBound {
+		// If another goroutine was faster, its entry stays and this one is used once.
+		r.conditions.CompareAndSwap(head, l)
+	}
 	return &l.bound
 }
 
@@ -72,6 +81,13 @@ func (c *Condition) Evaluate(stored *Context, request *Request) (bool, error) {
 // EvaluateContext is Evaluate for expressions that may take long: it returns the error
 // of ctx soon after that ends.
 func (c *Condition) EvaluateContext(ctx context.Context, stored *Context, request *Request) (bool, error) {
+	if c == Inline {
+		own, err := stored.inline()
+		if err != nil {
+			return false, &EvaluationError{Condition: c.name, Err: err}
+		}
+		c, stored = own, nil
+	}
 	a := activations.Get().(*activation)
 	defer a.release()
 	if err := a.fill(c, stored, request); err != nil {

@@ -271,18 +271,6 @@ func TestOnSchedule(t *testing.T) {
 	}
 }
 
-func TestScheduleCacheIsBounded(t *testing.T) {
-	var c scheduleCache
-	for i := range maxSchedules + 100 {
-		if _, err := c.parse(value.Map{"zone": "UTC", "holidays": value.List{fmt.Sprintf("%04d-01-01", i+1)}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(c.known) > maxSchedules {
-		t.Errorf("the cache holds %d, want at most %d", len(c.known), maxSchedules)
-	}
-}
-
 func TestConcurrentEvaluation(t *testing.T) {
 	fields, err := value.ParseJSON([]byte(shift))
 	if err != nil {

@@ -2,7 +2,6 @@ package condition
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"cel.dev/cel-go/cel"
@@ -36,7 +35,7 @@ func onSchedule(arg, at ref.Val) ref.Val {
 		// A map that the expression itself makes.
 		var fields value.Value
 		if fields, err = fromCEL(arg, 1); err == nil {
-			s, err = schedules.parse(fields.(value.Map))
+			s, err = parseSchedule(fields.(value.Map))
 		}
 	default:
 		return types.MaybeNoSuchOverloadErr(arg)
@@ -68,53 +67,33 @@ func (m *mapValue) schedule() (*schedule.Schedule, error) {
 	c := m.compiled.Load()
 	if c == nil {
 		c = new(compiledSchedule)
-		c.schedule, c.err = schedules.parse(m.fields)
+		c.schedule, c.err = parseSchedule(m.fields)
 		m.compiled.Store(c)
 	}
 	return c.schedule, c.err
 }
 
-// maxSchedules bounds the cache of schedules. A store has some tens of shifts.
-const maxSchedules = 1024
+// maxSchedules bounds the cache of schedules in bytes of their encodings. A store has
+// some tens of shifts, most of which take less than a kilobyte.
+const maxSchedules = 1 << 20
 
 // schedules remembers compiled schedules by their canonical encoding, for contexts that
 // are decoded anew for each request.
-var schedules scheduleCache
+var schedules = cache[*schedule.Schedule]{most: maxSchedules}
 
-type scheduleCache struct {
-	mu    sync.Mutex
-	known map[string]*schedule.Schedule // guarded by mu
-}
-
-func (c *scheduleCache) parse(fields value.Map) (*schedule.Schedule, error) {
+func parseSchedule(fields value.Map) (*schedule.Schedule, error) {
 	key, err := value.Encode(fields)
 	if err != nil {
 		return nil, fmt.Errorf("schedule: %w", err)
 	}
-	c.mu.Lock()
-	s := c.known[string(key)]
-	c.mu.Unlock()
-	if s != nil {
+	if s, ok := schedules.get(key); ok {
 		return s, nil
 	}
-	if s, err = schedule.Parse(fields); err != nil {
+	s, err := schedule.Parse(fields)
+	if err != nil {
 		return nil, err
 	}
-	if len(key) > MaxContext {
-		return s, nil // too large to be worth remembering
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known == nil {
-		c.known = make(map[string]*schedule.Schedule)
-	}
-	if len(c.known) >= maxSchedules {
-		for k := range c.known {
-			delete(c.known, k)
-			break
-		}
-	}
-	c.known[string(key)] = s
+	schedules.put(key, s)
 	return s, nil
 }
 

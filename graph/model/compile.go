@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
+
+	"github.com/remit-authz/remit/graph/condition"
 )
 
 // Compile turns the model into a plan over a store's ids; id is the model's own. A name
@@ -53,15 +55,23 @@ type target struct {
 
 func (c *compiler) declareConditions() {
 	for _, def := range c.model.conditions {
-		id, ok := c.symbols.ConditionID(def.name)
-		if !ok || id == 0 {
-			c.missing = append(c.missing, fmt.Errorf("condition %s: %w", def.name, ErrUndefined))
-			continue
-		}
-		c.plan.conditions = grow(c.plan.conditions, int(id))
-		c.plan.conditions[id] = def.compiled
-		c.guards[def.name] = id
+		c.declareCondition(def.compiled)
 	}
+	if c.model.inline {
+		c.declareCondition(condition.Inline)
+	}
+}
+
+func (c *compiler) declareCondition(compiled *condition.Condition) {
+	name := compiled.Name()
+	id, ok := c.symbols.ConditionID(name)
+	if !ok || id == 0 {
+		c.missing = append(c.missing, fmt.Errorf("condition %s: %w", name, ErrUndefined))
+		return
+	}
+	c.plan.conditions = grow(c.plan.conditions, int(id))
+	c.plan.conditions[id] = compiled
+	c.guards[name] = id
 }
 
 func (c *compiler) declareTypes() {
@@ -106,8 +116,8 @@ func (c *compiler) compileRelation(def *relationDef, r *Relation) {
 			allowed.Relation, _ = allowed.Type.Relation(name)
 		}
 		if name := ref.GetCondition(); name != "" {
-			allowed.Condition = c.model.guards[name].compiled
 			allowed.ConditionID = c.guards[name]
+			allowed.Condition = c.plan.Condition(allowed.ConditionID)
 		}
 		if !seen[allowed] {
 			seen[allowed] = true

@@ -27,6 +27,7 @@ type Model struct {
 	byName     map[string]*typeDef
 	conditions []*conditionDef // in the order of the source
 	guards     map[string]*conditionDef
+	inline     bool // some tuples bring their own expressions
 }
 
 // A typeDef is one type with all its relations, those of extensions included.
@@ -124,6 +125,7 @@ func (m *Model) define(text *outline, found *faults) {
 		for _, name := range sortedKeys(def.GetRelations()) {
 			t.define(def, name, &relationOutline{at: t.at})
 		}
+		m.inline = m.inline || slices.ContainsFunc(t.relations, (*relationDef).acceptsInline)
 	}
 	for _, o := range text.conditions {
 		m.defineCondition(o.name, o)
@@ -147,6 +149,13 @@ func (t *typeDef) define(def *openfgav1.TypeDefinition, name string, text *relat
 	t.relations = append(t.relations, r)
 }
 
+// acceptsInline reports whether tuples of the relation may bring their own expressions.
+func (r *relationDef) acceptsInline() bool {
+	return slices.ContainsFunc(r.allowed, func(ref *openfgav1.RelationReference) bool {
+		return ref.GetCondition() == condition.InlineName
+	})
+}
+
 func (m *Model) defineCondition(name string, text *conditionOutline) {
 	message, ok := m.message.GetConditions()[name]
 	if !ok || m.guards[name] != nil {
@@ -166,7 +175,8 @@ func (m *Model) Proto() *openfgav1.AuthorizationModel { return m.message }
 func (m *Model) Schema() string { return m.message.GetSchemaVersion() }
 
 // Declarations are the names of the model, in the order of its text; a model without a
-// text has its relations and conditions in the order of their names.
+// text has its relations and conditions in the order of their names. If tuples may bring
+// their own expressions, the name that stands for that is the last of the conditions.
 func (m *Model) Declarations() Declarations {
 	d := Declarations{
 		Types:      make([]TypeDeclaration, 0, len(m.types)),
@@ -181,6 +191,9 @@ func (m *Model) Declarations() Declarations {
 	}
 	for _, c := range m.conditions {
 		d.Conditions = append(d.Conditions, c.name)
+	}
+	if m.inline {
+		d.Conditions = append(d.Conditions, condition.InlineName)
 	}
 	return d
 }

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
+
+	"github.com/remit-authz/remit/graph/condition"
 )
 
 func mustParse(t testing.TB, text string) *Model {
@@ -168,6 +171,48 @@ func TestDeclarationsAreInTheOrderOfTheText(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, library(t).Declarations()); diff != "" {
 		t.Errorf("Declarations (-want +got):\n%s", diff)
+	}
+}
+
+const inlineModel = head + `type doc
+  relations
+    define owner: [user]
+    define viewer: [user with $expression, user:* with late] or owner
+condition late(x: int) {
+  x > 1
+}
+`
+
+func TestInlineExpressions(t *testing.T) {
+	m := mustParse(t, inlineModel)
+	roundTrip(t, m)
+	if got, want := m.Declarations().Conditions, []string{"late", condition.InlineName}; !slices.Equal(got, want) {
+		t.Errorf("conditions = %q, want %q", got, want)
+	}
+	p := compiles(t, m)
+	doc, _ := p.Type("doc")
+	viewer, _ := doc.Relation("viewer")
+	for i, want := range []string{condition.InlineName, "late"} {
+		a := viewer.Allowed[i]
+		if a.Condition.Name() != want || (a.Condition == condition.Inline) != (want == condition.InlineName) {
+			t.Errorf("restriction %d is under %s, want %s", i, a.Condition.Name(), want)
+		}
+		if a.ConditionID == 0 || p.Condition(a.ConditionID) != a.Condition {
+			t.Errorf("restriction %d has condition %d, which the plan does not know", i, a.ConditionID)
+		}
+	}
+	table := NewTable()
+	table.Define(Declarations{Types: m.Declarations().Types, Conditions: []string{"late"}})
+	if _, err := m.Compile("01", table); !errors.Is(err, ErrUndefined) || !strings.Contains(err.Error(), condition.InlineName) {
+		t.Errorf("Compile without the name's id = %v, want %v", err, ErrUndefined)
+	}
+	plain := mustParse(t, strings.Replace(inlineModel, " with $expression", "", 1))
+	if got := plain.Declarations().Conditions; !slices.Equal(got, []string{"late"}) {
+		t.Errorf("conditions without $expression = %q", got)
+	}
+	if changes := Diff(plain, m); len(changes) != 1 || changes[0].Subject != "doc#viewer" ||
+		changes[0].To != "define viewer: [user with $expression, user:* with late] or owner" {
+		t.Errorf("Diff = %+v", changes)
 	}
 }
 

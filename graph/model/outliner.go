@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/remit-authz/remit/graph/condition"
 )
 
 // An outliner reads the text of a model for places. It also knows what it would like
@@ -397,12 +399,11 @@ func (o *outliner) restrictions() bool {
 			text += ":*"
 		}
 		if o.accept("with") {
-			if o.token.kind != tokenWord {
-				o.fault("unexpected %s after with: the name of a condition should follow", o.seen())
+			name, ok := o.conditionName()
+			if !ok {
 				return false
 			}
-			text += " with " + o.token.text
-			o.advance()
+			text += " with " + name
 		}
 		o.refer("["+text, at)
 		end, seen := o.token.at, o.seen()
@@ -416,4 +417,21 @@ func (o *outliner) restrictions() bool {
 			return false
 		}
 	}
+}
+
+// conditionName reads the name of a condition in a type restriction. $expression is the
+// only one with a mark in it.
+func (o *outliner) conditionName() (string, bool) {
+	at, seen := o.token.at, o.seen()
+	marked := o.accept("$")
+	name := o.token.text
+	if marked {
+		name = "$" + name
+	}
+	if o.token.kind != tokenWord || marked && (o.token.spaced || name != condition.InlineName) {
+		o.faultAt(at, "unexpected %s after with: the name of a condition should follow", seen)
+		return "", false
+	}
+	o.advance()
+	return name, true
 }

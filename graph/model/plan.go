@@ -37,7 +37,7 @@ type Restriction struct {
 	Type      *Type
 	Relation  *Relation // nil: the object itself, or every object if Wildcard
 	Wildcard  bool
-	Condition *condition.Condition // nil: a tuple without condition
+	Condition *condition.Condition // nil: a tuple without condition; perhaps condition.Inline
 	// ConditionID is Condition's id, 0 if there is none.
 	ConditionID ConditionID
 }
@@ -121,6 +121,17 @@ func (p *Plan) Condition(id ConditionID) *condition.Condition {
 		return nil
 	}
 	return p.conditions[id]
+}
+
+// ConditionNamed finds a condition by name; nil if this version of the model does not
+// have it. It looks at all of them: what is asked often has the condition at hand.
+func (p *Plan) ConditionNamed(name string) *condition.Condition {
+	for _, c := range p.conditions {
+		if c != nil && c.Name() == name {
+			return c
+		}
+	}
+	return nil
 }
 
 // Relation finds a relation of the type by name.

@@ -48,7 +48,7 @@ func randomDefinition(r *rand.Rand, below, depth int, direct bool) string {
 		}
 		switch {
 		case direct:
-			return []string{"[user]", "[user with late, group#member]", "[user:*, doc#r0]"}[r.IntN(3)]
+			return []string{"[user]", "[user with late, group#member]", "[user:*, doc#r0]", "[user with $expression]"}[r.IntN(4)]
 		case r.IntN(3) == 0:
 			return "r0 from parent"
 		default:

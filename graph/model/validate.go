@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
+
+	"github.com/remit-authz/remit/graph/condition"
 )
 
 // checkSize refuses a model that is too large to look at closely.
@@ -128,6 +130,8 @@ func validateName(at place, typeName, relation, kind, name string, most int, fou
 		found.add(at, typeName, relation, "%s %q has a name that cannot be written in a tuple: leave out spaces, colon, # and @", kind, name)
 	case kind != "condition" && (name == "self" || name == "this"):
 		found.add(at, typeName, relation, "a %s cannot be named %s, which is reserved: choose another name", kind, name)
+	case kind == "condition" && name == condition.InlineName:
+		found.add(at, typeName, relation, "a condition cannot be named %s, which stands for the expressions that tuples bring themselves: choose another name", name)
 	}
 }
 
@@ -263,7 +267,7 @@ func (m *Model) validateRestriction(r *relationDef, ref *openfgav1.RelationRefer
 	if tupleset != "" && ref.GetRelationOrWildcard() != nil {
 		fault("%s accepts %s, but %s follows it, so it can only accept single objects: write [%s]", r, text, tupleset, t.name)
 	}
-	if name := ref.GetCondition(); name != "" && m.guards[name] == nil {
+	if name := ref.GetCondition(); name != "" && name != condition.InlineName && m.guards[name] == nil {
 		fault("%s accepts %s, but the model has no condition %s%s", r, text, name,
 			suggestOr(name, sortedKeys(m.guards), fmt.Sprintf(": define it with `condition %s(...) { ... }`", name)))
 	}
