@@ -23,6 +23,12 @@ import (
 // error inside a cycle, too much forgetting) the search is given up and the fixpoint is
 // computed outright: see fixpoint.go. Both give the well-founded value, so the answer
 // does not depend on which one ran or on the order of edges.
+//
+// With a limit of depth the search takes goals that it meets beyond the limit for
+// unsure. They need not be as far away as the way to them was, so only an answer that is
+// sure in spite of them stands; otherwise the fixpoint, which meets all goals on their
+// shortest ways, decides. What is found out holds as far away from the question as it
+// was found, so with a limit no question uses what an earlier one found out.
 
 // maxForgotten is how much work the search may lose before the fixpoint, which visits
 // every edge once, is the cheaper way.
@@ -34,6 +40,7 @@ type frame struct {
 	relation *model.Relation // the goal's
 	object   ID
 	acc      outcome
+	depth    uint32 // the goal's, on the way it was met first
 	node     uint32 // the goal's
 	whole    bool   // the rewrite is the goal's whole
 
@@ -72,11 +79,14 @@ func (e *evaluator) check(u Userset) (bool, error) {
 }
 
 func (e *evaluator) solve(object ID, r *model.Relation) (truth, uint32) {
-	e.frames, e.open, e.edges, e.entangled = e.frames[:0], e.open[:0], e.edges[:0], false
-	if !e.ask(object, r) {
+	e.frames, e.open, e.edges, e.entangled, e.shallow = e.frames[:0], e.open[:0], e.edges[:0], false, false
+	if e.maxDepth != unlimited {
+		e.forget()
+	}
+	if !e.ask(object, r, 0) {
 		e.run()
 	}
-	if e.fatal == nil && e.entangled {
+	if e.fatal == nil && (e.entangled || e.shallow && e.out.value == unsure) {
 		for _, i := range e.open {
 			e.nodes[i].state = stateForgotten
 		}
@@ -97,7 +107,7 @@ func (e *evaluator) run() {
 		case model.OpComputed:
 			if f.step == 0 {
 				f.step = 1
-				e.ask(f.object, f.rewrite.Relation)
+				e.ask(f.object, f.rewrite.Relation, f.depth)
 			} else {
 				e.finish(f, e.out)
 			}
@@ -112,8 +122,8 @@ func (e *evaluator) run() {
 }
 
 // ask evaluates a goal: either its value is known, stands in out, and the answer is
-// true, or a frame for it was pushed.
-func (e *evaluator) ask(object ID, r *model.Relation) bool {
+// true, or a frame for it was pushed. The depth is that of the way to it.
+func (e *evaluator) ask(object ID, r *model.Relation, depth uint32) bool {
 	if e.subject.Relation == r.ID && e.subject.ID == object {
 		e.out = outcome{value: allowed, low: settled, reach: settled}
 		return true
@@ -136,9 +146,13 @@ func (e *evaluator) ask(object ID, r *model.Relation) bool {
 			return true
 		}
 	}
+	if depth == e.maxDepth {
+		e.out = e.tooDeep()
+		return true
+	}
 	i := e.add(s, node{goal: g, state: stateActive})
 	e.open = append(e.open, i)
-	e.push(frame{rewrite: r.Rewrite, relation: r, object: object, node: i, whole: true})
+	e.push(frame{rewrite: r.Rewrite, relation: r, object: object, depth: depth, node: i, whole: true})
 	return false
 }
 
@@ -168,10 +182,10 @@ func (e *evaluator) push(f frame) {
 // afterwards: its place may have moved.
 func (e *evaluator) operand(f *frame, child *model.Rewrite) {
 	if child.Op == model.OpComputed {
-		e.ask(f.object, child.Relation)
+		e.ask(f.object, child.Relation, f.depth)
 		return
 	}
-	e.push(frame{rewrite: child, relation: f.relation, object: f.object, node: f.node})
+	e.push(frame{rewrite: child, relation: f.relation, object: f.object, depth: f.depth, node: f.node})
 }
 
 // finish pops the frame, which must be the top one, and hands its result on.
@@ -374,7 +388,7 @@ func (e *evaluator) follow(f *frame) {
 			e.blame(number, Userset{Object: f.object, Relation: f.via().ID}, edge.subject, edge.condition)
 		}
 		f.doubt, f.step = number, 2
-		if !e.ask(edge.subject.ID, e.target(f, edge.subject)) || e.followed(f) {
+		if !e.ask(edge.subject.ID, e.target(f, edge.subject), f.depth+1) || e.followed(f) {
 			return
 		}
 	}

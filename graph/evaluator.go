@@ -19,6 +19,9 @@ const (
 	allowed
 )
 
+// unlimited as a depth is deeper than any data.
+const unlimited = ^uint32(0)
+
 // settled as a low or reach means that nothing in progress is depended upon.
 const settled = ^uint32(0)
 
@@ -91,9 +94,12 @@ type evaluator struct {
 	out    outcome // of the frame finished last
 	cursor Cursor
 
-	undefinedIsNo bool  // as Query has it
-	keepGoing     bool  // as Query has it
-	passed        error // the first that a list went past
+	maxDepth      uint32 // as Query has it, or unlimited
+	shallow       bool   // something was left out because of it
+	depthErr      uint32 // the number of ErrDepth; 0 until it is met
+	undefinedIsNo bool   // as Query has it
+	keepGoing     bool   // as Query has it
+	passed        error  // the first that a list went past
 
 	entangled bool // the depth-first search met what it cannot decide
 	forgot    int  // nodes forgotten so far
@@ -131,6 +137,10 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 	e.request = condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow}
 	e.budget = q.budget()
 	e.left, e.pulse, e.fatal = e.budget, e.budget, nil
+	e.maxDepth, e.depthErr = unlimited, 0
+	if q.MaxDepth > 0 && uint64(q.MaxDepth) < uint64(unlimited) {
+		e.maxDepth = uint32(q.MaxDepth)
+	}
 	e.undefinedIsNo, e.keepGoing = q.UndefinedIsNo, q.KeepGoing
 	return e
 }
@@ -155,6 +165,11 @@ func (e *evaluator) about(s Subject) {
 	if s.Relation == 0 && !s.ID.IsWildcard() {
 		e.anyone = Subject{ID: Wildcard(s.ID.Type())}
 	}
+	e.forget()
+}
+
+// forget forgets what was found out.
+func (e *evaluator) forget() {
 	e.nodes, e.forgot = e.nodes[:0], 0
 	if e.epoch++; e.epoch == 0 {
 		clear(e.slots)
@@ -192,6 +207,15 @@ func (e *evaluator) pass(err error) error {
 		e.passed = err
 	}
 	return nil
+}
+
+// tooDeep is the outcome of a goal beyond the limit of depth.
+func (e *evaluator) tooDeep() outcome {
+	e.shallow = true
+	if e.depthErr == 0 {
+		e.depthErr = e.note(ErrDepth)
+	}
+	return outcome{value: unsure, err: e.depthErr, low: settled, reach: settled}
 }
 
 // note keeps an error and returns its number.

@@ -9,14 +9,24 @@ import "github.com/remit-authz/remit/graph/model"
 // conditions are false from below and true from above.
 //
 // All goals met become final, so one fixpoint serves all later goals of the call.
+//
+// With a limit of depth the goals are met in the order of their distances, and those
+// that are too far away are errors.
 func (e *evaluator) fixpoint(object ID, r *model.Relation) (truth, uint32) {
 	g := ground{evaluator: e, goals: map[goal]uint32{}}
+	if e.maxDepth != unlimited {
+		e.forget() // the way through what is known may be the shortest one
+		g.having = usesOf(e.plan).having(e.subject)
+	}
 	g.goal(object, r)
-	for len(g.todo) > 0 && e.fatal == nil {
-		next := g.todo[len(g.todo)-1]
-		g.todo = g.todo[:len(g.todo)-1]
-		kid := g.expression(next.relation, next.relation.Rewrite, next.object)
-		g.vertices[next.vertex].kids = append(g.vertices[next.vertex].kids, kid)
+	g.write()
+	for depth := uint32(1); len(g.further) > 0 && e.fatal == nil; depth++ {
+		if depth == e.maxDepth {
+			g.leave()
+			break
+		}
+		g.todo, g.further = g.further, g.todo
+		g.write()
 	}
 	if e.fatal != nil {
 		return denied, 0
@@ -50,10 +60,15 @@ type ground struct {
 	vertices []vertex
 	goals    map[goal]uint32
 	todo     []pending
+
+	// With a limit of depth only:
+	further []pending // one step further away than those in todo
+	having  []bool    // by relation: whether the subject can have it at all
 }
 
 type vertex struct {
 	kind truthKind
+	open bool     // a goal whose expression is not written out yet
 	err  uint32   // of an unsure leaf
 	kids []uint32 // of a but-not: the base and what is subtracted
 }
@@ -89,10 +104,56 @@ func (g *ground) constant(value truth, err uint32) uint32 {
 	return g.add(vertex{kind: anyOf})
 }
 
+// write writes out the goals that are to be done.
+func (g *ground) write() {
+	for len(g.todo) > 0 && g.fatal == nil {
+		next := g.todo[len(g.todo)-1]
+		g.todo = g.todo[:len(g.todo)-1]
+		if !g.vertices[next.vertex].open {
+			continue // met again on a shorter way
+		}
+		g.vertices[next.vertex].open = false
+		if g.having != nil && !g.having[next.relation.ID] {
+			continue
+		}
+		kid := g.expression(next.relation, next.relation.Rewrite, next.object)
+		g.vertices[next.vertex].kids = append(g.vertices[next.vertex].kids, kid)
+	}
+}
+
+// leave makes errors of the goals that are too far away.
+func (g *ground) leave() {
+	for _, p := range g.further {
+		v := &g.vertices[p.vertex]
+		if v.open && g.having[p.relation.ID] {
+			v.kind, v.err = doubt, g.tooDeep().err
+		}
+		v.open = false
+	}
+}
+
+// step is the vertex of a goal that lies behind a tuple.
+func (g *ground) step(object ID, r *model.Relation) uint32 {
+	if g.maxDepth == unlimited {
+		return g.goal(object, r)
+	}
+	if v, ok := g.goals[goal{object: object, relation: r.ID}]; ok {
+		return v
+	}
+	nearer := len(g.todo)
+	v := g.goal(object, r)
+	g.further = append(g.further, g.todo[nearer:]...)
+	g.todo = g.todo[:nearer]
+	return v
+}
+
 // goal is the vertex of a goal, whose expression is written out later.
 func (g *ground) goal(object ID, r *model.Relation) uint32 {
 	key := goal{object: object, relation: r.ID}
 	if v, ok := g.goals[key]; ok {
+		if g.maxDepth != unlimited && g.vertices[v].open {
+			g.todo = append(g.todo, pending{vertex: v, object: object, relation: r})
+		}
 		return v
 	}
 	g.charge(1)
@@ -102,7 +163,7 @@ func (g *ground) goal(object ID, r *model.Relation) uint32 {
 	if s := g.find(key); s.epoch == g.epoch && g.nodes[s.node].state == stateFinal {
 		return g.constant(g.nodes[s.node].value, g.nodes[s.node].err)
 	}
-	v := g.add(vertex{kind: anyOf})
+	v := g.add(vertex{kind: anyOf, open: true})
 	g.goals[key] = v
 	g.todo = append(g.todo, pending{vertex: v, object: object, relation: r})
 	return v
@@ -138,7 +199,10 @@ func (g *ground) arrows(r *model.Relation, w *model.Rewrite, object ID) []uint32
 		exact, anyone, usersets := e.kinds(r)
 		u := Userset{Object: object, Relation: r.ID}
 		if exact && e.probe(&f, u, e.subject) || anyone && e.probe(&f, u, e.anyone) {
-			return append(kids, g.constant(allowed, 0))
+			kids = append(kids, g.constant(allowed, 0))
+			if e.maxDepth == unlimited {
+				return kids
+			}
 		}
 		if f.acc.value == unsure {
 			kids = append(kids, g.constant(unsure, f.acc.err))
@@ -155,7 +219,7 @@ func (g *ground) arrows(r *model.Relation, w *model.Rewrite, object ID) []uint32
 			if value == denied {
 				continue
 			}
-			kid := g.goal(edge.subject.ID, e.target(&f, edge.subject))
+			kid := g.step(edge.subject.ID, e.target(&f, edge.subject))
 			if value == unsure {
 				e.blame(number, Userset{Object: object, Relation: f.via().ID}, edge.subject, edge.condition)
 				kid = g.add(vertex{kind: allOf, kids: []uint32{g.constant(unsure, number), kid}})

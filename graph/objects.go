@@ -21,6 +21,7 @@ func (q *Query) ListObjects(ctx context.Context, r *model.Relation, s Subject, a
 	}
 	e := newEvaluator(ctx, q)
 	defer e.release()
+	e.maxDepth = unlimited
 	e.about(s)
 	x := expansion{evaluator: e, uses: usesOf(q.Plan), asked: r.ID, reached: map[goal]bool{}, found: map[ID]bool{}}
 	if err := x.run(r); err != nil {

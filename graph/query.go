@@ -34,11 +34,17 @@ type Query struct {
 	// default it is bound to At.
 	UnboundNow bool
 
-	// MaxDepth is how many steps from the question on an answer may be looked for; 0
-	// is without limit. A step leads from a goal along a tuple to a goal of the
-	// tuple's subject: through a userset, or through a tuple-to-userset. A goal that
-	// even the shortest way reaches in MaxDepth steps or more counts as an error,
-	// ErrDepth, which like others shows only if the answer depends on it.
+	// MaxDepth is how far from the question answers are looked for; 0 is without
+	// limit. A step leads from a userset along a tuple to another userset: to one that
+	// it contains, or to that of an object which a tuple-to-userset names; from one
+	// relation of an object to another is no step. A userset to which even the shortest
+	// way takes MaxDepth steps counts as an error, ErrDepth, and like any other that
+	// shows only if the answer depends on it. A userset that the model cannot let the
+	// subject be in counts as what it is, empty, however far away it is.
+	//
+	// ListSubjects counts one step also from relation to relation, and is as a whole an
+	// error if it meets such a userset, for anybody might be in it. ListObjects finds
+	// its way from the other end and is not limited.
 	MaxDepth int
 
 	// UndefinedIsNo makes an answer that depends on its own negation no. By default it

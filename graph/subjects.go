@@ -27,10 +27,11 @@ func (q *Query) ListSubjects(ctx context.Context, u Userset, kind SubjectKind, a
 	}
 	e := newEvaluator(ctx, q)
 	defer e.release()
-	w := survey{evaluator: e, kind: kind, seen: map[goal]standing{}, found: map[ID]standing{}}
+	w := survey{evaluator: e, kind: kind, seen: map[goal]sighting{}, found: map[ID]standing{}}
 	if err := w.run(u.Object, r); err != nil {
 		return err
 	}
+	e.maxDepth = unlimited // nothing that a check will ask is as far away
 	if kind.Relation != nil {
 		return w.usersets(u, after, yield)
 	}
@@ -52,42 +53,70 @@ const (
 type survey struct {
 	*evaluator
 	kind   SubjectKind
-	seen   map[goal]standing
+	seen   map[goal]sighting
 	found  map[ID]standing
-	todo   []visited
+	todo   []visited // in the order of their depths, so that the first way is the shortest
+	having []bool    // by relation: whether it can have any of the kind; nil until needed
 	cursor Cursor
+}
+
+// A sighting is what is known of a goal.
+type sighting struct {
+	standing standing
+	depth    uint32 // counting steps from relation to relation, too
 }
 
 type visited struct {
 	object   ID
 	relation *model.Relation
+	depth    uint32
 	standing standing
 }
 
 func (w *survey) run(object ID, r *model.Relation) error {
 	w.about(Subject{})
-	w.visit(object, r, adds|grants)
+	w.visit(object, r, 0, adds|grants)
 	for len(w.todo) > 0 && w.fatal == nil {
-		next := w.todo[len(w.todo)-1]
-		w.todo = w.todo[:len(w.todo)-1]
+		next := w.todo[0]
+		w.todo = w.todo[1:]
 		w.rewrite(next, next.relation.Rewrite, next.standing)
 	}
 	return w.fatal
 }
 
 // visit notes a goal and walks it for what is new about its standing.
-func (w *survey) visit(object ID, r *model.Relation, s standing) {
+func (w *survey) visit(object ID, r *model.Relation, depth uint32, s standing) {
 	g := goal{object: object, relation: r.ID}
-	known := w.seen[g]
-	if known|s == known {
+	known, again := w.seen[g]
+	switch {
+	case again && known.standing|s == known.standing:
+		return
+	case again:
+		depth = known.depth
+	case depth == w.maxDepth:
+		if w.has(r) {
+			w.fatal = ErrDepth
+		}
 		return
 	}
 	w.charge(1)
-	w.seen[g] = known | s
-	w.todo = append(w.todo, visited{object: object, relation: r, standing: s})
+	w.seen[g] = sighting{standing: known.standing | s, depth: depth}
+	w.todo = append(w.todo, visited{object: object, relation: r, depth: depth, standing: s})
 	if w.kind.Relation == r {
 		w.found[object] |= s
 	}
+}
+
+// has reports whether the relation can have any of the kind.
+func (w *survey) has(r *model.Relation) bool {
+	if w.having == nil {
+		s := Subject{ID: Wildcard(w.kind.Type.ID)}
+		if w.kind.Relation != nil {
+			s.Relation = w.kind.Relation.ID
+		}
+		w.having = usesOf(w.plan).having(s)
+	}
+	return w.having[r.ID]
 }
 
 func (w *survey) rewrite(v visited, rw *model.Rewrite, s standing) {
@@ -95,7 +124,7 @@ func (w *survey) rewrite(v visited, rw *model.Rewrite, s standing) {
 	case model.OpDirect:
 		w.tuples(v, v.relation, s, nil)
 	case model.OpComputed:
-		w.visit(v.object, rw.Relation, s)
+		w.visit(v.object, rw.Relation, v.depth+1, s)
 	case model.OpTupleToUserset:
 		w.tuples(v, rw.Tupleset, s, rw)
 	case model.OpUnion:
@@ -151,10 +180,10 @@ func (w *survey) tuples(v visited, r *model.Relation, s standing, arrow *model.R
 			switch {
 			case arrow != nil:
 				if next := computedOn(arrow, subject.ID.Type()); next != nil {
-					w.visit(subject.ID, next, s)
+					w.visit(subject.ID, next, v.depth+1, s)
 				}
 			case subject.Relation != 0:
-				w.visit(subject.ID, w.plan.Relation(subject.Relation), s)
+				w.visit(subject.ID, w.plan.Relation(subject.Relation), v.depth+1, s)
 			case w.kind.Relation == nil && subject.ID.Type() == w.kind.Type.ID:
 				w.found[subject.ID] |= s
 			}
@@ -162,8 +191,8 @@ func (w *survey) tuples(v visited, r *model.Relation, s standing, arrow *model.R
 	}
 }
 
-// has decides one subject.
-func (w *survey) has(u Userset, s Subject, st standing) (bool, error) {
+// granted decides one subject.
+func (w *survey) granted(u Userset, s Subject, st standing) (bool, error) {
 	if st&grants != 0 {
 		return true, nil
 	}
@@ -187,7 +216,7 @@ func (w *survey) usersets(u Userset, after Subject, yield func(ListedSubject) bo
 		if s.Compare(after) <= 0 {
 			continue
 		}
-		ok, err := w.has(u, s, w.found[id])
+		ok, err := w.granted(u, s, w.found[id])
 		if err := w.pass(err); err != nil {
 			return err
 		}
@@ -209,7 +238,7 @@ func (w *survey) entities(u Userset, after Subject, yield func(ListedSubject) bo
 	if everyone && all.Compare(after) > 0 {
 		listed := ListedSubject{Subject: all}
 		for _, id := range ids {
-			ok, err := w.has(u, Subject{ID: id}, w.found[id])
+			ok, err := w.granted(u, Subject{ID: id}, w.found[id])
 			if err := w.pass(err); err != nil {
 				return err
 			}
@@ -226,7 +255,7 @@ func (w *survey) entities(u Userset, after Subject, yield func(ListedSubject) bo
 		if s.Compare(after) <= 0 || everyone && st&adds == 0 {
 			continue
 		}
-		ok, err := w.has(u, s, st)
+		ok, err := w.granted(u, s, st)
 		if err := w.pass(err); err != nil {
 			return err
 		}

@@ -112,6 +112,34 @@ func (u *uses) leadingTo(r *model.Relation) []bool {
 	return marks
 }
 
+// having marks the relations, by id, that the model can let the subject have.
+func (u *uses) having(s Subject) []bool {
+	marks := make([]bool, len(u.direct))
+	var todo []model.RelationID
+	mark := func(uses []use) {
+		for i := range uses {
+			if id := uses[i].relation.ID; !marks[id] {
+				marks[id] = true
+				todo = append(todo, id)
+			}
+		}
+	}
+	if s.Relation == 0 {
+		mark(u.entities[s.ID.Type()])
+	} else if int(s.Relation) < len(marks) {
+		marks[s.Relation] = true
+		todo = append(todo, s.Relation)
+	}
+	for len(todo) > 0 {
+		next := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		mark(u.direct[next])
+		mark(u.computed[next])
+		mark(u.arrows[next])
+	}
+	return marks
+}
+
 // leadsOn reports whether r can grant one of the marked relations, itself included.
 func (u *uses) leadsOn(r *model.Relation, marks []bool) bool {
 	for _, list := range [][]use{u.direct[r.ID], u.computed[r.ID], u.arrows[r.ID]} {

@@ -210,6 +210,14 @@ func (r *Reference) solve(s graph.SubjectName) *solution {
 	if known, ok := r.solutions[s]; ok {
 		return known
 	}
+	g := r.ground(s, nil)
+	r.solutions[s] = g
+	return g
+}
+
+// ground solves the equations for one subject. Those in given are not asked for their
+// rewrites.
+func (r *Reference) ground(s graph.SubjectName, given map[ground]Truth) *solution {
 	g := &solution{variables: map[ground]int{}}
 	for _, object := range r.objects {
 		for at := range r.rewrites {
@@ -222,11 +230,12 @@ func (r *Reference) solve(s graph.SubjectName) *solution {
 		t := r.rewrite(g, at, r.rewrites[place{at.object.Type, at.relation}], s)
 		if s == (graph.SubjectName{Type: at.object.Type, ID: at.object.ID, Relation: at.relation}) {
 			t = &term{kind: constant, value: True} // a userset has itself
+		} else if value, ok := given[at]; ok {
+			t = &term{kind: constant, value: value}
 		}
 		g.right[v] = t
 	}
 	g.solve()
-	r.solutions[s] = g
 	return g
 }
 

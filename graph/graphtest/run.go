@@ -115,6 +115,10 @@ func (r *runner) scenario(n int, s *scenario) bool {
 			}
 			r.count(q, &got)
 		}
+		if complaint := a.limited(ctx, j, q); complaint != "" {
+			r.fail(n, s, i, complaint, false)
+			return false
+		}
 		if i%4 == 3 {
 			if complaint := a.disturb(ctx, j, q, i/4+7*n); complaint != "" {
 				r.fail(n, s, i, complaint, true)
@@ -201,6 +205,9 @@ func (r *runner) recheck(s *scenario, disturbed bool) string {
 		q := &s.questions[i]
 		got, err := a.ask(ctx, a.fresh(q.circumstances), q)
 		if complaint := complain(j, q, &got, err); complaint != "" {
+			return complaint
+		}
+		if complaint := a.limited(ctx, j, q); complaint != "" {
 			return complaint
 		}
 		for n := 0; disturbed && n < 3*11; n++ { // every disturbance
