@@ -2,15 +2,10 @@ package rpc
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"runtime"
-	"runtime/debug"
-	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/remit-authz/remit/graph/value"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -26,37 +21,18 @@ func (s *accessService) BatchCheck(ctx context.Context, req *remitv1.BatchCheckR
 		return nil, err
 	}
 	answers := make([]*remitv1.BatchAnswer, len(req.Questions))
-	workers := min(runtime.GOMAXPROCS(0), (len(answers)+serialBatch-1)/serialBatch)
-	var next atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
-	for range workers {
-		group.Go(func() (err error) {
-			defer contain(&err)
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(answers) {
-					return nil
-				}
-				allowed, err := q.checkOne(ctx, i, req.Questions[i])
-				if ctx.Err() != nil {
-					return ctx.Err() // the batch is over, not this question alone
-				}
-				answers[i] = s.reader.answer(ctx, allowed, err)
-			}
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err = backend.Each(ctx, len(answers), serialBatch, func(ctx context.Context, i int) error {
+		allowed, err := q.checkOne(ctx, i, req.Questions[i])
+		if ctx.Err() != nil {
+			return ctx.Err() // the batch is over, not this question alone
+		}
+		answers[i] = s.reader.answer(ctx, allowed, err)
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	return &remitv1.BatchCheckResponse{Answers: answers, Token: q.Token()}, nil
-}
-
-// contain makes a panic an error. The interceptor, which contains the others, does not
-// see those of goroutines, and one question must not take down the node.
-func contain(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-	}
 }
 
 // checkOne answers one question of a batch, with its own context and tuples. The

@@ -14,20 +14,21 @@ import (
 // A Plan is a compiled model with what requests need to know of it.
 type Plan struct {
 	*model.Plan
-	BindsNow bool // a condition has a timestamp parameter now, which is the instant
+	Source   *model.Model // what was compiled: it has the rewrites as they were written
+	BindsNow bool         // a condition has a timestamp parameter now, which is the instant
 }
 
-func newPlan(p *model.Plan) *Plan {
+func newPlan(source *model.Model, p *model.Plan) *Plan {
 	for _, t := range p.Types() {
 		for _, r := range t.Relations {
 			for i := range r.Allowed {
 				if bindsNow(r.Allowed[i].Condition) {
-					return &Plan{p, true}
+					return &Plan{p, source, true}
 				}
 			}
 		}
 	}
-	return &Plan{p, false}
+	return &Plan{p, source, false}
 }
 
 func bindsNow(c *condition.Condition) bool {
@@ -61,7 +62,7 @@ func (r *Reader) Plan(s *Snapshot, field, id string) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile model %s of store %s: %w", m.ID, s.Head.ID(), err)
 	}
-	p := newPlan(compiled)
+	p := newPlan(parsed, compiled)
 	r.plans.put(key, p)
 	return p, nil
 }
