@@ -1,0 +1,73 @@
+package openfga
+
+import (
+	"context"
+
+	openfgav1 "github.com/openfga/api/proto/openfga/v1"
+
+	"github.com/remit-authz/remit/graph"
+)
+
+// ListUsers lists the users of one kind that have a relation to an object, up to the
+// configured number of them. A wildcard stands for all that are not named; whom it does
+// not stand for is not told.
+func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest) (*openfgav1.ListUsersResponse, error) {
+	q, err := s.open(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	relation, err := checkListUsers(q.Plan.Plan, req)
+	if err != nil {
+		return nil, err
+	}
+	if req.GetObject().GetId() == wildcard {
+		return &openfgav1.ListUsersResponse{}, nil // no tuple has such an object
+	}
+	if err := q.take(req.GetContext(), req.GetContextualTuples()); err != nil {
+		return nil, err
+	}
+	object, err := q.Entity(relation.Type.ID, req.GetObject().GetId())
+	if err != nil {
+		return nil, err
+	}
+	filter := req.GetUserFilters()[0] // there is exactly one
+	kind, err := graph.ResolveKind(q.Plan.Plan, filter.GetType(), filter.GetRelation())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := q.bound(ctx, s.config.ListUsersDeadline)
+	defer cancel()
+	query := q.query()
+	query.KeepGoing = true
+	most := q.limit(s.config.ListUsersMaxResults)
+	var users []*openfgav1.User
+	var failed error
+	err = query.ListSubjects(ctx, graph.Userset{Object: object, Relation: relation.ID}, kind, graph.Subject{}, func(l graph.ListedSubject) bool {
+		var user graph.SubjectName
+		if user, failed = q.SubjectName(l.Subject); failed != nil {
+			return false
+		}
+		users = append(users, userOf(user))
+		return len(users) != most
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	if err := q.listed(err, len(users)); err != nil {
+		return nil, err
+	}
+	return &openfgav1.ListUsersResponse{Users: users}, nil
+}
+
+// userOf is a subject as ListUsers names it.
+func userOf(s graph.SubjectName) *openfgav1.User {
+	switch {
+	case s.Relation != "":
+		return &openfgav1.User{User: &openfgav1.User_Userset{
+			Userset: &openfgav1.UsersetUser{Type: s.Type, Id: s.ID, Relation: s.Relation},
+		}}
+	case s.IsWildcard():
+		return &openfgav1.User{User: &openfgav1.User_Wildcard{Wildcard: &openfgav1.TypedWildcard{Type: s.Type}}}
+	}
+	return &openfgav1.User{User: &openfgav1.User_Object{Object: &openfgav1.Object{Type: s.Type, Id: s.ID}}}
+}
