@@ -44,7 +44,7 @@ func (d *dispatcher) intercept(next connect.ServerFunc) connect.ServerFunc {
 			defer cancel()
 		}
 		c := &call{ServerStream: stream, info: info, limit: d.config.MaxMessageBytes, start: time.Now()}
-		info.ResponseHeader().Set(HeaderRequestID, requestID())
+		c.set(HeaderRequestID, &c.request, requestID())
 		if err = next(ctx, spec, c); err == nil {
 			return nil
 		}
@@ -76,6 +76,15 @@ type call struct {
 	limit int // bytes of a request
 	start time.Time
 	sent  bool
+
+	// The values of headers that every call has, kept here to spare each an allocation.
+	request, store, duration [1]string
+}
+
+// set sets a header of the answer to a value that is kept in the call.
+func (c *call) set(key string, room *[1]string, value string) {
+	room[0] = value
+	c.info.ResponseHeader().SetValues(key, room[:])
 }
 
 // A request is what every message of a request can do. Its own methods say which store
@@ -96,7 +105,7 @@ func (c *call) Receive(msg any) error {
 		return fmt.Errorf("%T is no request", msg)
 	}
 	if r, ok := msg.(interface{ GetStoreId() string }); ok {
-		c.info.ResponseHeader().Set(HeaderStoreID, headerValue(r.GetStoreId()))
+		c.set(HeaderStoreID, &c.store, headerValue(r.GetStoreId()))
 	}
 	if size := proto.Size(req); size > c.limit {
 		return errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", size, c.limit)
@@ -125,7 +134,7 @@ func (c *call) stamp() {
 		return
 	}
 	c.sent = true
-	c.info.ResponseHeader().Set(HeaderQueryDuration, strconv.FormatInt(time.Since(c.start).Milliseconds(), 10))
+	c.set(HeaderQueryDuration, &c.duration, strconv.FormatInt(time.Since(c.start).Milliseconds(), 10))
 }
 
 // requestID names a request, as a random UUID. It is no secret, so it need not cost a

@@ -14,6 +14,7 @@ import (
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"github.com/rs/cors"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -30,7 +31,8 @@ func newREST(server *connect.Server, config *Config) http.Handler {
 	mux := runtime.NewServeMux(
 		runtime.WithErrorHandler(writeError),
 		runtime.WithForwardResponseOption(writeStatus),
-		runtime.WithIncomingHeaderMatcher(incoming),
+		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithMetadata(incoming),
 		runtime.WithOutgoingHeaderMatcher(func(key string) (string, bool) { return key, true }),
 	)
 	// Neither can fail: the first only registers, and the path of the second is right.
@@ -39,6 +41,11 @@ func newREST(server *connect.Server, config *Config) http.Handler {
 	limit := int64(config.MaxMessageBytes) * jsonOverhead
 	return newCORS(config).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		// A body is JSON whatever its type is said to be, unless it is a form's: then it
+		// holds the parameters of a GET. The library would log any type that it cannot parse.
+		if r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
+			r.Header.Del("Content-Type")
+		}
 		mux.ServeHTTP(w, r)
 	}))
 }
@@ -63,13 +70,15 @@ func newCORS(config *Config) *cors.Cors {
 	return cors.New(options)
 }
 
-// incoming says which headers of a request the handlers see.
-func incoming(key string) (string, bool) {
-	switch key {
-	case HeaderToken, HeaderExact, HeaderModelID:
-		return key, true
+// incoming picks the headers of a request that handlers read.
+func incoming(_ context.Context, r *http.Request) metadata.MD {
+	md := metadata.MD{}
+	for _, key := range []string{HeaderToken, HeaderExact, HeaderModelID} {
+		if values := r.Header[key]; len(values) > 0 {
+			md[key] = values
+		}
 	}
-	return "", false
+	return md
 }
 
 // writeStatus sets the status of an answer that is not 200.
