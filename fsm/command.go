@@ -15,13 +15,15 @@ const (
 	MaxOperations = 10_000
 	// MaxCommandSize bounds an encoded command.
 	MaxCommandSize = 4 << 20
-	// MaxNameSize bounds an entity's name: it stands in keys.
-	MaxNameSize = 512
+	// MaxNameSize bounds an entity's name, which stands in keys: OpenFGA's names have up
+	// to 256 characters of four bytes.
+	MaxNameSize = 1024
 	// MaxTextSize bounds principals, idempotency keys, request ids, actors, reasons,
 	// and the names of stores and scopes.
 	MaxTextSize = 1024
 	// MaxSymbolSize bounds the names of types, relations and conditions.
-	MaxSymbolSize = 254
+	// They have up to 254 characters.
+	MaxSymbolSize = 1024
 	// MaxAssertionsSize bounds the assertions of one model: they are kept in memory.
 	MaxAssertionsSize = 1 << 20
 )

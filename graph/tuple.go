@@ -9,11 +9,12 @@ import (
 	"github.com/remit-authz/remit/graph/value"
 )
 
-// Limits of names, in bytes. Those of types and relations are OpenFGA's.
+// Limits of names. Those of types and relations are OpenFGA's, and an id is as long as one
+// may be there: 256 characters with its type, of up to four bytes each.
 const (
-	MaxIDBytes       = 512
-	MaxTypeBytes     = 254
-	MaxRelationBytes = 50
+	MaxIDBytes  = 1016
+	MaxType     = 254 // characters
+	MaxRelation = 50  // characters
 )
 
 // An ObjectName is an entity by name: document:plan.
@@ -172,11 +173,11 @@ func validateType(field, name string) *TupleError {
 	switch {
 	case name == "":
 		return invalid(field, "the type before the ':' is empty: write type:id")
-	case len(name) > MaxTypeBytes:
-		return invalid(field, "the type has %d bytes, at most %d are allowed", len(name), MaxTypeBytes)
+	case utf8.RuneCountInString(name) > MaxType:
+		return invalid(field, "the type has %d characters, at most %d are allowed", utf8.RuneCountInString(name), MaxType)
 	}
 	if i := strings.IndexFunc(name, notInName); i >= 0 {
-		return invalid(field, "the type contains %q: a type has no ':', '#', '@', white space or control character", runeAt(name, i))
+		return invalid(field, "the type contains %q: a type has no ':', '#', '@', space or control character", runeAt(name, i))
 	}
 	return nil
 }
@@ -185,17 +186,17 @@ func validateRelation(field, name string) error {
 	switch {
 	case name == "":
 		return invalid(field, "it is empty: write object#relation@subject").of(name)
-	case len(name) > MaxRelationBytes:
-		return invalid(field, "the relation has %d bytes, at most %d are allowed", len(name), MaxRelationBytes).of(name)
+	case utf8.RuneCountInString(name) > MaxRelation:
+		return invalid(field, "the relation has %d characters, at most %d are allowed", utf8.RuneCountInString(name), MaxRelation).of(name)
 	}
 	if i := strings.IndexFunc(name, notInName); i >= 0 {
-		return invalid(field, "the relation contains %q: a relation has no ':', '#', '@', white space or control character", runeAt(name, i)).of(name)
+		return invalid(field, "the relation contains %q: a relation has no ':', '#', '@', space or control character", runeAt(name, i)).of(name)
 	}
 	return nil
 }
 
-// validateID refuses what could not be told apart in text or in a log; everything
-// else is the caller's own business, case and normalisation included.
+// validateID refuses what would end an id in text or in a log, as OpenFGA does; everything
+// else is the caller's own business: case, normalisation, other white space of Unicode.
 func validateID(field, id string) *TupleError {
 	switch {
 	case id == "":
@@ -209,8 +210,8 @@ func validateID(field, id string) *TupleError {
 			return invalid(field, "the id contains '#', which ends an object: use another character")
 		case r == utf8.RuneError && runeAt(id, i) != "\uFFFD":
 			return invalid(field, "the id is not valid UTF-8 at byte %d: encode it, for example as hexadecimal digits", i)
-		case unicode.IsSpace(r):
-			return invalid(field, "the id contains white space (%q at byte %d): use another character, or encode it", r, i)
+		case r == ' ':
+			return invalid(field, "the id contains a space (at byte %d): use another character, or encode it", i)
 		case unicode.IsControl(r):
 			return invalid(field, "the id contains a control character (%q at byte %d): use another character, or encode it", r, i)
 		}
@@ -219,7 +220,7 @@ func validateID(field, id string) *TupleError {
 }
 
 func notInName(r rune) bool {
-	return r == ':' || r == '#' || r == '@' || r == utf8.RuneError || unicode.IsSpace(r) || unicode.IsControl(r)
+	return r == ':' || r == '#' || r == '@' || r == utf8.RuneError || r == ' ' || unicode.IsControl(r)
 }
 
 // runeAt is the bytes of the rune that begins at i.

@@ -35,6 +35,12 @@ func TestParseTuple(t *testing.T) {
 		{"the longest id", "doc:" + long + "#viewer@user:a", Tuple{
 			Object: ObjectName{"doc", long}, Relation: "viewer", Subject: SubjectName{Type: "user", ID: "a"},
 		}},
+		{"white space that is not a space", "doc:a\u00a0b#viewer@user:\u3000c", Tuple{
+			Object: ObjectName{"doc", "a\u00a0b"}, Relation: "viewer", Subject: SubjectName{Type: "user", ID: "\u3000c"},
+		}},
+		{"the longest names are counted in characters", strings.Repeat("é", MaxType) + ":1#" + strings.Repeat("ü", MaxRelation) + "@user:a", Tuple{
+			Object: ObjectName{strings.Repeat("é", MaxType), "1"}, Relation: strings.Repeat("ü", MaxRelation), Subject: SubjectName{Type: "user", ID: "a"},
+		}},
 		{"a star within an id", "doc:a*#viewer@user:**", Tuple{
 			Object: ObjectName{"doc", "a*"}, Relation: "viewer", Subject: SubjectName{Type: "user", ID: "**"},
 		}},
@@ -68,13 +74,13 @@ func TestParseTupleRefuses(t *testing.T) {
 		{"wildcard object", "doc:*#viewer@user:a", "object", "cannot be a wildcard"},
 		{"wildcard userset", "doc:1#viewer@group:*#member", "subject", "wildcard has no relations"},
 		{"two relations", "doc:1#viewer@group:a#b#c", "subject", "relation contains \"#\""},
-		{"white space", "doc:a b#viewer@user:a", "object", "white space"},
-		{"no-break space", "doc:a\u00a0b#viewer@user:a", "object", "white space"},
+		{"space", "doc:a b#viewer@user:a", "object", "a space"},
+		{"end of a line", "doc:a\nb#viewer@user:a", "object", "control character"},
 		{"control", "doc:1#viewer@user:a\x00", "subject", "control character"},
 		{"not UTF-8", "doc:1#viewer@user:a\xff", "subject", "not valid UTF-8 at byte 1"},
-		{"too long", "doc:" + strings.Repeat("x", MaxIDBytes+1) + "#viewer@user:a", "object", "513 bytes, at most 512"},
-		{"long relation", "doc:1#" + strings.Repeat("r", MaxRelationBytes+1) + "@user:a", "relation", "51 bytes, at most 50"},
-		{"long type", strings.Repeat("t", MaxTypeBytes+1) + ":1#r@user:a", "object", "255 bytes, at most 254"},
+		{"too long", "doc:" + strings.Repeat("x", MaxIDBytes+1) + "#viewer@user:a", "object", "1017 bytes, at most 1016"},
+		{"long relation", "doc:1#" + strings.Repeat("r", MaxRelation+1) + "@user:a", "relation", "51 characters, at most 50"},
+		{"long type", strings.Repeat("t", MaxType+1) + ":1#r@user:a", "object", "255 characters, at most 254"},
 		{"space in a relation", "doc:1#vie wer@user:a", "relation", "contains \" \""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

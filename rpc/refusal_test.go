@@ -170,9 +170,9 @@ var refusals = []refusal{
 	{"an id holds a space", asking("document:a b", "reader", "user:anna"), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.object", nil},
 	{"an id holds a hash", asking("document:a#b", "reader", "user:anna"), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.object", nil},
 	{
-		"an id is too long", asking("document:"+strings.Repeat("x", 513), "reader", "user:anna"),
-		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.object",
-		[]string{"512"},
+		"an id is too long", asking("document:a", "reader", "user:"+strings.Repeat("x", 1017)),
+		invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.subject",
+		[]string{"1016"},
 	},
 	{"a subject has an empty relation", asking("document:a", "reader", "group:all#"), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE, "question.subject", nil},
 

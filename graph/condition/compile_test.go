@@ -163,3 +163,33 @@ func FuzzCompile(f *testing.F) {
 		}
 	})
 }
+
+func TestCompileTakesWhatOpenFGATakes(t *testing.T) {
+	boolean := Type{Kind: KindBool}
+	for _, test := range []struct{ name, expression, parameter string }{
+		{"a deep expression", strings.Repeat("(", 200) + "a" + strings.Repeat(")", 200), "a"},
+		{"a name of fifty characters", "true", strings.Repeat("é", MaxName)},
+	} {
+		if _, err := Compile("c", test.expression, []Parameter{{test.parameter, boolean}}); err != nil {
+			t.Errorf("%s: Compile = %v", test.name, err)
+		}
+	}
+}
+
+func TestCompileErrorKeepsWhatCELSays(t *testing.T) {
+	for _, test := range []struct{ expression, says, yields string }{
+		{"a == ", "ERROR: c:1:6: Syntax error", ""},
+		{"b", "ERROR: c:1:1: undeclared reference to 'b'", ""},
+		{"'x'.matches('(')", "condition expression construction: error parsing regexp", ""},
+		{"'x'", "", "string"},
+	} {
+		_, err := Compile("c", test.expression, []Parameter{{"a", Type{Kind: KindBool}}})
+		var e *CompileError
+		if !errors.As(err, &e) {
+			t.Fatalf("Compile(%s) = %v, want a *CompileError", test.expression, err)
+		}
+		if e.Yields != test.yields || (e.Err == nil) != (test.says == "") || e.Err != nil && !strings.HasPrefix(e.Err.Error(), test.says) {
+			t.Errorf("Compile(%s): Err = %v, Yields = %q, want %q, %q", test.expression, e.Err, e.Yields, test.says, test.yields)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
@@ -38,12 +39,12 @@ const (
 	// MaxParameters bounds the parameters of a condition. OpenFGA allows 25.
 	MaxParameters = 64
 
-	// MaxName bounds the name of a parameter in bytes, as OpenFGA does.
+	// MaxName bounds the name of a parameter in characters, as OpenFGA does.
 	MaxName = 50
 
 	// maxNesting bounds how deep an expression nests, so that compiling it needs little
-	// stack.
-	maxNesting = 100
+	// stack. It is OpenFGA's limit, and the default of CEL.
+	maxNesting = 250
 
 	// DefaultCostLimit bounds the cost of one evaluation, in CEL's units: about one for
 	// each operation and for each ten bytes of text that one reads. OpenFGA's default of
@@ -126,14 +127,11 @@ func (c *Condition) compile(tree *cel.Ast) error {
 	}
 	env, err := base.Extend(options...)
 	if err != nil {
-		return c.fault("declare parameters: %v", err)
+		return c.refusal(err, "declare parameters: %v", err)
 	}
 	tree, issues := env.Check(tree)
 	if err := issues.Err(); err != nil {
 		return compileError(c.name, issues, err, false)
-	}
-	if out := tree.OutputType(); !out.IsExactType(cel.BoolType) {
-		return c.fault("the expression yields %s, not bool", out)
 	}
 	c.loops = hasLoop(tree)
 	program := []cel.ProgramOption{
@@ -148,7 +146,12 @@ func (c *Condition) compile(tree *cel.Ast) error {
 	}
 	c.program, err = env.Program(tree, program...)
 	if err != nil {
-		return c.fault("%v", err)
+		return c.refusal(fmt.Errorf("condition expression construction: %w", err), "%v", err)
+	}
+	if out := tree.OutputType(); !out.IsExactType(cel.BoolType) {
+		e := c.refusal(nil, "the expression yields %s, not bool", out)
+		e.Yields = out.String()
+		return e
 	}
 	return nil
 }
@@ -161,7 +164,7 @@ func (c *Condition) declare() ([]cel.EnvOption, error) {
 	c.index = make(map[string]int, len(c.parameters))
 	options := make([]cel.EnvOption, 0, len(c.parameters))
 	for i, p := range c.parameters {
-		if p.Name == "" || len(p.Name) > MaxName || strings.ContainsAny(p.Name, ":#@ \t\r\n") {
+		if p.Name == "" || utf8.RuneCountInString(p.Name) > MaxName || strings.ContainsAny(p.Name, ":#@ \t\r\n") {
 			return nil, c.fault("%q is no name for a parameter", p.Name)
 		}
 		if _, twice := c.index[p.Name]; twice {
@@ -181,7 +184,12 @@ func (c *Condition) declare() ([]cel.EnvOption, error) {
 }
 
 func (c *Condition) fault(format string, args ...any) error {
-	return &CompileError{Condition: c.name, Faults: []Fault{{Message: fmt.Sprintf(format, args...)}}}
+	return c.refusal(nil, format, args...)
+}
+
+// refusal is a fault that err is the cause of, or nil.
+func (c *Condition) refusal(err error, format string, args ...any) *CompileError {
+	return &CompileError{Condition: c.name, Faults: []Fault{{Message: fmt.Sprintf(format, args...)}}, Err: err}
 }
 
 // Name is the condition's name.

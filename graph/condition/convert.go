@@ -58,7 +58,7 @@ func (t Type) convert(v value.Value) (ref.Val, *TypeError) {
 	case KindIPAddress:
 		if s, ok := v.(string); ok {
 			if addr, err := netip.ParseAddr(s); err == nil {
-				out = ipAddress{addr}
+				out = newIPAddress(addr)
 			}
 		}
 	case KindList:

@@ -35,6 +35,10 @@ type CompileError struct {
 	// Syntax is whether the expression could not even be read.
 	Syntax bool
 
+	// Yields is the type of what the expression yields, if all that is wrong is that it
+	// is not bool.
+	Yields string
+
 	// Err is what CEL says itself, with the lines at fault; nil if it is not CEL that
 	// objects.
 	Err error

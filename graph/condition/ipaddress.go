@@ -16,6 +16,9 @@ var ipAddressType = cel.ObjectType("IPAddress")
 // An ipAddress is a value of the type ipaddress.
 type ipAddress struct{ addr netip.Addr }
 
+// newIPAddress makes one address of IPv4 and the same written in IPv6, ::ffff:10.0.0.1.
+func newIPAddress(addr netip.Addr) ipAddress { return ipAddress{addr.Unmap()} }
+
 // ipAddressFunctions declares ipaddress(string) and ipaddress.in_cidr(string).
 func ipAddressFunctions() cel.EnvOption {
 	construct := cel.Function("ipaddress",
@@ -40,13 +43,13 @@ func parseIPAddress(arg ref.Val) ref.Val {
 	}
 	addr, err := netip.ParseAddr(string(s))
 	if err != nil {
-		return types.NewErr("%q is no IP address", string(s))
+		return types.NewErr("%v", err)
 	}
-	return ipAddress{addr}
+	return newIPAddress(addr)
 }
 
 // inCIDR reports whether an address lies in a network. An IPv4 address lies in no IPv6
-// network and the other way round.
+// network and the other way round, but for IPv4 networks written in IPv6.
 func inCIDR(address, network ref.Val) ref.Val {
 	ip, ok := address.(ipAddress)
 	if !ok {
@@ -58,7 +61,11 @@ func inCIDR(address, network ref.Val) ref.Val {
 	}
 	prefix, err := netip.ParsePrefix(string(s))
 	if err != nil {
-		return types.NewErr("%q is no network in CIDR notation", string(s))
+		return types.NewErr("'%s' is a malformed CIDR string", string(s))
+	}
+	const mapped = 96 // bits before those of IPv4
+	if prefix.Addr().Is4In6() && prefix.Bits() >= mapped {
+		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mapped)
 	}
 	return types.Bool(prefix.Contains(ip.addr))
 }

@@ -362,3 +362,26 @@ func TestLimits(t *testing.T) {
 		}
 	})
 }
+
+func TestNamesMayHoldWhatOpenFGAAllows(t *testing.T) {
+	message := &openfgav1.AuthorizationModel{
+		SchemaVersion: "1.1",
+		TypeDefinitions: []*openfgav1.TypeDefinition{
+			{Type: "no\u00a0break"},
+			{
+				Type:      "*",
+				Relations: map[string]*openfgav1.Userset{"may/see": {Userset: &openfgav1.Userset_This{}}},
+				Metadata: &openfgav1.Metadata{Relations: map[string]*openfgav1.RelationMetadata{"may/see": {
+					DirectlyRelatedUserTypes: []*openfgav1.RelationReference{{Type: "no\u00a0break"}},
+				}}},
+			},
+		},
+	}
+	if _, err := FromProto(message); err != nil {
+		t.Errorf("FromProto = %v", err)
+	}
+	message.TypeDefinitions[0].Type = "a space"
+	if _, err := FromProto(message); !errors.Is(err, ErrInvalid) {
+		t.Errorf("FromProto = %v, want ErrInvalid", err)
+	}
+}

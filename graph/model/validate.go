@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
@@ -126,7 +125,7 @@ func validateName(at place, typeName, relation, kind, name string, most int, fou
 		found.add(at, typeName, relation, "a %s has an empty name: give it one", kind)
 	case utf8.RuneCountInString(name) > most:
 		found.add(at, typeName, relation, "the name of %s %.20s... has %d characters, and at most %d are allowed", kind, name, utf8.RuneCountInString(name), most)
-	case strings.ContainsFunc(name, func(r rune) bool { return strings.ContainsRune(":#@", r) || unicode.IsSpace(r) }):
+	case strings.ContainsAny(name, ":#@ \t\n\f\r"):
 		found.add(at, typeName, relation, "%s %q has a name that cannot be written in a tuple: leave out spaces, colon, # and @", kind, name)
 	case kind != "condition" && (name == "self" || name == "this"):
 		found.add(at, typeName, relation, "a %s cannot be named %s, which is reserved: choose another name", kind, name)

@@ -168,7 +168,7 @@ func (ErrorReason) EnumDescriptor() ([]byte, []int) {
 type Tuple struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The object, as type:id. The first colon ends the type. An id is opaque: bytes are
-	// compared as they are. It may not contain '#', white space or control characters,
+	// compared as they are. It may not contain '#', spaces or control characters,
 	// may not be "*", and is at most 512 bytes long.
 	Object string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
 	// The relation of the object that is granted.
