@@ -20,7 +20,8 @@ import (
 type question struct {
 	backend.Question
 	exact    bool
-	maxDepth int // unless exact
+	maxDepth int    // unless exact
+	where    string // stands before what is said of a condition
 }
 
 // A query is what all the messages that ask something have.
@@ -129,7 +130,7 @@ func (q *question) fault(err error) error {
 		return nameErr
 	}
 	if text := conditionMessage(tuple.String(), ce.Condition, ce.Err); text != "" {
-		return validationError(text)
+		return validationError(q.where + text)
 	}
 	return err
 }
