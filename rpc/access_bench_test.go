@@ -72,7 +72,8 @@ func BenchmarkTransport(b *testing.B) {
 			return stream.Send(&emptypb.Empty{})
 		},
 	})
-	web, native := newHTTPServer(r.server, func() bool { return true }), newGRPCServer(r.server)
+	faces := []face{{server: r.server, maxBytes: MaxMessageBytes, json: newJSONCodec()}}
+	web, native := newHTTPServer(faces, http.NotFoundHandler(), func() bool { return true }), newGRPCServer(faces)
 	listen := func(serve func(net.Listener) error) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own port
 		if err != nil {

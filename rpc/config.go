@@ -10,6 +10,7 @@ import (
 
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/openfga"
 )
 
 // Config is what a Server needs. State and Node are required; the zero value of every
@@ -31,6 +32,10 @@ type Config struct {
 	// Budget is the number of edges that one question, or one page of a list, may
 	// visit. Default graph.DefaultBudget.
 	Budget int
+	// OpenFGA is what its face may be told. Default: OpenFGA's own limits. Its log, if
+	// none is given, is Log.
+	OpenFGA openfga.Config
+
 	// DrainTimeout is how long a shutdown waits for requests that are under way.
 	// Default 10 s.
 	DrainTimeout time.Duration
@@ -62,6 +67,12 @@ func (c *Config) defaults() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.OpenFGA.Log == nil {
+		c.OpenFGA.Log = c.Log
+	}
+	if c.OpenFGA.MaxMessageBytes == 0 {
+		c.OpenFGA.MaxMessageBytes = openfga.DefaultMaxMessageBytes
+	}
 }
 
 // Validate reports every fault of the configuration at once.
@@ -79,7 +90,7 @@ func (c *Config) Validate() error {
 	if c.DrainTimeout < 0 {
 		faults = append(faults, fmt.Errorf("drain timeout %s is negative", c.DrainTimeout))
 	}
-	return errors.Join(append(faults, c.CheckAddrs())...)
+	return errors.Join(append(faults, c.OpenFGA.Validate(), c.CheckAddrs())...)
 }
 
 // CheckAddrs is the part of Validate that can be asked before there is a node.

@@ -27,28 +27,41 @@ import (
 // newGRPCServer puts the connect server behind grpc-go's own transport, which costs a
 // third less than gRPC over net/http. Every procedure arrives at one handler for
 // unknown services, so that handlers, interceptors and errors exist once.
-func newGRPCServer(server *connect.Server) *grpc.Server {
+func newGRPCServer(faces []face) *grpc.Server {
+	services := map[string]face{}
+	names := serviceInfo{}
+	for _, f := range faces {
+		for _, name := range serviceNames(f.server) {
+			services[name] = f
+			names[name] = grpc.ServiceInfo{}
+		}
+	}
 	g := grpc.NewServer(
 		// Beyond this grpc-go refuses by itself, and can give no reason.
 		grpc.MaxRecvMsgSize(2*MaxMessageBytes),
 		grpc.ForceServerCodecV2(frameCodec{encoding.GetCodecV2(grpcproto.Name)}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-			return serveGRPC(server, stream)
+			return serveGRPC(services, stream)
 		}),
 	)
-	options := reflection.ServerOptions{Services: reflected(server)}
+	options := reflection.ServerOptions{Services: names}
 	reflectionv1.RegisterServerReflectionServer(g, reflection.NewServerV1(options))
 	reflectionv1alpha.RegisterServerReflectionServer(g, reflection.NewServer(options))
 	return g
 }
 
-// serveGRPC hands one call of grpc-go to the connect server. grpc-go has put the
-// caller's deadline into the stream's context.
-func serveGRPC(server *connect.Server, stream grpc.ServerStream) error {
+// serveGRPC hands one call of grpc-go to the face that has the service. grpc-go has put
+// the caller's deadline into the stream's context.
+func serveGRPC(services map[string]face, stream grpc.ServerStream) error {
 	ctx := stream.Context()
 	procedure, ok := grpc.MethodFromServerStream(stream)
 	if !ok {
 		return status.Error(codes.Internal, "the call has no method")
+	}
+	service, method, _ := strings.Cut(strings.TrimPrefix(procedure, "/"), "/")
+	f, ok := services[service]
+	if !ok {
+		return status.Errorf(codes.Unimplemented, "unknown service %s, method %s", service, method)
 	}
 	info := &connect.CallInfo{
 		Protocol:         connect.ProtocolNameGRPC,
@@ -64,8 +77,8 @@ func serveGRPC(server *connect.Server, stream grpc.ServerStream) error {
 			setHeader(info.RequestHeader(), key, values)
 		}
 	}
-	adapter := &grpcStream{stream: stream, info: info}
-	err := server.Call(ctx, procedure, info, adapter)
+	adapter := &grpcStream{stream: stream, info: info, maxBytes: f.maxBytes}
+	err := f.server.Call(ctx, procedure, info, adapter)
 	if headerErr := adapter.SendHeaders(); err == nil && headerErr != nil {
 		err = headerErr
 	}
@@ -93,10 +106,10 @@ func (c frameCodec) Unmarshal(data mem.BufferSlice, v any) error {
 }
 
 // decode reads the message and gives the frame's memory back.
-func (f *frame) decode(msg any) error {
+func (f *frame) decode(msg any, maxBytes int) error {
 	defer f.data.Free()
-	if size := f.data.Len(); size > MaxMessageBytes {
-		return connect.Errorf(connect.CodeResourceExhausted, "message size %d is larger than configured max %d", size, MaxMessageBytes)
+	if size := f.data.Len(); size > maxBytes {
+		return connect.Errorf(connect.CodeResourceExhausted, "message size %d is larger than configured max %d", size, maxBytes)
 	}
 	m, ok := msg.(proto.Message)
 	if !ok {
@@ -116,13 +129,15 @@ type grpcStream struct {
 	info    *connect.CallInfo
 	frame   frame // the last that was read
 	flushed bool
+
+	maxBytes int // of a message
 }
 
 // Receive reads the next request message.
 func (s *grpcStream) Receive(msg any) error {
 	err := s.stream.RecvMsg(&s.frame)
 	if err == nil {
-		return s.frame.decode(msg)
+		return s.frame.decode(msg, s.maxBytes)
 	}
 	if errors.Is(err, io.EOF) {
 		return err
@@ -212,18 +227,11 @@ func grpcError(err error) error {
 	return status.ErrorProto(st)
 }
 
-// services lists what grpc reflection tells about the connect server.
-type services map[string]grpc.ServiceInfo
+// serviceInfo is what grpc's reflection asks for.
+type serviceInfo map[string]grpc.ServiceInfo
 
-func (s services) GetServiceInfo() map[string]grpc.ServiceInfo { return s }
-
-func reflected(server *connect.Server) services {
-	s := services{}
-	for _, name := range serviceNames(server) {
-		s[name] = grpc.ServiceInfo{}
-	}
-	return s
-}
+// GetServiceInfo lists the services.
+func (s serviceInfo) GetServiceInfo() map[string]grpc.ServiceInfo { return s }
 
 // serviceNames lists the services of a connect server in the order of their
 // registration.

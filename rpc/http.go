@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/connect/v2/connectproto"
 	"connectrpc.com/grpcreflect"
@@ -16,13 +15,19 @@ import (
 // a Check's answer took a quarter of its time.
 const compressMinBytes = 4 << 10
 
-// newHTTPServer serves the connect server over HTTP/1.1 and HTTP/2 without TLS:
-// Connect, gRPC, gRPC-Web and JSON, beside reflection and a plain health page.
-func newHTTPServer(server *connect.Server, ready func() bool) *http.Server {
+// newHTTPServer serves the faces over HTTP/1.1 and HTTP/2 without TLS: Connect, gRPC,
+// gRPC-Web and JSON, beside reflection and a plain health page. What none of them takes
+// is rest's.
+func newHTTPServer(faces []face, rest http.Handler, ready func() bool) *http.Server {
 	mux := http.NewServeMux()
-	connecthttp.Mount(mux, server, connecthttp.WithReadMaxBytes(MaxMessageBytes), connecthttp.WithCompressMinBytes(compressMinBytes),
-		connecthttp.WithCodecs(connectproto.NewBinaryCodec(), newJSONCodec()))
-	reflector := grpcreflect.NewStaticReflector(serviceNames(server)...)
+	var names []string
+	for _, f := range faces {
+		connecthttp.Mount(mux, f.server, connecthttp.WithReadMaxBytes(f.maxBytes), connecthttp.WithCompressMinBytes(compressMinBytes),
+			connecthttp.WithCodecs(connectproto.NewBinaryCodec(), f.json))
+		names = append(names, serviceNames(f.server)...)
+	}
+	mux.Handle("/", rest)
+	reflector := grpcreflect.NewStaticReflector(names...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -41,6 +46,14 @@ func newHTTPServer(server *connect.Server, ready func() bool) *http.Server {
 	}
 }
 
+// newLenientCodec passes over fields that do not exist, as servers of OpenFGA's
+// protocol do, whose clients may be newer.
+func newLenientCodec() *connectproto.JSONCodec {
+	codec := newJSONCodec()
+	codec.UnmarshalOptions.DiscardUnknown = true
+	return codec
+}
+
 // newJSONCodec reads and writes JSON for people and their scripts. A field that does not
 // exist is refused: a precondition whose name is misspelled must not be left out. A
 // field that is false or empty is written: a "no" is an answer.
@@ -51,11 +64,11 @@ func newJSONCodec() *connectproto.JSONCodec {
 	return codec
 }
 
-// writeHealth answers a load balancer.
+// writeHealth answers a load balancer, in the words of grpc.health.v1.
 func writeHealth(w http.ResponseWriter, ready bool) {
-	state, code := "serving", http.StatusOK
+	state, code := "SERVING", http.StatusOK
 	if !ready {
-		state, code = "not serving", http.StatusServiceUnavailable
+		state, code = "NOT_SERVING", http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)

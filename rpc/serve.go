@@ -15,15 +15,19 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/openfga"
 )
 
 // A Server serves the API on its two ports.
 type Server struct {
 	config  Config
-	connect *connect.Server
+	connect *connect.Server // remit.v1
+	faces   []face          // it and the others
 	health  *health.Server
 	http    *http.Server
 	grpc    *grpc.Server
+
+	housekeeper *backend.Housekeeper
 
 	httpListener, grpcListener net.Listener
 
@@ -41,13 +45,23 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, health: health.NewServer()}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	s.connect = NewConnectServer(config)
+	r := &reader{backend.NewReader(config.backend())}
+	w := backend.NewWriter(r.Reader)
+	s.housekeeper = backend.NewHousekeeper(w)
+	s.connect = newConnectServer(config, r, w)
 	registerHealth(s.connect, s.health, s.draining)
-	s.http = newHTTPServer(s.connect, s.serving.Load)
-	s.grpc = newGRPCServer(s.connect)
+	fga, err := openfga.New(r.Reader, w, config.OpenFGA)
+	if err != nil {
+		return nil, err
+	}
+	s.faces = []face{
+		{server: s.connect, maxBytes: MaxMessageBytes, json: newJSONCodec()},
+		{server: fga.Server(), maxBytes: config.OpenFGA.MaxMessageBytes, json: newLenientCodec()},
+	}
+	s.http = newHTTPServer(s.faces, fga.Handler(), s.serving.Load)
+	s.grpc = newGRPCServer(s.faces)
 
 	var lc net.ListenConfig
-	var err error
 	if s.httpListener, err = lc.Listen(ctx, "tcp", config.Addr); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", config.Addr, err)
 	}
@@ -63,14 +77,17 @@ func (s *Server) Addr() net.Addr { return s.httpListener.Addr() }
 // GRPCAddr is the address of the gRPC port.
 func (s *Server) GRPCAddr() net.Addr { return s.grpcListener.Addr() }
 
-// Connect is the dispatcher behind both ports, for callers in the same process.
+// Connect is remit.v1 behind both ports, for callers in the same process.
 func (s *Server) Connect() *connect.Server { return s.connect }
 
 // Run serves and keeps house until ctx is done, then refuses new requests, lets those under way end
 // for at most Config.DrainTimeout, and returns. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
-	for _, name := range append(serviceNames(s.connect), "") {
-		s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
+	s.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	for _, f := range s.faces {
+		for _, name := range serviceNames(f.server) {
+			s.health.SetServingStatus(name, healthpb.HealthCheckResponse_SERVING)
+		}
 	}
 	s.serving.Store(true)
 	var group errgroup.Group
@@ -91,7 +108,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		backend.NewHousekeeper(backend.NewWriter(backend.NewReader(s.config.backend()))).Run(failed)
+		s.housekeeper.Run(failed)
 		return nil
 	})
 	<-failed.Done()

@@ -335,7 +335,7 @@ func TestMetadataCrossesTheBridge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGRPCServer(server)
+	g := newGRPCServer([]face{{server: server, maxBytes: MaxMessageBytes, json: newJSONCodec()}})
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(listener) }()
 	t.Cleanup(func() {

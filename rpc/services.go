@@ -2,22 +2,33 @@ package rpc
 
 import (
 	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectproto"
 	"connectrpc.com/validate"
 
 	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
+// A face is one API that the ports serve.
+type face struct {
+	server   *connect.Server
+	maxBytes int // of a message in either direction
+	json     *connectproto.JSONCodec
+}
+
 // NewConnectServer registers the remit.v1 services on a dispatcher that has no
 // transport: a Server puts both ports in front of it, a test calls it in process. The
 // configuration must be valid.
 func NewConnectServer(config Config) *connect.Server {
 	config.defaults()
+	r := &reader{backend.NewReader(config.backend())}
+	return newConnectServer(config, r, backend.NewWriter(r.Reader))
+}
+
+func newConnectServer(config Config, r *reader, w *backend.Writer) *connect.Server {
 	// Errors stand outermost, so that what the validation and the transports refuse
 	// goes through the same table.
 	server := connect.NewServer(errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()))
-	r := &reader{backend.NewReader(config.backend())}
-	w := backend.NewWriter(r.Reader)
 	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
 	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{reader: r, writer: w})

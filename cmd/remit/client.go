@@ -128,7 +128,9 @@ func (a *app) worthRepeating(err error) bool {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return a.answered
 	}
-	return connect.CodeOf(err) == connect.CodeUnavailable ||
+	// A connection that breaks while the request is being sent is "canceled" to connect.
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
+		connect.CodeOf(err) == connect.CodeUnavailable ||
 		hasReason(err, remitv1.ErrorReason_ERROR_REASON_NO_LEADER) ||
 		hasReason(err, remitv1.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME)
 }

@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/remit-authz/remit/cmd/remit/server"
+	"github.com/remit-authz/remit/rpc/openfga"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -34,8 +34,11 @@ of its own, which costs less per call. Only loopback addresses are served withou
 SIGINT and SIGTERM let requests under way end; a second signal ends the process at
 once, which loses nothing that was acknowledged.
 
-Environment: REMIT_DATA_DIR, REMIT_ADDR, REMIT_GRPC_ADDR, REMIT_INSECURE=true,
-REMIT_LOG_FORMAT and REMIT_LOG_LEVEL stand in for flags that are not given.`,
+OpenFGA's clients find their API on the same ports, with OpenFGA's own limits unless the
+flags that begin with --openfga say otherwise.
+
+Environment: REMIT_DATA_DIR stands in for --data-dir where that is not given, and so on
+for every flag: upper case, with _ for -.`,
 		Example: `  remit serve
   remit serve --data-dir /var/lib/remit
   remit serve --addr 127.0.0.1:9080 --grpc-addr 127.0.0.1:9081 --log-format json`,
@@ -43,10 +46,9 @@ REMIT_LOG_FORMAT and REMIT_LOG_LEVEL stand in for flags that are not given.`,
 		Args:        cobra.NoArgs,
 		Annotations: local,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd, map[string]string{
-				"data-dir": "REMIT_DATA_DIR", "addr": "REMIT_ADDR", "grpc-addr": "REMIT_GRPC_ADDR",
-				"insecure": "REMIT_INSECURE", "log-format": "REMIT_LOG_FORMAT", "log-level": "REMIT_LOG_LEVEL",
-			}); err != nil {
+			if err := fromEnvironment(cmd, "data-dir", "addr", "grpc-addr", "insecure", "log-format", "log-level",
+				"openfga-max-depth", "openfga-max-tuples-per-write", "openfga-max-checks-per-batch", "openfga-max-list-results",
+				"openfga-list-deadline", "openfga-request-timeout", "openfga-cors-origins"); err != nil {
 				return err
 			}
 			var err error
@@ -54,11 +56,14 @@ REMIT_LOG_FORMAT and REMIT_LOG_LEVEL stand in for flags that are not given.`,
 				return err
 			}
 			config.Version = buildVersion()
+			config.OpenFGA.ListUsersMaxResults = config.OpenFGA.ListObjectsMaxResults
+			config.OpenFGA.ListUsersDeadline = config.OpenFGA.ListObjectsDeadline
 			return a.serve(cmd.Context(), config)
 		},
 	}
 	flags := cmd.Flags()
 	serverFlags(cmd, &config)
+	openfgaFlags(flags, &config.OpenFGA)
 	flags.StringVar(&config.DataDir, "data-dir", "./data", "the `folder` that holds all data")
 	flags.BoolVar(&config.Insecure, "insecure", false, "serve other addresses than loopback, without TLS and authentication")
 	flags.StringVar(&logFormat, "log-format", "text", "the `form` of the log on standard error: text or json")
@@ -85,11 +90,23 @@ func serverFlags(cmd *cobra.Command, config *server.Config) {
 	cmd.Flags().StringVar(&config.GRPCAddr, "grpc-addr", "127.0.0.1:8081", "listen here for gRPC alone, as `host:port`")
 }
 
-// fromEnvironment sets the flags that were not given from the environment.
-func fromEnvironment(cmd *cobra.Command, names map[string]string) error {
+// openfgaFlags are the limits of OpenFGA's API.
+func openfgaFlags(flags *pflag.FlagSet, config *openfga.Config) {
+	flags.IntVar(&config.MaxDepth, "openfga-max-depth", openfga.DefaultMaxDepth, "`steps` of resolution that a question may nest")
+	flags.IntVar(&config.MaxTuplesPerWrite, "openfga-max-tuples-per-write", openfga.DefaultMaxTuplesPerWrite, "`tuples` that one Write may name")
+	flags.IntVar(&config.MaxChecksPerBatch, "openfga-max-checks-per-batch", openfga.DefaultMaxChecksPerBatch, "`checks` that one BatchCheck may hold")
+	flags.IntVar(&config.ListObjectsMaxResults, "openfga-max-list-results", openfga.DefaultMaxListResults, "`results` of ListObjects and ListUsers; more are left out, -1 leaves out none")
+	flags.DurationVar(&config.ListObjectsDeadline, "openfga-list-deadline", openfga.DefaultListDeadline, "`time` after which a list is what was found so far; -1s is never")
+	flags.DurationVar(&config.RequestTimeout, "openfga-request-timeout", openfga.DefaultRequestTimeout, "`time` after which a request ends; -1s is never")
+	flags.StringSliceVar(&config.CORSOrigins, "openfga-cors-origins", []string{"*"}, "`origins` whose pages may call the API")
+}
+
+// fromEnvironment sets the flags that were not given from the environment: --data-dir
+// from REMIT_DATA_DIR.
+func fromEnvironment(cmd *cobra.Command, names ...string) error {
 	var faults []error
-	for _, flag := range slices.Sorted(maps.Keys(names)) {
-		variable, f := names[flag], cmd.Flags().Lookup(flag)
+	for _, flag := range names {
+		variable, f := "REMIT_"+strings.ReplaceAll(strings.ToUpper(flag), "-", "_"), cmd.Flags().Lookup(flag)
 		value := os.Getenv(variable)
 		if value == "" || f == nil || f.Changed {
 			continue

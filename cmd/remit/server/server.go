@@ -20,6 +20,7 @@ import (
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc"
+	"github.com/remit-authz/remit/rpc/openfga"
 )
 
 // Config says where a node keeps its data and where it listens.
@@ -37,6 +38,9 @@ type Config struct {
 	Version string
 	// Log receives what happens. Default: nothing is logged.
 	Log *slog.Logger
+
+	// OpenFGA is what its API may be told.
+	OpenFGA openfga.Config
 
 	// SnapshotThreshold is how many log entries after the last snapshot the next is
 	// taken, SnapshotInterval how often that is looked at, and TrailingLogs how many
@@ -60,11 +64,11 @@ func (c *Config) defaults() {
 	}
 }
 
-// checkAddrs finds out whether the ports can be had before anything else is opened: who
-// mistypes one should not start a node, nor wait for one.
-func (c *Config) checkAddrs(ctx context.Context) error {
-	addrs := rpc.Config{Addr: c.Addr, GRPCAddr: c.GRPCAddr, Insecure: c.Insecure}
-	if err := addrs.CheckAddrs(); err != nil {
+// check finds out whether the settings make sense and the ports can be had before
+// anything else is opened: who mistypes one should not start a node, nor wait for one.
+func (c *Config) check(ctx context.Context) error {
+	api := rpc.Config{Addr: c.Addr, GRPCAddr: c.GRPCAddr, Insecure: c.Insecure}
+	if err := errors.Join(c.OpenFGA.Validate(), api.CheckAddrs()); err != nil {
 		return err
 	}
 	for _, addr := range []string{c.Addr, c.GRPCAddr} {
@@ -114,7 +118,7 @@ func Open(ctx context.Context, config Config) (*Server, error) {
 }
 
 func (s *Server) open(ctx context.Context) error {
-	if err := s.config.checkAddrs(ctx); err != nil {
+	if err := s.config.check(ctx); err != nil {
 		return err
 	}
 	if err := makeDir(s.config.DataDir); err != nil {
@@ -157,6 +161,7 @@ func (s *Server) open(ctx context.Context) error {
 		Insecure: s.config.Insecure,
 		State:    s.state,
 		Node:     s.node,
+		OpenFGA:  s.config.OpenFGA,
 		Version:  s.config.Version,
 		Log:      s.config.Log,
 	})
