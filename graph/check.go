@@ -52,7 +52,9 @@ type frame struct {
 	base, pos uint32
 	after     Subject
 	last      bool   // no page follows
+	counts    bool   // some edge does
 	doubt     uint32 // the error of the condition of the edge that is being asked
+	unjudged  uint32 // the error of some condition, if conditions are eager
 }
 
 // check evaluates a goal and turns the third value into its error.
@@ -372,6 +374,9 @@ func (e *evaluator) follow(f *frame) {
 	for e.fatal == nil {
 		if int(f.pos) == len(e.edges) {
 			if f.last {
+				if f.unjudged != 0 && !f.counts {
+					f.acc.or(outcome{value: unsure, err: f.unjudged, low: settled, reach: settled})
+				}
 				e.finish(f, f.acc)
 				return
 			}
@@ -386,6 +391,11 @@ func (e *evaluator) follow(f *frame) {
 		}
 		if value == unsure {
 			e.blame(number, Userset{Object: f.object, Relation: f.via().ID}, edge.subject, edge.condition)
+			if e.eager {
+				f.unjudged = number
+			}
+		} else {
+			f.counts = true
 		}
 		f.doubt, f.step = number, 2
 		if !e.ask(edge.subject.ID, e.target(f, edge.subject), f.depth+1) || e.followed(f) {

@@ -99,7 +99,8 @@ type evaluator struct {
 	depthErr      uint32 // the number of ErrDepth; 0 until it is met
 	undefinedIsNo bool   // as Query has it
 	keepGoing     bool   // as Query has it
-	passed        error  // the first that a list went past
+	eager         bool   // as Query has EagerConditions
+	passed        error  // the first that a list has gone past
 
 	entangled bool // the depth-first search met what it cannot decide
 	forgot    int  // nodes forgotten so far
@@ -142,6 +143,7 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 		e.maxDepth = uint32(q.MaxDepth)
 	}
 	e.undefinedIsNo, e.keepGoing = q.UndefinedIsNo, q.KeepGoing
+	e.eager = q.EagerConditions
 	return e
 }
 
@@ -207,6 +209,13 @@ func (e *evaluator) pass(err error) error {
 		e.passed = err
 	}
 	return nil
+}
+
+// meet notes that a list met an edge whose condition is unsure.
+func (e *evaluator) meet(number uint32) {
+	if e.eager && e.passed == nil {
+		e.passed = e.errorAt(number)
+	}
 }
 
 // tooDeep is the outcome of a goal beyond the limit of depth.

@@ -223,9 +223,15 @@ func (g *ground) arrows(r *model.Relation, w *model.Rewrite, object ID) []uint32
 			if value == unsure {
 				e.blame(number, Userset{Object: object, Relation: f.via().ID}, edge.subject, edge.condition)
 				kid = g.add(vertex{kind: allOf, kids: []uint32{g.constant(unsure, number), kid}})
+				f.unjudged = number
+			} else {
+				f.counts = true
 			}
 			kids = append(kids, kid)
 		}
+	}
+	if e.eager && f.unjudged != 0 && !f.counts {
+		kids = append(kids, g.constant(unsure, f.unjudged))
 	}
 	e.edges = e.edges[:f.base]
 	return kids

@@ -27,6 +27,9 @@ func (q *Query) ListObjects(ctx context.Context, r *model.Relation, s Subject, a
 	if err := x.run(r); err != nil {
 		return err
 	}
+	if e.passed != nil && !e.keepGoing {
+		return e.passed
+	}
 	ids := make([]ID, 0, len(x.found))
 	for id := range x.found {
 		if id > after {
@@ -152,7 +155,10 @@ func (x *expansion) objects(via, r *model.Relation, s Subject, plain, certain bo
 			edge := c.Edges[i]
 			object := edge.Subject.ID
 			edge.Subject = s
-			value, _ := x.counts(object, via, &edge)
+			value, number := x.counts(object, via, &edge)
+			if value == unsure {
+				x.meet(number)
+			}
 			if value != denied {
 				x.reach(goal{object: object, relation: r.ID}, plain && certain && value == allowed)
 			}

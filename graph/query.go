@@ -55,6 +55,13 @@ type Query struct {
 	// they yield all that can be, and the first such error ends the list. By default
 	// the list ends where the error occurs.
 	KeepGoing bool
+
+	// EagerConditions makes a condition that cannot be evaluated an error even where
+	// the subject is not in the userset behind its tuple, so that by default the
+	// condition would not matter. It does so if none of the tuples to usersets of the
+	// same object and relation counts. Lists become errors if they meet such a
+	// condition anywhere on their way.
+	EagerConditions bool
 }
 
 // budget is how many edges one question may visit.

@@ -31,6 +31,9 @@ func (q *Query) ListSubjects(ctx context.Context, u Userset, kind SubjectKind, a
 	if err := w.run(u.Object, r); err != nil {
 		return err
 	}
+	if e.passed != nil && !e.keepGoing {
+		return e.passed
+	}
 	e.maxDepth = unlimited // nothing that a check will ask is as far away
 	if kind.Relation != nil {
 		return w.usersets(u, after, yield)
@@ -166,11 +169,14 @@ func (w *survey) tuples(v visited, r *model.Relation, s standing, arrow *model.R
 			if arrow != nil && subject.Relation != 0 {
 				return
 			}
-			if subject.ID.IsWildcard() {
+			if subject.ID.IsWildcard() && !w.eager {
 				continue // matters to all alike, so to nobody in particular
 			}
-			value, _ := w.counts(v.object, r, edge)
-			if value == denied {
+			value, number := w.counts(v.object, r, edge)
+			if value == unsure {
+				w.meet(number)
+			}
+			if value == denied || subject.ID.IsWildcard() {
 				continue
 			}
 			s := s
