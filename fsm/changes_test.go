@@ -155,3 +155,21 @@ func TestNamesOutliveTheirTuples(t *testing.T) {
 	restore(t, m.s, snapshot(t, m.s, m.index).ID)
 	named(m.s)
 }
+
+// Apply commits before it publishes, so what is read may be newer than what is shown.
+func TestChangesEndWithTheirRoot(t *testing.T) {
+	m := newMachine(t)
+	store := m.store(1)
+	shown := m.s.Current()
+	later := m.do(write(store, create(viewer("plan", "anna"))))
+	for _, q := range []ChangeQuery{
+		{After: EndOf(shown.Revision())},
+		{Since: time.UnixMilli(later.Time)},
+		{Since: time.UnixMilli(later.Time + 1)},
+	} {
+		page := &ChangePage{Root: shown, Next: q.After}
+		if err := page.fill(m.s.db, store, &q); err != nil || len(page.Changes) != 0 || page.Next != EndOf(shown.Revision()) {
+			t.Errorf("%+v: %+v, %v, want nothing and the end of %d", q, page, err, shown.Revision())
+		}
+	}
+}

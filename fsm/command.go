@@ -167,10 +167,13 @@ const (
 	RemoveTuple    OperationKind = 7 // the tuple must exist, and is removed
 )
 
-// onTuple reports whether the operation is on a tuple, and puts whether it may make one.
-func (k OperationKind) onTuple() bool { return k.puts() || k == DeleteTuple || k == RemoveTuple }
-func (k OperationKind) puts() bool {
-	return k == CreateTuple || k == TouchTuple || k == EnsureTuple
+// onTuple reports whether the operation is on a tuple.
+func (k OperationKind) onTuple() bool {
+	switch k {
+	case CreateTuple, TouchTuple, EnsureTuple, DeleteTuple, RemoveTuple:
+		return true
+	}
+	return false
 }
 
 // An Operation is one step of a Write.

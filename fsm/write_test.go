@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/value"
 )
 
@@ -72,5 +73,26 @@ func TestRemovalsAndCreationsAreOneChange(t *testing.T) {
 	}
 	if !slices.Equal(kinds, []ChangeKind{TupleDeleted, TuplePut}) {
 		t.Errorf("changes %v, want the removal and then the creation", kinds)
+	}
+}
+
+func TestIdsOfATypeEnd(t *testing.T) {
+	k := viewer("plan", "anna")
+	for kind, want := range map[OperationKind]error{
+		CreateTuple: ErrExhausted, TouchTuple: ErrExhausted, EnsureTuple: ErrExhausted, PutDocument: ErrExhausted,
+		DeleteTuple: nil, DeleteDocument: nil, RemoveTuple: ErrTupleNotFound,
+	} {
+		m := newMachine(t)
+		store := m.store(1)
+		m.s.stores[store].sequences.ReplaceOrInsert(sequenceItem{typeDocument, graph.MaxSequence})
+		o := Operation{Kind: kind}
+		if kind.onTuple() {
+			o.Tuple = k
+		} else {
+			o.Entity, o.Fields = k.Object, mustFields(t, nil)
+		}
+		if r := m.apply(write(store, o))[0]; !errors.Is(r.Err, want) {
+			t.Errorf("operation %d = %v, want %v", kind, r.Err, want)
+		}
 	}
 }
