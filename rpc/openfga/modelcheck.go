@@ -10,20 +10,14 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The limits of a model, which are OpenFGA's.
-const (
-	maxModelTypes = 100
-	maxModelBytes = 256 << 10
-)
-
 // schemaDefault is the version of a model that does not say its own.
 const schemaDefault = "1.1"
 
 // modelOf is the model that a request holds, without an id. Its error says what
 // OpenFGA would say.
-func modelOf(req *openfgav1.WriteAuthorizationModelRequest) (*openfgav1.AuthorizationModel, error) {
-	if len(req.GetTypeDefinitions()) > maxModelTypes {
-		return nil, entityLimit("type definitions in an authorization model", maxModelTypes)
+func modelOf(req *openfgav1.WriteAuthorizationModelRequest, limits *Config) (*openfgav1.AuthorizationModel, error) {
+	if len(req.GetTypeDefinitions()) > limits.MaxTypesPerModel {
+		return nil, entityLimit("type definitions in an authorization model", limits.MaxTypesPerModel)
 	}
 	m := &openfgav1.AuthorizationModel{
 		Id:              "00000000000000000000000000", // stored models have one, so it counts
@@ -34,8 +28,8 @@ func modelOf(req *openfgav1.WriteAuthorizationModelRequest) (*openfgav1.Authoriz
 	if m.SchemaVersion == "" {
 		m.SchemaVersion = schemaDefault
 	}
-	if size := proto.Size(m); size > maxModelBytes {
-		return nil, errorf(openfgav1.ErrorCode_exceeded_entity_limit, "model exceeds size limit: %d bytes vs %d bytes", size, maxModelBytes)
+	if size := proto.Size(m); size > limits.MaxModelBytes {
+		return nil, errorf(openfgav1.ErrorCode_exceeded_entity_limit, "model exceeds size limit: %d bytes vs %d bytes", size, limits.MaxModelBytes)
 	}
 	m.Id = ""
 	return m, checkModel(m)

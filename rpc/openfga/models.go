@@ -16,7 +16,7 @@ import (
 // WriteAuthorizationModel makes a model the store's newest, also if it says the same as
 // the one before.
 func (s *service) WriteAuthorizationModel(ctx context.Context, req *openfgav1.WriteAuthorizationModelRequest) (*openfgav1.WriteAuthorizationModelResponse, error) {
-	message, err := modelOf(req)
+	message, err := modelOf(req, s.config)
 	if err != nil {
 		return nil, err
 	}

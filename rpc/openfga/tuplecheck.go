@@ -12,12 +12,6 @@ import (
 	"github.com/remit-authz/remit/graph/model"
 )
 
-// The limits of a write, which are OpenFGA's.
-const (
-	maxWriteTuples  = 100
-	maxContextBytes = 32 << 10
-)
-
 // A named is a tuple's or a question's names, as far as they were found in the model.
 type named struct {
 	object   graph.ObjectName
@@ -186,8 +180,9 @@ func targetRelation(p *model.Plan, typ, relation string) (*model.Relation, error
 	return r, nil
 }
 
-// checkWrites looks for faults in the tuples of a write, each by itself.
-func checkWrites(p *model.Plan, tuples []*openfgav1.TupleKey) error {
+// checkWrites looks for faults in the tuples of a write, each by itself. Their contexts
+// may have maxContext bytes.
+func checkWrites(p *model.Plan, tuples []*openfgav1.TupleKey, maxContext int) error {
 	for _, t := range tuples {
 		if err := checkTupleForWrite(p, t); err != nil {
 			return err
@@ -195,8 +190,8 @@ func checkWrites(p *model.Plan, tuples []*openfgav1.TupleKey) error {
 		if s := subjectName(t.GetUser()); s.Relation == t.GetRelation() && s.Object() == objectName(t.GetObject()) {
 			return validationError((&tupleFault{tuple: t, reason: "cannot write a tuple that is implicit"}).Error())
 		}
-		if size := proto.Size(t.GetCondition().GetContext()); size > maxContextBytes {
-			reason := fmt.Sprintf("condition context size limit exceeded: %d bytes exceeds %d bytes", size, maxContextBytes)
+		if size := proto.Size(t.GetCondition().GetContext()); size > maxContext {
+			reason := fmt.Sprintf("condition context size limit exceeded: %d bytes exceeds %d bytes", size, maxContext)
 			return validationError((&tupleFault{tuple: t, reason: reason}).Error())
 		}
 	}
@@ -214,8 +209,8 @@ func checkDeletes(tuples []*openfgav1.TupleKeyWithoutCondition) error {
 	return nil
 }
 
-// checkDistinct refuses a write that names a tuple twice, or too many.
-func checkDistinct(deletes []*openfgav1.TupleKeyWithoutCondition, writes []*openfgav1.TupleKey) error {
+// checkDistinct refuses a write that names a tuple twice, or more than most.
+func checkDistinct(deletes []*openfgav1.TupleKeyWithoutCondition, writes []*openfgav1.TupleKey, most int) error {
 	type key struct{ object, relation, user string }
 	named := make(map[key]struct{}, len(deletes)+len(writes))
 	add := func(t tupleKey) error {
@@ -236,8 +231,8 @@ func checkDistinct(deletes []*openfgav1.TupleKeyWithoutCondition, writes []*open
 			return err
 		}
 	}
-	if len(named) > maxWriteTuples {
-		return entityLimit("write operations", maxWriteTuples)
+	if len(named) > most {
+		return entityLimit("write operations", most)
 	}
 	return nil
 }

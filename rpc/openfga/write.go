@@ -24,7 +24,7 @@ func (s *service) Write(ctx context.Context, req *openfgav1.WriteRequest) (*open
 			return nil, err
 		}
 		respondModel(ctx, plan.ID())
-		c = &change{request: req, head: head, plan: plan.Plan, now: s.reader.Now().UnixMilli(), fresh: fresh}
+		c = &change{request: req, limits: s.config, head: head, plan: plan.Plan, now: s.reader.Now().UnixMilli(), fresh: fresh}
 		return c.command()
 	})
 	if err != nil {
@@ -36,6 +36,7 @@ func (s *service) Write(ctx context.Context, req *openfgav1.WriteRequest) (*open
 // A change is a Write as it is planned at one state.
 type change struct {
 	request *openfgav1.WriteRequest
+	limits  *Config
 	head    *fsm.Store
 	plan    *model.Plan
 	now     int64 // in milliseconds since 1970 UTC
@@ -51,13 +52,13 @@ func (c *change) command() (*fsm.Command, error) {
 	if len(writes.GetTupleKeys()) == 0 && len(deletes.GetTupleKeys()) == 0 {
 		return nil, errInvalidWriteInput
 	}
-	if err := checkWrites(c.plan, writes.GetTupleKeys()); err != nil {
+	if err := checkWrites(c.plan, writes.GetTupleKeys(), c.limits.MaxStoredContextBytes); err != nil {
 		return nil, err
 	}
 	if err := checkDeletes(deletes.GetTupleKeys()); err != nil {
 		return nil, err
 	}
-	if err := checkDistinct(deletes.GetTupleKeys(), writes.GetTupleKeys()); err != nil {
+	if err := checkDistinct(deletes.GetTupleKeys(), writes.GetTupleKeys(), c.limits.MaxTuplesPerWrite); err != nil {
 		return nil, err
 	}
 	create, remove := fsm.CreateTuple, fsm.RemoveTuple
