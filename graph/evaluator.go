@@ -135,7 +135,7 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 		at = q.View.Time()
 	}
 	e.ctx, e.view, e.plan, e.at = ctx, q.View, q.Plan, at.UnixMilli()
-	e.request = condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow}
+	e.request = condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow, Complete: q.EagerConditions}
 	e.budget = q.budget()
 	e.left, e.pulse, e.fatal = e.budget, e.budget, nil
 	e.maxDepth, e.depthErr = unlimited, 0

@@ -24,7 +24,7 @@ func newWalk(q *Query) *walk {
 	return &walk{
 		query:   q,
 		now:     at.UnixMilli(),
-		request: condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow},
+		request: condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow, Complete: q.EagerConditions},
 	}
 }
 

@@ -28,6 +28,10 @@ type Request struct {
 	At      time.Time
 	BindNow bool
 
+	// Complete makes it an error that a parameter is missing, even if the result does not
+	// depend on it.
+	Complete bool
+
 	// conditions are those met so far, with what Fields are for them.
 	conditions atomic.Pointer[boundList]
 }
@@ -103,10 +107,17 @@ func (c *Condition) EvaluateContext(ctx context.Context, stored *Context, reques
 	if err != nil {
 		return false, c.failure(ctx, err)
 	}
+	complete := request != nil && request.Complete
 	switch out := out.(type) {
 	case types.Bool:
+		if complete && len(a.unknown) > 0 {
+			return false, c.missing(a, nil)
+		}
 		return bool(out), nil
 	case *types.Unknown:
+		if complete {
+			out = nil
+		}
 		return false, c.missing(a, out)
 	}
 	return false, &EvaluationError{Condition: c.name, Err: errors.New("the expression did not yield a bool")}
@@ -123,10 +134,15 @@ func (c *Condition) failure(ctx context.Context, err error) error {
 	return &EvaluationError{Condition: c.name, Err: err}
 }
 
-// missing names the parameters that a result depends on.
+// missing names the parameters that a result depends on, or if it is nil, all that are
+// missing.
 func (c *Condition) missing(a *activation, u *types.Unknown) error {
 	e := &MissingError{Condition: c.name}
-	for _, id := range u.IDs() {
+	var ids []int64
+	if u != nil {
+		ids = u.IDs()
+	}
+	for _, id := range ids {
 		trails, _ := u.GetAttributeTrails(id)
 		for _, t := range trails {
 			if _, ok := c.index[t.Variable()]; ok && !slices.Contains(e.Fields, t.Variable()) {

@@ -211,6 +211,38 @@ func TestErrorTypes(t *testing.T) {
 	}
 }
 
+func TestACompleteRequestMissesEveryParameter(t *testing.T) {
+	c := mustCompile(t, "x < 100 || y < z", "x int, y int, z int")
+	for _, tc := range []struct {
+		name    string
+		stored  value.Map
+		fields  value.Map
+		missing []string
+	}{
+		{name: "nothing is missing", stored: value.Map{"y": int64(1)}, fields: value.Map{"x": int64(1), "z": int64(1)}},
+		{name: "the result does not depend on it", fields: value.Map{"x": int64(1), "z": int64(1)}, missing: []string{"y"}},
+		{name: "the result depends on others", fields: value.Map{"x": int64(100), "z": int64(1)}, missing: []string{"y"}},
+		{name: "all are missing", missing: []string{"x", "y", "z"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			stored, err := NewContext(tc.stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held, err := c.Evaluate(stored, &Request{Fields: tc.fields, Complete: true})
+			var missing *MissingError
+			switch {
+			case tc.missing == nil:
+				if !held || err != nil {
+					t.Errorf("Evaluate = %t, %v, want true", held, err)
+				}
+			case !errors.As(err, &missing) || !slices.Equal(missing.Fields, tc.missing):
+				t.Errorf("Evaluate = %t, %v, want %v missing", held, err, tc.missing)
+			}
+		})
+	}
+}
+
 func TestEvaluateEndsWithItsContext(t *testing.T) {
 	c := mustCompile(t, "a.all(x, x >= 0)", "a list<int>")
 	ctx, cancel := context.WithCancel(t.Context())
