@@ -218,6 +218,10 @@ func TestCheckFaults(t *testing.T) {
 			code: 2000, text: "failed to evaluate relationship condition: 'in_region' - tuple 'document:draft#guest@user:gil' is missing context parameters '[level region]'",
 		},
 		{
+			name: "a parameter that the result does not depend on", key: guest, context: fields(t, "region", "south"),
+			code: 2000, text: "failed to evaluate relationship condition: 'in_region' - tuple 'document:draft#guest@user:gil' is missing context parameters '[level]'",
+		},
+		{
 			name: "a condition of a contextual tuple", key: checkKey(t, "document:new#guest@user:new"),
 			tuples: []*openfgav1.TupleKey{conditional(t, "document:new#guest@user:new", "in_region")},
 			code:   2000, text: "failed to evaluate relationship condition: 'in_region' - tuple 'document:new#guest@user:new' is missing context parameters '[level region wanted]'",

@@ -62,7 +62,7 @@ func (s *service) listObjects(ctx context.Context, m objectsQuery, most int, yie
 	ctx, cancel := q.bound(ctx, s.config.ListObjectsDeadline)
 	defer cancel()
 	query := q.query()
-	query.KeepGoing = true
+	query.KeepGoing = !q.exact
 	if subject.Relation == 0 && !subject.ID.IsWildcard() {
 		// OpenFGA has a way of its own to the objects of one user: it has no limit of depth,
 		// and its errors say that they come from there.

@@ -79,7 +79,7 @@ func noModel(m query) error {
 func (q *question) query() graph.Query {
 	query := q.Query()
 	if !q.exact {
-		query.MaxDepth, query.UndefinedIsNo = q.maxDepth, true
+		query.MaxDepth, query.UndefinedIsNo, query.EagerConditions = q.maxDepth, true, true
 	}
 	return query
 }

@@ -38,7 +38,7 @@ func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 	ctx, cancel := q.bound(ctx, s.config.ListUsersDeadline)
 	defer cancel()
 	query := q.query()
-	query.KeepGoing = true
+	query.KeepGoing = !q.exact
 	most := q.limit(s.config.ListUsersMaxResults)
 	var users []*openfgav1.User
 	var failed error
