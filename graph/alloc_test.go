@@ -14,15 +14,17 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 			continue // CEL allocates
 		}
 		v, u, s := question(t, m, p, c.question)
-		q := Query{View: v, Plan: p, At: instant}
-		ctx := t.Context()
-		got := testing.AllocsPerRun(1000, func() {
-			if _, err := q.Check(ctx, u, s); err != nil {
-				t.Fatal(err)
+		for _, depth := range []int{0, 25} {
+			q := Query{View: v, Plan: p, At: instant, MaxDepth: depth}
+			ctx := t.Context()
+			got := testing.AllocsPerRun(1000, func() {
+				if _, err := q.Check(ctx, u, s); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if got != 0 {
+				t.Errorf("%s: Check(%s) with depth %d allocates %v times, want 0", c.name, c.question, depth, got)
 			}
-		})
-		if got != 0 {
-			t.Errorf("%s: Check(%s) allocates %v times, want 0", c.name, c.question, got)
 		}
 	}
 }

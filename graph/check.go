@@ -50,11 +50,11 @@ type frame struct {
 	// The edges being followed: e.edges[base:], of which those before pos are done;
 	// the next page begins behind after.
 	base, pos uint32
+	unjudged  uint32 // the error of the condition of some edge, if conditions are eager
 	after     Subject
 	last      bool   // no page follows
 	counts    bool   // some edge does
 	doubt     uint32 // the error of the condition of the edge that is being asked
-	unjudged  uint32 // the error of some condition, if conditions are eager
 }
 
 // check evaluates a goal and turns the third value into its error.

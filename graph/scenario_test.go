@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,10 +22,13 @@ import (
 //	model                     its input is a model; tuples written so far stay
 //	write, remove             tuples, one on a line, in the store
 //	context                   contextual tuples for all questions that follow
-//	check T [at=] [with={}]   allowed, denied or an error
+//	check T [at=] [with={}] … allowed, denied or an error
 //	list-objects TYPE#RELATION@SUBJECT
 //	list-subjects OBJECT#RELATION KIND
 //	list-actions OBJECT SUBJECT
+//
+// Questions take at= and with= as check does, and max-depth=, undefined-is-no,
+// keep-going and eager-conditions, which are a Query's.
 //
 // A tuple is written object#relation@subject [with CONDITION {"context": 1}]
 // [until INSTANT]. Every question is asked of four stores that differ in the order of
@@ -211,6 +215,14 @@ func (s *scenario) query(t *testing.T, v View, d *datadriven.TestData) *Query {
 			q.At, err = time.Parse(time.RFC3339, arg.Vals[0])
 		case "with":
 			q.Context, err = parseContext(arg.Vals[0])
+		case "max-depth":
+			q.MaxDepth, err = strconv.Atoi(arg.Vals[0])
+		case "undefined-is-no":
+			q.UndefinedIsNo = true
+		case "keep-going":
+			q.KeepGoing = true
+		case "eager-conditions":
+			q.EagerConditions = true
 		}
 		if err != nil {
 			d.Fatalf(t, "%s: %v", arg.Key, err)
@@ -256,6 +268,8 @@ func byFixpoint(t *testing.T, q *Query, u Userset, s Subject) (bool, error) {
 	switch {
 	case e.fatal != nil:
 		return false, e.fatal
+	case value == unsure && q.UndefinedIsNo && errors.Is(e.errorAt(number), ErrUndefined):
+		return false, nil
 	case value == unsure:
 		return false, e.errorAt(number)
 	}
@@ -269,7 +283,8 @@ func (s *scenario) listObjects(t *testing.T, v View, d *datadriven.TestData) str
 	v, _, subject := question(t, v, s.plan, typeName+":none#"+name+"@"+subjectText)
 	var found []string
 	last := ID(0)
-	err := s.query(t, v, d).ListObjects(t.Context(), relation(t, s.plan, typeName, name), subject, 0, func(id ID) bool {
+	q := s.query(t, v, d)
+	err := q.ListObjects(t.Context(), relation(t, s.plan, typeName, name), subject, 0, func(id ID) bool {
 		if id <= last {
 			t.Errorf("%s: %v is listed behind %v", d.Pos, id, last)
 		}
@@ -277,7 +292,7 @@ func (s *scenario) listObjects(t *testing.T, v View, d *datadriven.TestData) str
 		found = append(found, nameOf(t, v, s.plan, Subject{ID: id}))
 		return true
 	})
-	return listing(found, err)
+	return listing(q, found, err)
 }
 
 func (s *scenario) listSubjects(t *testing.T, v View, d *datadriven.TestData) string {
@@ -289,7 +304,8 @@ func (s *scenario) listSubjects(t *testing.T, v View, d *datadriven.TestData) st
 		t.Fatal(err)
 	}
 	var found []string
-	err = s.query(t, v, d).ListSubjects(t.Context(), u, kind, Subject{}, func(l ListedSubject) bool {
+	q := s.query(t, v, d)
+	err = q.ListSubjects(t.Context(), u, kind, Subject{}, func(l ListedSubject) bool {
 		text := nameOf(t, v, s.plan, l.Subject)
 		if len(l.Excluded) > 0 {
 			var excluded []string
@@ -302,7 +318,7 @@ func (s *scenario) listSubjects(t *testing.T, v View, d *datadriven.TestData) st
 		found = append(found, text)
 		return true
 	})
-	return listing(found, err)
+	return listing(q, found, err)
 }
 
 func (s *scenario) listActions(t *testing.T, v View, d *datadriven.TestData) string {
@@ -313,18 +329,25 @@ func (s *scenario) listActions(t *testing.T, v View, d *datadriven.TestData) str
 	}
 	typ, _ := s.plan.Type(object.Type)
 	v, u, subject := question(t, v, s.plan, object.String()+"#"+typ.Relations[0].Name+"@"+d.CmdArgs[1].Key)
-	held, err := s.query(t, v, d).ListActions(t.Context(), u.Object, subject, typ.Relations)
+	q := s.query(t, v, d)
+	held, err := q.ListActions(t.Context(), u.Object, subject, typ.Relations)
 	var found []string
 	for _, r := range held {
 		found = append(found, r.Name)
 	}
-	return listing(found, err)
+	return listing(q, found, err)
 }
 
-// listing sorts by name, for ids differ between the views.
-func listing(found []string, err error) string {
+// listing sorts by name, for ids differ between the views. How far a list gets before it
+// ends with an error does so too, unless it keeps going.
+func listing(q *Query, found []string, err error) string {
 	if err != nil {
-		return outcomeText(false, err)
+		failure := outcomeText(false, err)
+		if !q.KeepGoing {
+			return failure
+		}
+		slices.Sort(found)
+		return strings.Join(append(found, failure), "\n")
 	}
 	if len(found) == 0 {
 		return "none"
