@@ -2,10 +2,12 @@ package openfga
 
 import (
 	"context"
+	"slices"
 
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 
 	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/model"
 )
 
 // ListUsers lists the users of one kind that have a relation to an object, up to the
@@ -35,6 +37,9 @@ func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 	if err != nil {
 		return nil, err
 	}
+	if kind.Relation != relation && !canHold(relation, kind) {
+		return &openfgav1.ListUsersResponse{}, nil
+	}
 	ctx, cancel := q.bound(ctx, s.config.ListUsersDeadline)
 	defer cancel()
 	query := q.query()
@@ -57,6 +62,46 @@ func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 		return nil, err
 	}
 	return &openfgav1.ListUsersResponse{Users: users}, nil
+}
+
+// canHold reports whether the model can let any user of a kind have the relation. OpenFGA
+// does not look at tuples otherwise, at their conditions neither. As there, the first
+// operand speaks for an intersection, and the base for an exclusion: without them there
+// is nothing.
+func canHold(r *model.Relation, kind graph.SubjectKind) bool {
+	seen := map[*model.Relation]bool{}
+	var holds func(*model.Relation) bool
+	var grants func(*model.Relation, *model.Rewrite) bool
+	holds = func(r *model.Relation) bool {
+		if seen[r] {
+			return false
+		}
+		seen[r] = true
+		return grants(r, r.Rewrite)
+	}
+	to := func(next *model.Relation) bool { return next == kind.Relation || holds(next) }
+	grants = func(r *model.Relation, w *model.Rewrite) bool {
+		switch w.Op {
+		case model.OpDirect:
+			return slices.ContainsFunc(r.Allowed, func(a model.Restriction) bool {
+				switch {
+				case a.Relation != nil:
+					return to(a.Relation)
+				case a.Wildcard:
+					return a.Type == kind.Type
+				}
+				return a.Type == kind.Type && kind.Relation == nil
+			})
+		case model.OpComputed:
+			return to(w.Relation)
+		case model.OpTupleToUserset:
+			return slices.ContainsFunc(w.Computed, to)
+		case model.OpUnion:
+			return slices.ContainsFunc(w.Children, func(child *model.Rewrite) bool { return grants(r, child) })
+		}
+		return grants(r, w.Children[0])
+	}
+	return holds(r)
 }
 
 // userOf is a subject as ListUsers names it.
