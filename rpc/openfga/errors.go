@@ -78,7 +78,6 @@ var (
 	errInvalidContinuationToken = newError(openfgav1.ErrorCode_invalid_continuation_token, "Invalid continuation token")
 	errInvalidStartTime         = newError(openfgav1.ErrorCode_invalid_start_time, "Invalid start time")
 	errInvalidExpandInput       = newError(openfgav1.ErrorCode_invalid_expand_input, "Invalid input. Make sure you provide an object and a relation")
-	errUnsupportedUserset       = newError(openfgav1.ErrorCode_unsupported_user_set, "Userset is not supported (right now)")
 	errStoreNotFound            = newError(openfgav1.NotFoundErrorCode_store_id_not_found, "Store ID not found")
 	errTokenOfOtherType         = newError(openfgav1.ErrorCode_query_string_type_continuation_token_mismatch, "The type in the querystring and the continuation token don't match")
 	errCancelled                = newError(openfgav1.ErrorCode_cancelled, "Request Cancelled")

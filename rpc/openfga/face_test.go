@@ -25,6 +25,7 @@ import (
 type parrots struct {
 	openfgav1.UnimplementedOpenFGAServiceServer
 	seen func(ctx context.Context, req any) // if it is set, is shown every request
+	left chan error                         // is told why an endless stream ended
 }
 
 var parrotTime = timestamppb.New(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC))
@@ -112,11 +113,19 @@ func (p *parrots) ReadAuthorizationModel(ctx context.Context, req *openfgav1.Rea
 	}}, nil
 }
 
-// StreamedListObjects sends the objects that the relation names, and then fails if the
-// user says so.
+// StreamedListObjects sends the objects that the relation names, or one for ever, and
+// then fails if the user says so.
 func (p *parrots) StreamedListObjects(req *openfgav1.StreamedListObjectsRequest, stream openfgav1.OpenFGAService_StreamedListObjectsServer) error {
 	p.show(stream.Context(), req)
 	respondModel(stream.Context(), "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+	if req.GetRelation() == "endless" {
+		for {
+			if err := stream.Send(&openfgav1.StreamedListObjectsResponse{Object: "doc:1"}); err != nil {
+				p.left <- err
+				return err
+			}
+		}
+	}
 	if req.GetRelation() != "none" {
 		for id := range strings.SplitSeq(req.GetRelation(), "-") {
 			if err := stream.Send(&openfgav1.StreamedListObjectsResponse{Object: req.GetType() + ":" + id}); err != nil {
@@ -142,7 +151,7 @@ type perch struct {
 
 func newPerch(t testing.TB, change ...func(*Config)) *perch {
 	t.Helper()
-	p := &perch{parrots: &parrots{}, log: new(bytes.Buffer)}
+	p := &perch{parrots: &parrots{left: make(chan error, 1)}, log: new(bytes.Buffer)}
 	config := Config{Log: slog.New(slog.NewTextHandler(p.log, nil))}
 	for _, c := range change {
 		c(&config)

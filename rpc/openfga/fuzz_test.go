@@ -1,9 +1,12 @@
 package openfga
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
@@ -129,6 +132,84 @@ func FuzzGRPC(f *testing.F) {
 		}
 		if ce.Code() == connect.Code(errInternal.Code) && ce.Message() != internalText {
 			t.Errorf("an internal error says %q", ce.Message())
+		}
+	})
+}
+
+// someModel has most of what a model can have.
+const someModel = `model
+  schema 1.1
+type user
+type group
+  relations
+    define member: [user, user:*, group#member]
+type folder
+  relations
+    define viewer: [user, group#member]
+type document
+  relations
+    define parent: [folder]
+    define blocked: [user]
+    define owner: [user, user with small]
+    define editor: owner or viewer from parent
+    define viewer: (editor but not blocked) or (owner and editor)
+condition small(x: int) {
+  x < 10
+}
+`
+
+// FuzzNode sends requests to a whole node: STORE and MODEL in them stand for a store
+// that it has. Nothing may hold it up, make it panic or be a fault that nobody foresaw.
+func FuzzNode(f *testing.F) {
+	log := new(bytes.Buffer)
+	r := newRig(f, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	store, model := r.store(someModel, "document:1#parent@folder:1", "folder:1#viewer@group:1#member", "group:1#member@user:anne",
+		"group:1#member@group:2#member", "group:2#member@group:1#member", "document:1#blocked@user:bob", "document:1#owner@user:bob")
+	const context = `"context":{"x":5},"contextual_tuples":{"tuple_keys":[{"object":"document:1","relation":"owner","user":"user:eve","condition":{"name":"small","context":{"x":"1"}}}]}`
+	for _, seed := range []struct{ method, path, body string }{
+		{"POST", "/stores", `{"name":"abc"}`},
+		{"GET", "/stores?page_size=2&name=test&continuation_token=abc", ``},
+		{"GET", "/stores/STORE", ``},
+		{"DELETE", "/stores/01ARZ3NDEKTSV4RRFFQ69G5FAV", ``},
+		{"POST", "/stores/STORE/authorization-models", `{"schema_version":"1.1","type_definitions":[{"type":"user","relations":{"a":{"this":{}},"b":{"difference":{"base":{"computedUserset":{"relation":"a"}},"subtract":{"tupleToUserset":{"tupleset":{"relation":"a"},"computedUserset":{"relation":"b"}}}}}},"metadata":{"relations":{"a":{"directly_related_user_types":[{"type":"user","condition":"c"}]}}}}],"conditions":{"c":{"name":"c","expression":"x.size() > 1 && y","parameters":{"x":{"type_name":"TYPE_NAME_LIST","generic_types":[{"type_name":"TYPE_NAME_ANY"}]},"y":{"type_name":"TYPE_NAME_BOOL"}}}}}`},
+		{"GET", "/stores/STORE/authorization-models?page_size=1", ``},
+		{"GET", "/stores/STORE/authorization-models/MODEL", ``},
+		{"POST", "/stores/STORE/write", `{"writes":{"tuple_keys":[{"object":"document:2","relation":"owner","user":"user:eve","condition":{"name":"small","context":{"x":1}}}],"on_duplicate":"ignore"},"deletes":{"tuple_keys":[{"object":"document:2","relation":"parent","user":"folder:9"}],"on_missing":"ignore"},"authorization_model_id":"MODEL"}`},
+		{"POST", "/stores/STORE/read", `{"tuple_key":{"object":"document:","user":"user:bob"},"page_size":3}`},
+		{"GET", "/stores/STORE/changes?type=document&page_size=3&start_time=2020-01-02T03:04:05Z", ``},
+		{"POST", "/stores/STORE/check", `{"tuple_key":{"object":"document:1","relation":"viewer","user":"user:anne"},"trace":true,"consistency":"HIGHER_CONSISTENCY",` + context + `}`},
+		{"POST", "/stores/STORE/check", `{"tuple_key":{"object":"document:1","relation":"viewer","user":"folder:1#viewer"},"authorization_model_id":"MODEL"}`},
+		{"POST", "/stores/STORE/batch-check", `{"checks":[{"tuple_key":{"object":"document:1","relation":"viewer","user":"user:*"},"correlation_id":"1"},{"tuple_key":{"object":"document:1","relation":"nope","user":"user:bob"},"correlation_id":"2"}]}`},
+		{"POST", "/stores/STORE/expand", `{"tuple_key":{"object":"document:1","relation":"viewer"}}`},
+		{"POST", "/stores/STORE/list-objects", `{"type":"document","relation":"viewer","user":"user:anne",` + context + `}`},
+		{"POST", "/stores/STORE/streamed-list-objects", `{"type":"document","relation":"editor","user":"group:2#member"}`},
+		{"POST", "/stores/STORE/list-users", `{"object":{"type":"document","id":"1"},"relation":"viewer","user_filters":[{"type":"group","relation":"member"}]}`},
+		{"PUT", "/stores/STORE/assertions/MODEL", `{"assertions":[{"tuple_key":{"object":"document:1","relation":"viewer","user":"user:anne"},"expectation":true}]}`},
+		{"GET", "/stores/STORE/assertions/MODEL", ``},
+	} {
+		f.Add(seed.method, seed.path, seed.body)
+	}
+	known := strings.NewReplacer("STORE", store, "MODEL", model)
+	f.Fuzz(func(t *testing.T, method, target, body string) {
+		if strings.ContainsFunc(method, func(r rune) bool { return r < 'A' || r > 'Z' }) || method == "" {
+			return
+		}
+		target = known.Replace(target)
+		u, err := url.ParseRequestURI(target)
+		if err != nil || u.Host != "" || method == http.MethodDelete && strings.Contains(target, store) {
+			return // the store is needed
+		}
+		req := httptest.NewRequestWithContext(t.Context(), method, "/", strings.NewReader(known.Replace(body)))
+		req.URL, req.RequestURI = u, target
+		w := httptest.NewRecorder()
+		start := time.Now()
+		r.face.Handler().ServeHTTP(w, req)
+		if took := time.Since(start); took > fuzzTime {
+			t.Errorf("%s %s took %s", method, target, took)
+		}
+		if strings.Contains(w.Body.String(), internalText) || log.Len() > 0 {
+			t.Errorf("%s %s\n%s\n%d %s\n%s", method, target, body, w.Code, w.Body, log)
+			log.Reset()
 		}
 	})
 }

@@ -46,9 +46,22 @@ func newREST(server *connect.Server, config *Config) http.Handler {
 		if r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
 			r.Header.Del("Content-Type")
 		}
-		mux.ServeHTTP(w, r)
+		mux.ServeHTTP(quiet{w}, r)
 	}))
 }
+
+// A quiet writer has no errors. What goes wrong while writing is that the client has gone,
+// which the library would log.
+type quiet struct{ http.ResponseWriter }
+
+// Write writes what it can.
+func (q quiet) Write(data []byte) (int, error) {
+	_, _ = q.ResponseWriter.Write(data)
+	return len(data), nil
+}
+
+// Unwrap is the writer that can flush.
+func (q quiet) Unwrap() http.ResponseWriter { return q.ResponseWriter }
 
 // newCORS lets pages of the allowed origins call, as OpenFGA does.
 func newCORS(config *Config) *cors.Cors {

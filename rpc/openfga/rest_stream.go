@@ -85,18 +85,17 @@ func (s *lineStream) begin(code int) {
 	s.w.WriteHeader(code)
 }
 
-// line writes a message under a name. Who cannot be written to has gone.
+// line writes a message under a name.
 func (s *lineStream) line(name string, msg any) error {
 	data, err := s.out.Marshal(map[string]any{name: msg})
 	if err != nil {
 		return fmt.Errorf("encode %T: %w", msg, err)
 	}
-	if _, err := s.w.Write(append(data, '\n')); err != nil {
-		return fmt.Errorf("%w: %w", context.Canceled, err)
-	}
-	return nil
+	_, err = s.w.Write(append(data, '\n'))
+	return err
 }
 
+// flush sends what was written. Who cannot be sent to has gone.
 func (s *lineStream) flush() error {
 	if err := http.NewResponseController(s.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("%w: %w", context.Canceled, err)

@@ -1,9 +1,11 @@
 package openfga
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -177,6 +179,33 @@ func TestRESTBoundsBodies(t *testing.T) {
 	want := `{"code":"resource_exhausted","message":"http: request body too large"}`
 	if got := compact(t, read(t, res.Body)); res.StatusCode != http.StatusInternalServerError || got != want {
 		t.Errorf("a body over the limit: %d %s, want 500 %s", res.StatusCode, got, want)
+	}
+}
+
+func TestRESTStreamEndsWithItsClient(t *testing.T) {
+	p := newPerch(t)
+	server := p.serve(t)
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/stores/"+someID+"/streamed-list-objects",
+		strings.NewReader(`{"type":"doc","relation":"endless","user":"user:anne"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if line, err := bufio.NewReader(res.Body).ReadString('\n'); err != nil || line != "{\"result\":{\"object\":\"doc:1\"}}\n" {
+		t.Fatalf("the first line is %q, %v", line, err)
+	}
+	leave()
+	if err := <-p.parrots.left; !errors.Is(err, context.Canceled) {
+		t.Errorf("the handler was told %v, want that the client has gone", err)
+	}
+	server.Close() // waits for the handler
+	if p.log.Len() > 0 {
+		t.Errorf("a client that left was logged: %s", p.log)
 	}
 }
 
