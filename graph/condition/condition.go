@@ -24,7 +24,6 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
 	"cel.dev/cel-go/common"
-	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
@@ -116,6 +115,9 @@ func (c *Condition) parse() (*cel.Ast, error) {
 	if err := issues.Err(); err != nil {
 		return nil, compileError(c.name, issues, err, true)
 	}
+	if collections(tree.NativeRep().Expr()) > maxCollections {
+		return nil, c.fault("the expression has more than %d lists, maps and loops", maxCollections)
+	}
 	return tree, nil
 }
 
@@ -133,7 +135,7 @@ func (c *Condition) compile(tree *cel.Ast) error {
 	if err := issues.Err(); err != nil {
 		return compileError(c.name, issues, err, false)
 	}
-	c.loops = hasLoop(tree)
+	c.loops = hasLoop(tree.NativeRep().Expr())
 	program := []cel.ProgramOption{
 		cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval),
 		cel.InterruptCheckFrequency(interruptEvery),
@@ -285,14 +287,6 @@ func (unknownSizes) EstimateSize(checker.AstNode) *checker.SizeEstimate { return
 
 func (unknownSizes) EstimateCallCost(string, string, *checker.AstNode, []checker.AstNode) *checker.CallEstimate {
 	return nil
-}
-
-func hasLoop(tree *cel.Ast) bool {
-	found := false
-	ast.PreOrderVisit(tree.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		found = found || e.Kind() == ast.ComprehensionKind
-	}))
-	return found
 }
 
 // adapter turns Go values into those of CEL where CEL asks for it; ours are CEL values

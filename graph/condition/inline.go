@@ -7,8 +7,6 @@ import (
 	"strings"
 	"weak"
 
-	"cel.dev/cel-go/common/ast"
-
 	"github.com/remit-authz/remit/graph/value"
 )
 
@@ -115,49 +113,6 @@ func readType(text string) (Type, *InlineError) {
 		return fault(TypePlain, text)
 	}
 	return Type{Kind: kind, Element: &element}, nil
-}
-
-// variables calls visit for each variable that an expression reads, perhaps more than
-// once. Those that a comprehension binds itself, which are bound, are not read.
-func variables(e ast.Expr, bound []string, visit func(name string)) {
-	switch e.Kind() {
-	case ast.IdentKind:
-		if name := e.AsIdent(); !slices.Contains(bound, name) {
-			visit(name)
-		}
-	case ast.SelectKind:
-		variables(e.AsSelect().Operand(), bound, visit)
-	case ast.CallKind:
-		if e.AsCall().IsMemberFunction() {
-			variables(e.AsCall().Target(), bound, visit)
-		}
-		for _, argument := range e.AsCall().Args() {
-			variables(argument, bound, visit)
-		}
-	case ast.ListKind:
-		for _, element := range e.AsList().Elements() {
-			variables(element, bound, visit)
-		}
-	case ast.MapKind:
-		for _, entry := range e.AsMap().Entries() {
-			variables(entry.AsMapEntry().Key(), bound, visit)
-			variables(entry.AsMapEntry().Value(), bound, visit)
-		}
-	case ast.StructKind:
-		for _, field := range e.AsStruct().Fields() {
-			variables(field.AsStructField().Value(), bound, visit)
-		}
-	case ast.ComprehensionKind:
-		loop := e.AsComprehension()
-		variables(loop.IterRange(), bound, visit)
-		inner := append(slices.Clip(bound), loop.IterVar(), loop.AccuVar())
-		if loop.HasIterVar2() {
-			inner = append(inner, loop.IterVar2())
-		}
-		for _, part := range []ast.Expr{loop.AccuInit(), loop.LoopCondition(), loop.LoopStep(), loop.Result()} {
-			variables(part, inner, visit)
-		}
-	}
 }
 
 // maxInline bounds the cache of inline conditions in bytes of their encodings. A usual
