@@ -8,10 +8,10 @@ import (
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 )
 
-// maxEntrySteps bounds the search for entry points in a model, to some tenths of a
+// maxEntrySteps bounds the search for entry points in a model, to a tenth of a
 // second. OpenFGA's own search takes time exponential in the number of types; an
 // ordinary model needs some thousands of steps.
-const maxEntrySteps = 1 << 20
+const maxEntrySteps = 1 << 16
 
 // An entryWalk looks for relations that no tuple can ever make true.
 //
@@ -29,8 +29,8 @@ type entryWalk struct {
 var errTooLong = errors.New("too many ways through the model")
 
 // entryMarks are what one branch of the search knows about the relations that it came
-// by, by type. A branch that splits copies the outer slice alone: branches tell each
-// other about relations of types that they came by before they parted.
+// by, by type. Branches tell each other about relations of types that they came by before
+// they parted: only one that comes to a new type copies the outer slice, to add to it.
 type entryMarks [][]entryMark
 
 // An entryMark is what is known about one relation.
@@ -49,11 +49,14 @@ func (m entryMarks) of(r *checkedRelation) entryMark {
 	return notSeen
 }
 
-func (m entryMarks) set(r *checkedRelation, mark entryMark) {
+// with sets the mark of a relation.
+func (m entryMarks) with(r *checkedRelation, mark entryMark) entryMarks {
 	if m[r.owner.index] == nil {
+		m = slices.Clone(m)
 		m[r.owner.index] = make([]entryMark, len(r.owner.relations))
 	}
 	m[r.owner.index][r.index] = mark
+	return m
 }
 
 // checkEntry reports a relation that nothing can make true.
@@ -87,8 +90,7 @@ func (w *entryWalk) enter(r *checkedRelation, rewrite *openfgav1.Userset, from e
 	if w.left--; w.left < 0 {
 		return false, false, errTooLong
 	}
-	marks := slices.Clone(from)
-	marks.set(r, seen)
+	marks := from.with(r, seen)
 	switch rewrite.GetUserset().(type) {
 	case *openfgav1.Userset_This:
 		return w.enterDirect(r, marks)
@@ -123,7 +125,7 @@ func (w *entryWalk) enter(r *checkedRelation, rewrite *openfgav1.Userset, from e
 func (w *entryWalk) enterDirect(r *checkedRelation, marks entryMarks) (found, loop bool, err error) {
 	for _, ref := range r.allowed {
 		if ref.GetRelationOrWildcard() == nil || ref.GetWildcard() != nil {
-			marks.set(r, entered)
+			marks.with(r, entered)
 			return true, false, nil
 		}
 		other := w.check.relation(ref.GetType(), ref.GetRelation())
