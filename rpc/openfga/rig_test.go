@@ -11,7 +11,9 @@ import (
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
@@ -153,14 +155,19 @@ func (r *rig) model(store, dsl string) string {
 // modelRequest is the request that writes a model.
 func modelRequest(t testing.TB, store, dsl string) *openfgav1.WriteAuthorizationModelRequest {
 	t.Helper()
-	parsed, err := model.ParseDSL("", dsl)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := parsed.Proto()
+	m := parseModel(t, dsl).Proto()
 	return &openfgav1.WriteAuthorizationModelRequest{
 		StoreId: store, SchemaVersion: m.SchemaVersion, TypeDefinitions: m.TypeDefinitions, Conditions: m.Conditions,
 	}
+}
+
+func parseModel(t testing.TB, dsl string) *model.Model {
+	t.Helper()
+	m, err := model.ParseDSL("", dsl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // write writes tuples, given as object#relation@user, by the newest model.
@@ -271,5 +278,63 @@ func header() (grpc.CallOption, func(name string) string) {
 			}
 		}
 		return ""
+	}
+}
+
+// read is all that Read answers, in pages of the default size.
+func (r *rig) read(req *openfgav1.ReadRequest) []*openfgav1.Tuple {
+	r.t.Helper()
+	return r.pages(req, 0)
+}
+
+// pages is all that Read answers, in pages of a size; 0 is the default.
+func (r *rig) pages(req *openfgav1.ReadRequest, size int32) []*openfgav1.Tuple {
+	r.t.Helper()
+	req = proto.CloneOf(req)
+	if size > 0 {
+		req.PageSize = wrapperspb.Int32(size)
+	}
+	var tuples []*openfgav1.Tuple
+	for {
+		res, err := r.Read(r.t.Context(), proto.CloneOf(req))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if size > 0 && len(res.Tuples) > int(size) {
+			r.t.Errorf("a page has %d tuples, want at most %d", len(res.Tuples), size)
+		}
+		tuples = append(tuples, res.Tuples...)
+		if req.ContinuationToken = res.ContinuationToken; req.ContinuationToken == "" {
+			return tuples
+		}
+	}
+}
+
+// changes is all that ReadChanges answers about a store.
+func (r *rig) changes(store string) []*openfgav1.TupleChange {
+	r.t.Helper()
+	changes, _ := r.changesFrom(&openfgav1.ReadChangesRequest{StoreId: store, PageSize: wrapperspb.Int32(100)})
+	return changes
+}
+
+// changesFrom is all that ReadChanges answers from where a request begins, and the token
+// at the end.
+func (r *rig) changesFrom(req *openfgav1.ReadChangesRequest) ([]*openfgav1.TupleChange, string) {
+	r.t.Helper()
+	req = proto.CloneOf(req)
+	var changes []*openfgav1.TupleChange
+	for {
+		res, err := r.ReadChanges(r.t.Context(), proto.CloneOf(req))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		changes = append(changes, res.Changes...)
+		if len(res.Changes) == 0 {
+			if res.ContinuationToken != req.ContinuationToken {
+				r.t.Errorf("nothing is new, but the token moves from %q to %q", req.ContinuationToken, res.ContinuationToken)
+			}
+			return changes, res.ContinuationToken
+		}
+		req.ContinuationToken = res.ContinuationToken
 	}
 }
