@@ -9,6 +9,7 @@ import (
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 
 	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/value"
 )
 
@@ -113,6 +114,8 @@ func (g *generator) write(s *scenario, p *population) {
 		case g.chance(10):
 			t.Subject.ID = "*"
 			t.Subject.Relation = ""
+		case t.Condition == condition.InlineName && g.chance(30):
+			t.Context = g.spoiled(t.Context)
 		}
 		s.contextual = append(without(s.contextual, t), t)
 	}
@@ -141,8 +144,11 @@ func (g *generator) tuple(p *population, at place) graph.Tuple {
 	if r.GetWildcard() != nil {
 		t.Subject.ID = "*"
 	}
-	if r.GetCondition() != "" {
-		t.Condition = r.GetCondition()
+	switch t.Condition = r.GetCondition(); t.Condition {
+	case "":
+	case condition.InlineName:
+		t.Context = g.inline()
+	default:
 		t.Context = g.context(slices.Sorted(maps.Keys(p.written.GetConditions()[t.Condition].GetParameters())), 55)
 	}
 	if t.Subject == (graph.SubjectName{Type: at.typ, ID: t.Object.ID, Relation: at.relation}) {

@@ -7,6 +7,7 @@ import (
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
 )
 
@@ -54,6 +55,7 @@ type outline struct {
 	tuplesets  map[string][]string // relations that can be followed
 	targets    map[place][]string  // the types that a tupleset points to
 	conditions []sample
+	inline     bool // tuples may bring their own expressions
 }
 
 // The names are prefixes of one another where that could mislead.
@@ -67,6 +69,7 @@ func (g *generator) modelProto() *openfgav1.AuthorizationModel {
 	o := &outline{
 		types:     typeNames[:g.between(2, len(typeNames))],
 		relations: map[string][]string{}, tuplesets: map[string][]string{}, targets: map[place][]string{},
+		inline: g.chance(35),
 	}
 	most := 5
 	if g.tangled {
@@ -106,12 +109,17 @@ func (s *sample) proto() *openfgav1.Condition {
 		Parameters: map[string]*openfgav1.ConditionParamTypeRef{},
 	}
 	for _, p := range s.parameters {
-		c.Parameters[p] = parameterTypes[p]
-		if t, ok := s.types[p]; ok {
-			c.Parameters[p] = t
-		}
+		c.Parameters[p] = s.parameter(p)
 	}
 	return c
+}
+
+// parameter is the type of a parameter.
+func (s *sample) parameter(name string) *openfgav1.ConditionParamTypeRef {
+	if t, ok := s.types[name]; ok {
+		return t
+	}
+	return parameterTypes[name]
 }
 
 func (g *generator) typeDefinition(o *outline, t string) *openfgav1.TypeDefinition {
@@ -258,16 +266,23 @@ func (g *generator) restrictions(o *outline, own string) []*openfgav1.RelationRe
 
 // conditions makes of a restriction one without a condition, one or more with, or both.
 func (g *generator) conditions(o *outline, r *openfgav1.RelationReference) []*openfgav1.RelationReference {
-	if len(o.conditions) == 0 || g.chance(50) {
+	var names []string
+	for _, c := range o.conditions {
+		names = append(names, c.name)
+	}
+	if o.inline {
+		names = append(names, condition.InlineName)
+	}
+	if len(names) == 0 || g.chance(50) {
 		return []*openfgav1.RelationReference{r}
 	}
 	var all []*openfgav1.RelationReference
 	if g.chance(40) {
 		all = append(all, r)
 	}
-	for _, c := range shuffled(g, o.conditions)[:g.between(1, min(2, len(o.conditions)))] {
+	for _, name := range shuffled(g, names)[:g.between(1, min(2, len(names)))] {
 		with := proto.Clone(r).(*openfgav1.RelationReference)
-		with.Condition = c.name
+		with.Condition = name
 		all = append(all, with)
 	}
 	return all

@@ -7,6 +7,7 @@ import (
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
 )
 
@@ -42,7 +43,11 @@ func (g *generator) narrow(m *openfgav1.AuthorizationModel) {
 		metadata.DirectlyRelatedUserTypes = slices.Delete(allowed, at, at+1)
 	case choice < 7 && len(allowed) > 0: // demand another condition, or none
 		r := pick(g, allowed)
-		r.Condition = pick(g, append(slices.Sorted(maps.Keys(m.GetConditions())), ""))
+		names := append(slices.Sorted(maps.Keys(m.GetConditions())), "")
+		if usesInline(m) {
+			names = append(names, condition.InlineName)
+		}
+		r.Condition = pick(g, names)
 	case choice < 8: // drop a relation
 		delete(d.Relations, name)
 		delete(d.Metadata.Relations, name)

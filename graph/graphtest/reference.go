@@ -8,6 +8,7 @@ import (
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 
 	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/value"
 )
 
@@ -156,11 +157,18 @@ func (r *Reference) restrictions(at place) []*openfgav1.RelationReference {
 	return nil
 }
 
-// condition evaluates a condition of the model. The bound instant goes before what is
-// stored with the tuple, and that before the request's context. A stored value of the
-// wrong type spoils the whole, as does one of the request that would be used.
+// condition evaluates a condition of the model, or the one that the tuple brings. The
+// bound instant goes before what is stored with the tuple, and that before the request's
+// context. A stored value of the wrong type spoils the whole, as does one of the request
+// that would be used.
 func (r *Reference) condition(name string, stored value.Map) Truth {
 	c := r.model.GetConditions()[name]
+	if name == condition.InlineName {
+		if c = inlineCondition(stored); c == nil {
+			return Undefined
+		}
+		stored = nil // it has no values
+	}
 	given := value.Map{}
 	for parameter, typ := range c.GetParameters() {
 		v, ok := stored[parameter]

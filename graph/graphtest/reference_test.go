@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/graph/value"
 )
@@ -140,6 +141,50 @@ condition both(a: bool, b: bool) {
 				}
 			}
 		})
+	}
+}
+
+func TestReferenceInline(t *testing.T) {
+	m := parse(t, "model\n  schema 1.1\ntype user\ntype doc\n  relations\n    define viewer: [user with $expression]\n")
+	declared := value.Map{"x": "int"}
+	for _, test := range []struct {
+		name            string
+		stored, request value.Map
+		want            Truth
+	}{
+		{"it holds", value.Map{"expression": `x == 1`, "parameters": declared}, value.Map{"x": int64(1)}, True},
+		{"it does not", value.Map{"expression": `x == 1`, "parameters": declared}, value.Map{"x": int64(2)}, False},
+		{"a value is missing", value.Map{"expression": `x == 1`, "parameters": declared}, nil, Undefined},
+		{"stored values are none", value.Map{"expression": `x == 1`, "parameters": declared, "x": int64(1)}, nil, Undefined},
+		{"a string needs no declaration", value.Map{"expression": `x == "1"`}, value.Map{"x": "1"}, True},
+		{"a value of another type", value.Map{"expression": `x == "1"`}, value.Map{"x": int64(1)}, Undefined},
+		{"an int needs one", value.Map{"expression": `x == 1`}, value.Map{"x": int64(1)}, Undefined},
+		{"one that is not used, and is missing", value.Map{"expression": `x == "1"`, "parameters": value.Map{"y": "int"}}, value.Map{"x": "1"}, True},
+		{"one that is not used, of another type", value.Map{"expression": `x == "1"`, "parameters": value.Map{"y": "int"}}, value.Map{"x": "1", "y": "?"}, Undefined},
+		{"no expression", nil, value.Map{"x": "1"}, Undefined},
+		{"the instant is bound", value.Map{"expression": `now < until`, "parameters": value.Map{"now": "timestamp", "until": "timestamp"}}, value.Map{"now": "2030-01-01T00:00:00Z", "until": "2026-11-02T12:00:01Z"}, True},
+	} {
+		granted := tuple(t, "doc:1#viewer@user:a with $expression")
+		granted.Context = test.stored
+		r := NewReference(m.Proto(), []graph.Tuple{granted}, nil, nil, Circumstances{At: noon, Context: test.request})
+		if got := r.Check(granted.Object, "viewer", granted.Subject); got != test.want {
+			t.Errorf("%s: Check = %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// What is spoiled has no value, and nothing else is spoiled.
+func TestSpoiledContexts(t *testing.T) {
+	g := newGenerator(1, 1)
+	for range 200 {
+		fields := g.inline()
+		if err := condition.Inline.CheckContext(fields); err != nil || inlineCondition(fields) == nil {
+			t.Fatalf("a generated context is none: %v: %s", err, mapText(fields))
+		}
+		spoiled := g.spoiled(fields)
+		if err := condition.Inline.CheckContext(spoiled); err == nil || inlineCondition(spoiled) != nil {
+			t.Fatalf("a spoiled context is one: %s", mapText(spoiled))
+		}
 	}
 }
 
