@@ -39,7 +39,7 @@ func CompileInline(fields value.Map) (*Condition, error) {
 	if !ok || expression == "" {
 		return nil, &InlineError{Field: inlineExpression, Fault: FieldMistyped}
 	}
-	declared, err := declaredInline(fields)
+	declared, late, err := declaredInline(fields)
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +47,9 @@ func CompileInline(fields value.Map) (*Condition, error) {
 	tree, err := c.parse()
 	if err != nil {
 		return nil, err
+	}
+	if late != nil {
+		return nil, late
 	}
 	variables(tree.NativeRep().Expr(), nil, func(name string) {
 		if _, ok := declared[name]; !ok {
@@ -63,27 +66,33 @@ func CompileInline(fields value.Map) (*Condition, error) {
 }
 
 // declaredInline reads the types of parameters. Of several faults it reports that of the
-// first name.
-func declaredInline(fields value.Map) (map[string]Type, error) {
-	types := map[string]Type{}
+// first name. Elements of a type that has none are a fault that comes late, after those of
+// the expression, as in OpenFGA.
+func declaredInline(fields value.Map) (types map[string]Type, late *InlineError, err error) {
+	types = map[string]Type{}
 	given, ok := fields[inlineParameters]
 	if !ok {
-		return types, nil
+		return types, nil, nil
 	}
 	texts, ok := given.(value.Map)
 	if !ok {
-		return nil, &InlineError{Field: inlineParameters, Fault: FieldMistyped}
+		return nil, nil, &InlineError{Field: inlineParameters, Fault: FieldMistyped}
 	}
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		text, _ := texts[name].(string) // anything else is no type either
 		t, err := readType(text)
-		if err != nil {
+		switch {
+		case err == nil:
+		case err.Fault != TypePlain:
 			err.Parameter = name
-			return nil, err
+			return nil, nil, err
+		case late == nil:
+			err.Parameter = name
+			late = err
 		}
 		types[name] = t
 	}
-	return types, nil
+	return types, late, nil
 }
 
 // readType reads a type as Type.String writes it.

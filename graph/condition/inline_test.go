@@ -100,6 +100,7 @@ func TestInlineFaults(t *testing.T) {
 		{"a list without an end", inline("true", "a list<string"), InlineError{Field: "parameters", Parameter: "a", Type: "list<string", Fault: TypeUnclosed}, `type "list<string" lacks its closing >`},
 		{"an inner list without an end", inline("true", "a list<map<int>"), InlineError{Field: "parameters", Parameter: "a", Type: "map<int", Fault: TypeUnclosed}, "lacks its closing"},
 		{"a text of numbers", inline("true", "a string<int>"), InlineError{Field: "parameters", Parameter: "a", Type: "string<int>", Fault: TypePlain}, "has no elements"},
+		{"elements of what has none come after other types", inline("true", "a string<int>, b y"), InlineError{Field: "parameters", Parameter: "b", Type: "y", Fault: TypeUnknown}, "parameter b"},
 		{"the first of several", inline("true", "b x, a y, c z"), InlineError{Field: "parameters", Parameter: "a", Type: "y", Fault: TypeUnknown}, "parameter a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -362,4 +363,12 @@ func FuzzInline(f *testing.F) {
 			t.Errorf("Evaluate = %s, want %s", outcome(held, failed), outcome(want, wantErr))
 		}
 	})
+}
+
+func TestInlineSyntaxComesBeforeElementsOfWhatHasNone(t *testing.T) {
+	_, err := CompileInline(inline("x ==", "x string<int>"))
+	var e *CompileError
+	if !errors.As(err, &e) || !e.Syntax {
+		t.Errorf("CompileInline = %v, want a fault of syntax", err)
+	}
 }
