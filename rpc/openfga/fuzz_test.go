@@ -18,6 +18,8 @@ import (
 	"connectrpc.com/connect/v2"
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // fuzzTime is more than any request may take that no handler holds up.
@@ -213,6 +215,123 @@ func FuzzNode(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMessages asks a whole node what is well formed and may mean anything: every byte
+// decides about a field of a request, whose texts come from what the store has and from
+// what no store has.
+func FuzzMessages(f *testing.F) {
+	log := new(bytes.Buffer)
+	r := newRig(f, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	store, model := r.store(someModel, "document:1#parent@folder:1", "folder:1#viewer@group:1#member", "group:1#member@user:anne",
+		"group:1#member@group:2#member", "group:2#member@group:1#member", "document:1#blocked@user:bob", "document:1#owner@user:bob")
+	words := append(strings.Fields("user group folder document member viewer editor owner blocked parent small 1 x user:anne user:bob user:* "+
+		"group:1 group:1#member group:2#member folder:1 document:1 document:2 document: document:1#viewer folder:1#viewer nope nope:1 "+
+		"a:b:c #@: 1.1 1.2 ignore error x<10 x.y>z TYPE 0 é $expression "+someID), "", "a b", "x < 10", model, strings.Repeat("x", 300))
+	specs := slices.DeleteFunc(slices.Collect(r.face.Server().Specs()), func(s connect.Spec) bool {
+		return strings.HasSuffix(s.Procedure, "/DeleteStore") // the store is needed
+	})
+	for i := range specs {
+		f.Add(byte(i), []byte{200, 1, 200, 33, 200, 5, 200, 27, 200, 30, 200, 4, 200, 7, 90, 91, 92})
+		f.Add(byte(i), bytes.Repeat([]byte{250, 13, 240, 28, 230, 6, 251, 25, 1}, 9))
+	}
+	f.Fuzz(func(t *testing.T, which byte, choices []byte) {
+		spec := specs[int(which)%len(specs)]
+		method, ok := spec.Schema.(protoreflect.MethodDescriptor)
+		if !ok {
+			t.Fatalf("%s has no descriptor", spec.Procedure)
+		}
+		kind, err := protoregistry.GlobalTypes.FindMessageByName(method.Input().FullName())
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg := kind.New()
+		g := &generator{choices: choices, words: words}
+		g.fill(msg, 0)
+		if field := msg.Descriptor().Fields().ByName("store_id"); field != nil {
+			msg.Set(field, protoreflect.ValueOfString(store))
+		}
+		info := &connect.CallInfo{Protocol: connect.ProtocolNameGRPC}
+		start := time.Now()
+		err = r.face.Server().Call(t.Context(), spec.Procedure, info, &sink{request: msg.Interface()})
+		if took := time.Since(start); took > fuzzTime {
+			t.Errorf("%s took %s: %v", spec.Procedure, took, msg)
+		}
+		if err != nil && strings.Contains(err.Error(), internalText) || log.Len() > 0 {
+			t.Errorf("%s: %v\n%v\n%s", spec.Procedure, err, msg, log)
+			log.Reset()
+		}
+	})
+}
+
+// A generator fills messages with what its bytes choose. When they are used up, fields
+// stay empty.
+type generator struct {
+	choices []byte
+	words   []string
+}
+
+// next is a number below n, and 0 when nothing is left to choose.
+func (g *generator) next(n int) int {
+	if len(g.choices) == 0 {
+		return 0
+	}
+	c := g.choices[0]
+	g.choices = g.choices[1:]
+	return int(c) % n
+}
+
+func (g *generator) fill(m protoreflect.Message, depth int) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		if depth > 5 || g.next(4) == 0 {
+			continue
+		}
+		field := fields.Get(i)
+		switch {
+		case field.IsList():
+			for range 1 + g.next(3) {
+				list := m.Mutable(field).List()
+				list.Append(g.value(field, list.NewElement, depth))
+			}
+		case field.IsMap():
+			for range 1 + g.next(3) {
+				entries := m.Mutable(field).Map()
+				key := g.value(field.MapKey(), nil, depth).MapKey()
+				entries.Set(key, g.value(field.MapValue(), entries.NewValue, depth))
+			}
+		default:
+			m.Set(field, g.value(field, func() protoreflect.Value { return m.NewField(field) }, depth))
+		}
+	}
+}
+
+func (g *generator) value(field protoreflect.FieldDescriptor, message func() protoreflect.Value, depth int) protoreflect.Value {
+	switch field.Kind() {
+	case protoreflect.MessageKind:
+		v := message()
+		g.fill(v.Message(), depth+1)
+		return v
+	case protoreflect.EnumKind:
+		values := field.Enum().Values()
+		return protoreflect.ValueOfEnum(values.Get(g.next(values.Len())).Number())
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(g.next(2) == 1)
+	case protoreflect.Int32Kind:
+		return protoreflect.ValueOfInt32(int32(g.next(200)) - 50)
+	case protoreflect.Int64Kind:
+		return protoreflect.ValueOfInt64(int64(g.next(200)-50) << (4 * g.next(15)))
+	case protoreflect.DoubleKind:
+		return protoreflect.ValueOfFloat64(float64(g.next(200)-50) / 4)
+	}
+	return protoreflect.ValueOfString(g.words[g.next(len(g.words))])
+}
+
+// A sink is a request whose answers nobody wants.
+type sink struct{ request proto.Message }
+
+func (s *sink) Receive(msg any) error { return move(msg, s.request) }
+func (*sink) SendHeaders() error      { return nil }
+func (*sink) Send(any) error          { return nil }
 
 // A rawStream is a request as it comes from a wire.
 type rawStream struct{ data []byte }
