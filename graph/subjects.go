@@ -27,7 +27,7 @@ func (q *Query) ListSubjects(ctx context.Context, u Userset, kind SubjectKind, a
 	}
 	e := newEvaluator(ctx, q)
 	defer e.release()
-	w := survey{evaluator: e, kind: kind, seen: map[goal]sighting{}, found: map[ID]standing{}}
+	w := survey{evaluator: e, kind: kind, seen: map[goal]standing{}, found: map[ID]standing{}}
 	if err := w.run(u.Object, r); err != nil {
 		return err
 	}
@@ -56,23 +56,17 @@ const (
 type survey struct {
 	*evaluator
 	kind   SubjectKind
-	seen   map[goal]sighting
+	seen   map[goal]standing
 	found  map[ID]standing
 	todo   []visited // in the order of their depths, so that the first way is the shortest
 	having []bool    // by relation: whether it can have any of the kind; nil until needed
 	cursor Cursor
 }
 
-// A sighting is what is known of a goal.
-type sighting struct {
-	standing standing
-	depth    uint32 // counting steps from relation to relation, too
-}
-
 type visited struct {
 	object   ID
 	relation *model.Relation
-	depth    uint32
+	depth    uint32 // counting steps from relation to relation, too
 	standing standing
 }
 
@@ -92,18 +86,16 @@ func (w *survey) visit(object ID, r *model.Relation, depth uint32, s standing) {
 	g := goal{object: object, relation: r.ID}
 	known, again := w.seen[g]
 	switch {
-	case again && known.standing|s == known.standing:
+	case again && known|s == known:
 		return
-	case again:
-		depth = known.depth
-	case depth == w.maxDepth:
+	case !again && depth == w.maxDepth:
 		if w.has(r) {
 			w.fatal = ErrDepth
 		}
 		return
 	}
 	w.charge(1)
-	w.seen[g] = sighting{standing: known.standing | s, depth: depth}
+	w.seen[g] = known | s
 	w.todo = append(w.todo, visited{object: object, relation: r, depth: depth, standing: s})
 	if w.kind.Relation == r {
 		w.found[object] |= s
