@@ -25,6 +25,7 @@ import (
 // A rig is a whole node in memory with the face before it: state machine, Raft, and a
 // client that calls the face in process.
 type rig struct {
+	lagging
 	t      testing.TB
 	state  *fsm.State
 	node   *cluster.Node
@@ -32,6 +33,28 @@ type rig struct {
 	writer *backend.Writer
 	face   *Face
 	openfgav1.OpenFGAServiceClient
+}
+
+// lagging makes a rig seem to lag behind another node.
+type lagging struct {
+	// unseen, if it is set, was acknowledged elsewhere and has not arrived here: it runs
+	// when somebody asks how far the others are, once.
+	unseen func()
+}
+
+// A laggingNode is the node as the face knows it.
+type laggingNode struct {
+	*cluster.Node
+	rig *rig
+}
+
+// ReadIndex lets arrive what others have written.
+func (n laggingNode) ReadIndex(ctx context.Context) (uint64, error) {
+	if unseen := n.rig.unseen; unseen != nil {
+		n.rig.unseen = nil
+		unseen()
+	}
+	return n.Node.ReadIndex(ctx)
 }
 
 // A clock is what a test says it is.
@@ -85,7 +108,7 @@ func newRigIn(t testing.TB, stateDir, logDir string, clock func() time.Time, cha
 		f(&config)
 	}
 	r := &rig{t: t, state: state, node: node}
-	r.reader = backend.NewReader(backend.Config{State: state, Node: node, Clock: clock})
+	r.reader = backend.NewReader(backend.Config{State: state, Node: laggingNode{node, r}, Clock: clock})
 	r.writer = backend.NewWriter(r.reader)
 	if r.face, err = New(r.reader, r.writer, config); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/rpc/backend"
 )
 
 const codeToken = Code(openfgav1.ErrorCode_invalid_continuation_token)
@@ -264,6 +265,95 @@ func TestCommandsOfTheOtherFaceAreSeenAtOnce(t *testing.T) {
 	}
 	_, err = r.GetStore(t.Context(), &openfgav1.GetStoreRequest{StoreId: store})
 	wantError(t, err, 5002, "Store ID not found")
+}
+
+// What was acknowledged on another node before is known here, whether it has arrived or
+// not: clients of OpenFGA have no tokens to ask for it.
+func TestWhatOtherNodesAcknowledgedIsKnown(t *testing.T) {
+	r := newRig(t)
+	elsewhere := func(do func()) {
+		done := false
+		r.unseen = func() { done = true; do() }
+		t.Cleanup(func() {
+			if !done {
+				t.Error("nobody asked how far the other nodes are")
+			}
+		})
+	}
+	const name = "elsewhere"
+	var store string
+	id, err := r.reader.NewID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store = fsm.StoreID(id).String()
+	elsewhere(func() { r.propose(&fsm.Command{Store: id, Body: &fsm.CreateStore{Name: name}}) })
+	if got, err := r.GetStore(t.Context(), &openfgav1.GetStoreRequest{StoreId: store}); err != nil || got.Name != name {
+		t.Errorf("GetStore: %v, %v", got, err)
+	}
+
+	m := parseModel(t, writeModel)
+	source, err := m.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := func() string {
+		modelID, err := r.reader.NewID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		elsewhere(func() {
+			r.propose(&fsm.Command{
+				Store: id, Bumps: []string{backend.ModelScope}, Body: &fsm.WriteModel{ID: modelID, Source: source, Declarations: m.Declarations()},
+			})
+		})
+		return fsm.ModelID(modelID).String()
+	}
+	written()
+	r.write(store, "document:1#viewer@user:jon")
+	modelID := written()
+	if _, err := r.ReadAuthorizationModel(t.Context(), &openfgav1.ReadAuthorizationModelRequest{StoreId: store, Id: modelID}); err != nil {
+		t.Errorf("ReadAuthorizationModel: %v", err)
+	}
+	modelID = written()
+	if _, err := r.ReadAssertions(t.Context(), &openfgav1.ReadAssertionsRequest{StoreId: store, AuthorizationModelId: modelID}); err != nil {
+		t.Errorf("ReadAssertions: %v", err)
+	}
+	req := writes(store, key(t, "document:2#viewer@user:jon"))
+	req.AuthorizationModelId = written()
+	if err := r.tryWrite(req); err != nil {
+		t.Errorf("Write by a model of another node: %v", err)
+	}
+
+	// A delete that ignores what is missing must not ignore what is there, by names that
+	// came with a model of another node.
+	m = parseModel(t, "model\n  schema 1.1\ntype user\ntype late\n  relations\n    define viewer: [user]\n")
+	if source, err = m.JSON(); err != nil {
+		t.Fatal(err)
+	}
+	lateID, err := r.reader.NewID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere(func() {
+		r.propose(&fsm.Command{
+			Store: id, Bumps: []string{backend.ModelScope}, Body: &fsm.WriteModel{ID: lateID, Source: source, Declarations: m.Declarations()},
+		})
+		r.write(store, "late:1#viewer@user:jon")
+	})
+	req = deletes(store, key(t, "late:1#viewer@user:jon"))
+	req.Deletes.OnMissing = "ignore"
+	if err := r.tryWrite(req); err != nil {
+		t.Errorf("Write: %v", err)
+	}
+	wantTuples(t, r, store, "document:1#viewer@user:jon", "document:2#viewer@user:jon")
+
+	// And a read that asks for it waits for what it would not miss.
+	elsewhere(func() { r.write(store, "late:2#viewer@user:jon") })
+	res, err := r.Read(t.Context(), &openfgav1.ReadRequest{StoreId: store, Consistency: openfgav1.ConsistencyPreference_HIGHER_CONSISTENCY})
+	if err != nil || len(res.Tuples) != 3 {
+		t.Errorf("Read with higher consistency: %v, %v, want 3 tuples", res, err)
+	}
 }
 
 func FuzzContinuation(f *testing.F) {
