@@ -37,8 +37,10 @@ func TestInlineParameters(t *testing.T) {
 		{"declared", "a > 5 && b", "b bool, a int", "a int, b bool"},
 		{"those that are not declared are strings", "a == b && c", "c bool", "a string, b string, c bool"},
 		{"declared but not used", "true", "z list<map<any>>", "z list<map<any>>"},
-		{"of every type", "true", "a any, b bool, c string, d int, e uint, f double, g duration, h timestamp, i map<int>, j list<list<uint>>, k ipaddress",
-			"a any, b bool, c string, d int, e uint, f double, g duration, h timestamp, i map<int>, j list<list<uint>>, k ipaddress"},
+		{
+			"of every type", "true", "a any, b bool, c string, d int, e uint, f double, g duration, h timestamp, i map<int>, j list<list<uint>>, k ipaddress",
+			"a any, b bool, c string, d int, e uint, f double, g duration, h timestamp, i map<int>, j list<list<uint>>, k ipaddress",
+		},
 		{"named as the context's fields", "expression == parameters", "", "expression string, parameters string"},
 		{"what a loop binds is none", "[1, 2].exists(x, x > 0)", "", ""},
 		{"what a loop runs over is one", "a.all(x, x == y)", "a list<string>", "a list<string>, y string"},
@@ -225,7 +227,8 @@ func TestInlineEvaluate(t *testing.T) {
 		}}, "true"},
 		{
 			"too costly", inline("l.all(x, l.all(y, l.all(z, x + y + z >= 0)))", "l list<int>"),
-			m{"l": long(100)}, ErrCost.Error(),
+			m{"l": long(100)},
+			ErrCost.Error(),
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -265,6 +268,25 @@ func TestInlineIsCompiledOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored := mustContext(t, fields)
+	compiledOnce(t, stored)
+	for i := 0; ; i++ {
+		if _, kept := inlines.get(stored.Encoded()); !kept {
+			break // what has to go is left to chance
+		}
+		inlines.put(fmt.Appendf(nil, "%01024d", i), nil)
+	}
+	runtime.GC()
+	if kept := stored.own.Load().Value(); kept != nil {
+		t.Error("the context keeps the condition alive")
+	}
+	if held, err := Inline.Evaluate(stored, &Request{Fields: value.Map{"once": "x"}}); !held || err != nil {
+		t.Errorf("Evaluate after it was dropped = %t, %v, want true", held, err)
+	}
+}
+
+// compiledOnce compiles a context, and holds on to the condition no longer than it runs.
+func compiledOnce(t *testing.T, stored *Context) {
+	t.Helper()
 	first, err := stored.inline()
 	if err != nil {
 		t.Fatal(err)
@@ -278,20 +300,6 @@ func TestInlineIsCompiledOnce(t *testing.T) {
 	}
 	if again, _ := decoded.inline(); again != first {
 		t.Error("an equal context was compiled again")
-	}
-	first = nil
-	for i := 0; ; i++ {
-		if _, kept := inlines.get(stored.Encoded()); !kept {
-			break // what has to go is left to chance
-		}
-		inlines.put(fmt.Appendf(nil, "%01024d", i), nil)
-	}
-	runtime.GC()
-	if kept := stored.own.Load().Value(); kept != nil {
-		t.Error("the context keeps the condition alive")
-	}
-	if held, err := Inline.Evaluate(stored, &Request{Fields: value.Map{"once": "x"}}); !held || err != nil {
-		t.Errorf("Evaluate after it was dropped = %t, %v, want true", held, err)
 	}
 }
 
