@@ -189,8 +189,16 @@ func TestReadChangesPageSize(t *testing.T) {
 		size int32
 		ok   bool
 	}{
-		{0, 0, true}, {0, 50, true}, {0, 100, true}, {0, 101, false},
-		{50, 0, true}, {50, 50, true}, {50, 51, false}, {200, 150, true}, {200, 200, true}, {200, 201, false},
+		{0, 0, true},
+		{0, 50, true},
+		{0, 100, true},
+		{0, 101, false},
+		{50, 0, true},
+		{50, 50, true},
+		{50, 51, false},
+		{200, 150, true},
+		{200, 200, true},
+		{200, 201, false},
 	} {
 		r := newRig(t, func(c *Config) { c.MaxChangesPage = tc.most })
 		req := &openfgav1.ReadChangesRequest{StoreId: "01JCC8ZD4X84K2W0H0ZA5AQ947", Type: "user"}

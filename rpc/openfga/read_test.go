@@ -51,8 +51,10 @@ func TestReadRefusesWhatOpenFGARefuses(t *testing.T) {
 		{"a relation and a user", filterOf("", "admin", "github:jonallie"), codeValidation, needs},
 		{"a type and a relation", filterOf("repo:", "writer", ""), codeValidation, needs},
 		{"a relation", filterOf("", "writer", ""), codeValidation, needs},
-		{"a user without a type", filterOf("document:1", "", "jon"), codeInvalid,
-			`invalid ReadRequest.TupleKey: embedded message failed validation | caused by: invalid ReadRequestTupleKey.User: value does not match regex pattern "^[^\\s]{1,511}:[^\\s]{1,511}$"`},
+		{
+			"a user without a type", filterOf("document:1", "", "jon"), codeInvalid,
+			`invalid ReadRequest.TupleKey: embedded message failed validation | caused by: invalid ReadRequestTupleKey.User: value does not match regex pattern "^[^\\s]{1,511}:[^\\s]{1,511}$"`,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := r.Read(t.Context(), &openfgav1.ReadRequest{StoreId: store, TupleKey: tc.key})
