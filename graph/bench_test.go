@@ -41,6 +41,7 @@ type document
     define viewer: owner or reader or viewer from parent
     define readable: reader but not blocked
     define office: [user with office]
+    define caller: [user with $expression]
 
 condition office(level: int) {
   level < 5
@@ -80,6 +81,9 @@ func benchStore(t testing.TB) (*Memory, *model.Plan) {
 		}
 	}
 	conditional(t, m, p, "document:cond#office@user:anna", "office", value.Map{"level": int64(3)})
+	conditional(t, m, p, "document:cond#caller@user:anna", "$expression", value.Map{
+		"expression": "now < timestamp('2100-01-01T00:00:00Z')", "parameters": value.Map{"now": "timestamp"},
+	})
 	window := value.List{value.Map{"start": "09:00", "end": "17:00"}}
 	conditional(t, m, p, "shift:early#open@user:*", "rota", value.Map{"schedule": value.Map{
 		"zone": "Europe/Paris", "windows": value.Map{"monday": window},
@@ -125,6 +129,7 @@ var benchChecks = []struct{ name, question string }{
 	{"denied10", "document:deep#viewer@user:u1"},
 	{"exclusion", "document:open#readable@user:anna"},
 	{"condition", "document:cond#office@user:anna"},
+	{"inline", "document:cond#caller@user:anna"},
 	{"shift", "shift:early#on_duty@user:anna"},
 }
 
