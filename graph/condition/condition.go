@@ -7,6 +7,8 @@
 // adds on_schedule(schedule, timestamp), which tells whether working hours are open (see
 // package schedule).
 //
+// A tuple may also bring an expression of its own in its stored context: see Inline.
+//
 // Three rules:
 //
 //   - A value of the stored context wins over one of the request.
