@@ -224,9 +224,28 @@ func FuzzMessages(f *testing.F) {
 	r := newRig(f, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) })
 	store, model := r.store(someModel, "document:1#parent@folder:1", "folder:1#viewer@group:1#member", "group:1#member@user:anne",
 		"group:1#member@group:2#member", "group:2#member@group:1#member", "document:1#blocked@user:bob", "document:1#owner@user:bob")
-	words := append(strings.Fields("user group folder document member viewer editor owner blocked parent small 1 x user:anne user:bob user:* "+
-		"group:1 group:1#member group:2#member folder:1 document:1 document:2 document: document:1#viewer folder:1#viewer nope nope:1 "+
-		"a:b:c #@: 1.1 1.2 ignore error x<10 x.y>z TYPE 0 é $expression "+someID), "", "a b", "x < 10", model, strings.Repeat("x", 300))
+	vocabulary := map[protoreflect.Name]string{
+		"object":                 "document:1 document:2 folder:1 group:1 group:2",
+		"user":                   "user:anne user:bob user:* group:1#member folder:1 group:2#member document:1#viewer",
+		"relation":               "viewer editor owner blocked parent member",
+		"type":                   "document user group folder",
+		"id":                     "1 2 " + model,
+		"name":                   "small abc viewer",
+		"key":                    "small x viewer member parent",
+		"condition":              "small",
+		"schema_version":         "1.1 1.2",
+		"authorization_model_id": model,
+		"continuation_token":     "eyJwayI6IiJ9",
+		"on_duplicate":           "ignore error",
+		"on_missing":             "ignore error",
+		"correlation_id":         "1 2 3 4 5",
+		"expression":             "x<10 x<y",
+	}
+	words := map[protoreflect.Name][]string{}
+	for name, text := range vocabulary {
+		words[name] = strings.Fields(text)
+	}
+	words[""] = []string{"", "a b", "nope", "nope:1", "a:b:c", "#@:", "0", "é", "$expression", someID, model, strings.Repeat("x", 300)}
 	specs := slices.DeleteFunc(slices.Collect(r.face.Server().Specs()), func(s connect.Spec) bool {
 		return strings.HasSuffix(s.Procedure, "/DeleteStore") // the store is needed
 	})
@@ -267,7 +286,7 @@ func FuzzMessages(f *testing.F) {
 // stay empty.
 type generator struct {
 	choices []byte
-	words   []string
+	words   map[protoreflect.Name][]string // by the field that they suit; any other under ""
 }
 
 // next is a number below n, and 0 when nothing is left to choose.
@@ -283,10 +302,12 @@ func (g *generator) next(n int) int {
 func (g *generator) fill(m protoreflect.Message, depth int) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
-		if depth > 5 || g.next(4) == 0 {
+		field := fields.Get(i)
+		// Of the alternatives of a field, the last one that is set is the one that stays.
+		rare := field.ContainingOneof() != nil || strings.Contains(string(field.Name()), "_id") || field.Name() == "continuation_token"
+		if depth > 5 || rare && g.next(4) != 1 || g.next(16) == 0 {
 			continue
 		}
-		field := fields.Get(i)
 		switch {
 		case field.IsList():
 			for range 1 + g.next(3) {
@@ -323,7 +344,11 @@ func (g *generator) value(field protoreflect.FieldDescriptor, message func() pro
 	case protoreflect.DoubleKind:
 		return protoreflect.ValueOfFloat64(float64(g.next(200)-50) / 4)
 	}
-	return protoreflect.ValueOfString(g.words[g.next(len(g.words))])
+	words, ok := g.words[field.Name()]
+	if !ok || g.next(16) == 1 {
+		words = g.words[""]
+	}
+	return protoreflect.ValueOfString(words[g.next(len(words))])
 }
 
 // A sink is a request whose answers nobody wants.
