@@ -146,9 +146,13 @@ func masked(name string, value any) any {
 	return value
 }
 
-// own names headers that say nothing about the API: of the connection, Remit's own, and
-// one that OpenFGA's gateway forgets to take out.
-var own = map[string]bool{"Date": true, "Content-Length": true, "Connection": true, "Remit-Token": true, "X-Http-Code": true}
+// own names headers that say nothing about the API: of the connection, those that Remit
+// adds, and one that OpenFGA's gateway forgets to take out.
+var own = map[string]bool{
+	"Date": true, "Content-Length": true, "Connection": true,
+	"Remit-Token": true, "Fga-Query-Duration-Ms": true,
+	"X-Http-Code": true,
+}
 
 // Normalize makes answers comparable: lists as sets unless ordered, and of the headers
 // those that the API promises.

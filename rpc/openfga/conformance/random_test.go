@@ -1,0 +1,248 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	openfgav1 "github.com/openfga/api/proto/openfga/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	questionsPerWorld = 60
+	writesPerWorld    = 8
+
+	workers = 3
+
+	// repeats is how often a question is put to OpenFGA before its answer is taken for
+	// its opinion: on some worlds it depends on the order in which goroutines end.
+	repeats = 12
+
+	// failuresShown are shrunk and printed; the others are only counted.
+	failuresShown = 8
+)
+
+// Random models, tuples and questions, answered by both servers. CONFORMANCE_QUESTIONS
+// sets how many, CONFORMANCE_SEED repeats a run, and with CONFORMANCE_WORLD only one of
+// its worlds.
+func TestRandomQuestionsAreAnsweredAsOpenFGADoes(t *testing.T) {
+	total := int64(number(t, "CONFORMANCE_QUESTIONS", 2000))
+	seed := number(t, "CONFORMANCE_SEED", rand.Uint64())
+	only, single := os.LookupEnv("CONFORMANCE_WORLD")
+	t.Logf("CONFORMANCE_SEED=%d", seed)
+
+	r := &comparison{t: t, outcomes: map[string]int{}}
+	begin := time.Now()
+	if single {
+		n, err := strconv.ParseUint(only, 10, 64)
+		if err != nil {
+			t.Fatalf("CONFORMANCE_WORLD=%s is no number", only)
+		}
+		r.world(seed, n)
+	} else {
+		var next atomic.Uint64
+		var group sync.WaitGroup
+		for range workers {
+			group.Go(func() {
+				for r.asked.Load() < total {
+					r.world(seed, next.Add(1))
+				}
+			})
+		}
+		group.Wait()
+	}
+	r.report(begin)
+}
+
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%s is no number", name, value)
+	}
+	return n
+}
+
+// A comparison counts and keeps what differs.
+type comparison struct {
+	t     *testing.T
+	asked atomic.Int64
+
+	mu       sync.Mutex // guards the rest
+	outcomes map[string]int
+	shown    int
+	failed   int
+}
+
+func (r *comparison) count(outcome string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outcomes[outcome]++
+}
+
+// world asks all questions about the n-th world of a seed.
+func (r *comparison) world(seed, n uint64) {
+	g := newGenerator(seed, n)
+	ctx := context.Background()
+	w := g.newWorld()
+	got, gotAnswers, gotOK := settle(ctx, subject, w)
+	want, wantAnswers, wantOK := settle(ctx, peer, w)
+	defer func() {
+		for _, p := range []*place{got, want} {
+			if err := p.leave(ctx); err != nil {
+				r.t.Errorf("%s: delete a store: %v", p.target.Name, err)
+			}
+		}
+	}()
+	r.asked.Add(1)
+	if !slices.Equal(gotAnswers, wantAnswers) {
+		r.settled(seed, n, w, strings.Join(gotAnswers, "\n"), strings.Join(wantAnswers, "\n"))
+	}
+	if !gotOK || !wantOK {
+		r.count("models refused")
+		return
+	}
+	r.count("worlds")
+	for range questionsPerWorld {
+		if !r.compare(ctx, seed, n, w, g.newQuestion(), got, want) {
+			r.count("worlds left because OpenFGA was too slow")
+			return // it would be for the next questions too
+		}
+	}
+	for range writesPerWorld {
+		write := g.newWrite()
+		r.asked.Add(1)
+		g, w := got.ask(ctx, write), want.ask(ctx, write)
+		r.countAnswer(write, w)
+		if g != w {
+			r.fail(seed, n, &difference{world: &world{}, question: write, got: g, want: w})
+		}
+	}
+	for _, question := range []proto.Message{g.read(), g.read()} {
+		r.compare(ctx, seed, n, nil, question, got, want)
+	}
+}
+
+// settled tells that a model or its tuples were judged differently.
+func (r *comparison) settled(seed, n uint64, w *world, got, want string) {
+	for range repeats { // messages about models depend on the order of maps
+		p, answers, _ := settle(context.Background(), peer, w)
+		_ = p.leave(context.Background())
+		if strings.Join(answers, "\n") == got {
+			r.count("OpenFGA undecided about a model")
+			return
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed++
+	if r.shown++; r.shown <= failuresShown {
+		d := &difference{world: w, question: &openfgav1.WriteAuthorizationModelRequest{}, got: got, want: want}
+		r.t.Errorf("CONFORMANCE_SEED=%d CONFORMANCE_WORLD=%d\n%s", seed, n, d)
+	}
+}
+
+// compare puts a question to both servers, and reports whether OpenFGA answered.
+func (r *comparison) compare(ctx context.Context, seed, n uint64, w *world, question proto.Message, subjectPlace, peerPlace *place) bool {
+	r.asked.Add(1)
+	want := make(chan string)
+	go func() { want <- peerPlace.ask(ctx, question) }()
+	d := &difference{world: w, question: question, got: subjectPlace.ask(ctx, question)}
+	d.want = <-want
+	if d.want == tooSlow {
+		return false
+	}
+	r.countAnswer(question, d.want)
+	if d.got == d.want {
+		return true
+	}
+	if outcome := judge(ctx, d, subjectPlace, peerPlace); outcome != "" {
+		r.count(outcome)
+		return true
+	}
+	r.fail(seed, n, d)
+	return true
+}
+
+// judge explains a difference that is not Remit's fault, or returns "".
+func judge(ctx context.Context, d *difference, subjectPlace, peerPlace *place) string {
+	if d.want == tooSlow {
+		return "OpenFGA too slow"
+	}
+	for range repeats {
+		switch peerPlace.ask(ctx, d.question) {
+		case d.got:
+			return "OpenFGA undecided"
+		case tooSlow:
+			return "OpenFGA too slow"
+		}
+	}
+	return known(ctx, d, subjectPlace, peerPlace)
+}
+
+func (r *comparison) countAnswer(question proto.Message, answer string) {
+	kind := "answered"
+	switch {
+	case strings.HasPrefix(answer, "code "):
+		kind = "refused"
+	case answer == "[]" || answer == "":
+		kind = "answered with nothing"
+	case answer == verdict(true) || answer == verdict(false):
+		kind = answer
+	}
+	r.count(fmt.Sprintf("%s %s", question.ProtoReflect().Descriptor().Name(), kind))
+}
+
+func (r *comparison) fail(seed, n uint64, d *difference) {
+	r.mu.Lock()
+	r.failed++
+	r.shown++
+	show := r.shown <= failuresShown
+	r.mu.Unlock()
+	if !show {
+		return
+	}
+	if d.world != nil {
+		d = d.shrink(context.Background(), differs)
+	} else {
+		d.world = &world{}
+	}
+	r.t.Errorf("CONFORMANCE_SEED=%d CONFORMANCE_WORLD=%d\n%s", seed, n, d)
+}
+
+// differs tells whether a question has different answers about a world.
+func differs(ctx context.Context, w *world, question proto.Message) *difference {
+	got, _, gotOK := settle(ctx, subject, w)
+	want, _, wantOK := settle(ctx, peer, w)
+	defer func() { _, _ = got.leave(ctx), want.leave(ctx) }()
+	if !gotOK || !wantOK {
+		return nil
+	}
+	d := &difference{world: w, question: question, got: got.ask(ctx, question), want: want.ask(ctx, question)}
+	if d.got == d.want || judge(ctx, d, got, want) != "" {
+		return nil
+	}
+	return d
+}
+
+func (r *comparison) report(begin time.Time) {
+	var lines []string
+	for outcome, n := range r.outcomes {
+		lines = append(lines, fmt.Sprintf("%8d %s", n, outcome))
+	}
+	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[9:], b[9:]) })
+	r.t.Logf("%d questions, %d answered differently, %s\n%s", r.asked.Load(), r.failed, time.Since(begin).Round(time.Millisecond), strings.Join(lines, "\n"))
+}
