@@ -1,6 +1,7 @@
 package openfga
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -42,26 +43,44 @@ func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 	}
 	ctx, cancel := q.bound(ctx, s.config.ListUsersDeadline)
 	defer cancel()
-	query := q.query()
-	query.KeepGoing = !q.exact
-	most := q.limit(s.config.ListUsersMaxResults)
-	var users []*openfgav1.User
-	var failed error
-	err = query.ListSubjects(ctx, graph.Userset{Object: object, Relation: relation.ID}, kind, graph.Subject{}, func(l graph.ListedSubject) bool {
-		var user graph.SubjectName
-		if user, failed = q.SubjectName(l.Subject); failed != nil {
-			return false
-		}
-		users = append(users, userOf(user))
-		return len(users) != most
-	})
-	if failed != nil {
-		return nil, failed
+	l := &usersList{question: q, most: q.limit(s.config.ListUsersMaxResults)}
+	u := graph.Userset{Object: object, Relation: relation.ID}
+	err = l.add(ctx, u, kind)
+	if err == nil && kind.Relation != nil && !q.exact && !l.full() {
+		// Asked for usersets, OpenFGA also lists the objects of their type that are users
+		// themselves.
+		err = l.add(ctx, u, graph.SubjectKind{Type: kind.Type})
 	}
-	if err := q.listed(err, len(users)); err != nil {
+	if err := q.listed(err, len(l.users)); err != nil {
 		return nil, err
 	}
-	return &openfgav1.ListUsersResponse{Users: users}, nil
+	return &openfgav1.ListUsersResponse{Users: l.users}, nil
+}
+
+// A usersList is one ListUsers under way.
+type usersList struct {
+	*question
+	most  int // users; no limit if it is negative
+	users []*openfgav1.User
+}
+
+// full reports whether no more users may be listed.
+func (l *usersList) full() bool { return len(l.users) == l.most }
+
+// add lists the users of one kind.
+func (l *usersList) add(ctx context.Context, u graph.Userset, kind graph.SubjectKind) error {
+	query := l.query()
+	query.KeepGoing = !l.exact
+	var failed error
+	err := query.ListSubjects(ctx, u, kind, graph.Subject{}, func(listed graph.ListedSubject) bool {
+		var user graph.SubjectName
+		if user, failed = l.SubjectName(listed.Subject); failed != nil {
+			return false
+		}
+		l.users = append(l.users, userOf(user))
+		return !l.full()
+	})
+	return cmp.Or(failed, err)
 }
 
 // canHold reports whether the model can let any user of a kind have the relation. OpenFGA
