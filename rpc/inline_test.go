@@ -104,11 +104,11 @@ func TestInlineExpressions(t *testing.T) {
 	}
 
 	for says, o := range map[string]*remitv1.Operation{
-		"1:11: Syntax error":                       expression(t, "document:plan#editor@user:dora", map[string]any{"expression": "channel =="}),
-		"the context lacks expression":             expression(t, "document:plan#editor@user:dora", nil),
-		`"text" is no type`:                        expression(t, "document:plan#editor@user:dora", map[string]any{"expression": "true", "parameters": map[string]any{"a": "text"}}),
-		"does not take this subject with":          expression(t, "document:plan#viewer@user:dora", map[string]any{"expression": "true"}),
-		"1:3: found no matching overload for '_>_": expression(t, "document:plan#editor@user:dora", map[string]any{"expression": "a > 1"}),
+		"1:11: the expression ends too early":       expression(t, "document:plan#editor@user:dora", map[string]any{"expression": "channel =="}),
+		"the context lacks expression":              expression(t, "document:plan#editor@user:dora", nil),
+		`"text" is no type`:                         expression(t, "document:plan#editor@user:dora", map[string]any{"expression": "true", "parameters": map[string]any{"a": "text"}}),
+		"does not take this subject with":           expression(t, "document:plan#viewer@user:dora", map[string]any{"expression": "true"}),
+		"1:3: > cannot be applied to (string, int)": expression(t, "document:plan#editor@user:dora", map[string]any{"expression": "a > 1"}),
 	} {
 		_, err := r.tuples.Write(t.Context(), &remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{o}})
 		code, message, detail := detailOf(t, err)

@@ -20,7 +20,8 @@ var (
 )
 
 // A Fault is one thing wrong with a condition. Line and Column are its place in the
-// expression, from 1, Column in characters; both are 0 if it has none.
+// expression, from 1, Column in characters; both are 0 if it has none. Message may be
+// CEL's: see Explain.
 type Fault struct {
 	Line, Column int
 	Message      string
@@ -54,7 +55,7 @@ func (e *CompileError) Error() string {
 		if f.Line > 0 {
 			fmt.Fprintf(&b, "%d:%d: ", f.Line, f.Column)
 		}
-		b.WriteString(f.Message)
+		b.WriteString(f.Explain())
 	}
 	return b.String()
 }

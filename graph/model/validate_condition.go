@@ -3,7 +3,6 @@ package model
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
@@ -42,7 +41,7 @@ func (m *Model) validateCondition(c *conditionDef, found *faults) {
 		c.compiled = compiled
 	case errors.As(err, &refused):
 		for _, f := range refused.Faults {
-			message := c.explain(f.Message)
+			message := c.explain(f)
 			switch {
 			case f.Line == 0:
 				found.add(c.at, "", "", "condition %s: %s", c.name, message)
@@ -57,28 +56,14 @@ func (m *Model) validateCondition(c *conditionDef, found *faults) {
 	}
 }
 
-var (
-	celSyntax   = regexp.MustCompile(`(?s)^Syntax error: (?:mismatched|extraneous) input '(.*)' expecting .*$`)
-	celUnknown  = regexp.MustCompile(`^undeclared reference to '(.*)' \(in container ''\)$`)
-	celOverload = regexp.MustCompile(`^found no matching overload for '(.*)' applied to '(.*)'$`)
-)
-
-// explain puts the most frequent messages of CEL into words that its users know.
-func (c *conditionDef) explain(message string) string {
-	if m := celSyntax.FindStringSubmatch(message); m != nil {
-		if m[1] == "<EOF>" {
-			return "the expression ends too early"
-		}
-		return fmt.Sprintf("unexpected %q in the expression", m[1])
+// explain says what is wrong, and which names there are where one is unknown.
+func (c *conditionDef) explain(f condition.Fault) string {
+	name := f.Unknown()
+	if name == "" {
+		return f.Explain()
 	}
-	if m := celUnknown.FindStringSubmatch(message); m != nil {
-		names := sortedKeys(c.message.GetParameters())
-		return fmt.Sprintf("%s is no parameter and no function%s; the parameters are %s", m[1], suggest(m[1], names), listed(names))
-	}
-	if m := celOverload.FindStringSubmatch(message); m != nil {
-		return fmt.Sprintf("%s cannot be applied to %s", strings.Trim(m[1], "_"), m[2])
-	}
-	return message
+	names := sortedKeys(c.message.GetParameters())
+	return fmt.Sprintf("%s%s; the parameters are %s", f.Explain(), suggest(name, names), listed(names))
 }
 
 // kinds are OpenFGA's types of parameters.
