@@ -61,6 +61,8 @@ type frame struct {
 func (e *evaluator) check(u Userset) (bool, error) {
 	r := e.plan.Relation(u.Relation)
 	switch {
+	case e.fatal != nil:
+		return false, e.fatal
 	case r == nil:
 		return false, fmt.Errorf("relation %d: %w", u.Relation, ErrRelationNotFound)
 	case r.Type.ID != u.Object.Type() || u.Object.IsWildcard():

@@ -202,13 +202,21 @@ func (e *evaluator) feel() {
 
 // pass returns the error that ends a list, or nil if the list goes on past it.
 func (e *evaluator) pass(err error) error {
-	if err == nil || !e.keepGoing || e.fatal != nil {
+	if err == nil || !e.keepGoing {
 		return err
 	}
 	if e.passed == nil {
 		e.passed = err
 	}
 	return nil
+}
+
+// listed returns the error of a list that was gone through to its end.
+func (e *evaluator) listed() error {
+	if e.fatal != nil {
+		return e.fatal
+	}
+	return e.passed
 }
 
 // meet notes that a list met an edge whose condition is unsure.

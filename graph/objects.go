@@ -24,7 +24,7 @@ func (q *Query) ListObjects(ctx context.Context, r *model.Relation, s Subject, a
 	e.maxDepth = unlimited
 	e.about(s)
 	x := expansion{evaluator: e, uses: usesOf(q.Plan), asked: r.ID, reached: map[goal]bool{}, found: map[ID]bool{}}
-	if err := x.run(r); err != nil {
+	if err := x.run(r); err != nil && !e.keepGoing {
 		return err
 	}
 	if e.passed != nil && !e.keepGoing {
@@ -51,7 +51,7 @@ func (q *Query) ListObjects(ctx context.Context, r *model.Relation, s Subject, a
 			return nil
 		}
 	}
-	return e.passed
+	return e.listed()
 }
 
 // An expansion walks from the subject to what it may have.

@@ -52,8 +52,9 @@ type Query struct {
 	UndefinedIsNo bool
 
 	// KeepGoing makes ListObjects and ListSubjects pass over what cannot be decided:
-	// they yield all that can be, and the first such error ends the list. By default
-	// the list ends where the error occurs.
+	// they yield all that can be, and the first such error ends the list. What ends a
+	// question as a whole, such as its budget or its context, goes before: all that is
+	// certain by then is yielded. By default the list ends where the error occurs.
 	KeepGoing bool
 
 	// EagerConditions makes a condition that cannot be evaluated an error even where

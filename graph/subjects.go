@@ -28,7 +28,7 @@ func (q *Query) ListSubjects(ctx context.Context, u Userset, kind SubjectKind, a
 	e := newEvaluator(ctx, q)
 	defer e.release()
 	w := survey{evaluator: e, kind: kind, seen: map[goal]standing{}, found: map[ID]standing{}}
-	if err := w.run(u.Object, r); err != nil {
+	if err := w.run(u.Object, r); err != nil && !e.keepGoing {
 		return err
 	}
 	if e.passed != nil && !e.keepGoing {
@@ -222,7 +222,7 @@ func (w *survey) usersets(u Userset, after Subject, yield func(ListedSubject) bo
 			return nil
 		}
 	}
-	return w.passed
+	return w.listed()
 }
 
 func (w *survey) entities(u Userset, after Subject, yield func(ListedSubject) bool) error {
@@ -261,5 +261,5 @@ func (w *survey) entities(u Userset, after Subject, yield func(ListedSubject) bo
 			return nil
 		}
 	}
-	return w.passed
+	return w.listed()
 }
