@@ -2,6 +2,7 @@ package openfga
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,9 @@ import (
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/rpc/backend"
 )
 
 // A collector is the stream that a list of objects is sent to.
@@ -153,22 +157,71 @@ func TestListsEndAtTheirLimits(t *testing.T) {
 
 // What was found by the deadline is the answer, unless it has to be complete.
 func TestListsEndAtTheirDeadline(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.ListObjectsDeadline, c.ListUsersDeadline = time.Nanosecond, time.Nanosecond })
+	r := newRig(t, func(c *Config) {
+		c.ListObjectsDeadline, c.ListUsersDeadline = time.Nanosecond, time.Nanosecond
+		c.ListObjectsMaxResults, c.ListUsersMaxResults = -1, -1
+	})
 	store, _ := acme(r)
 	for i := range 20 {
-		var tuples []string
+		var objects, users []string
 		for j := range 100 {
-			tuples = append(tuples, fmt.Sprintf("document:d%d-%d#owner@user:many", i, j))
+			objects = append(objects, fmt.Sprintf("document:d%d-%d#owner@user:many", i, j))
+			users = append(users, fmt.Sprintf("document:many#owner@user:u%d-%d", i, j))
 		}
-		r.write(store, tuples...)
+		r.write(store, objects...)
+		r.write(store, users...)
 	}
-	if got, err := r.objects(store, "document", "owner", "user:many", nil); err != nil || len(got) == 1000 {
-		t.Errorf("ListObjects = %d objects, %v, want fewer than 1000", len(got), err)
+	if got, err := r.objects(store, "document", "owner", "user:many", nil); err != nil || len(got) == 0 || len(got) >= 2000 {
+		t.Errorf("ListObjects = %d objects, %v, want some of 2000", len(got), err)
+	}
+	if got, err := r.users(store, "document", "many", "owner", "user", ""); err != nil || len(got) >= 2000 {
+		t.Errorf("ListUsers = %d users, %v, want fewer than 2000", len(got), err)
 	}
 	exact := withHeader(t.Context(), HeaderExact, "true")
 	objects, err := r.ListObjects(exact, &openfgav1.ListObjectsRequest{StoreId: store, Type: "document", Relation: "owner", User: "user:many"})
 	if err != nil || len(objects.Objects) != 2000 {
 		t.Errorf("ListObjects exactly = %d objects, %v, want all 2000", len(objects.GetObjects()), err)
+	}
+	users, err := r.ListUsers(exact, &openfgav1.ListUsersRequest{
+		StoreId: store, Object: &openfgav1.Object{Type: "document", Id: "many"}, Relation: "owner",
+		UserFilters: []*openfgav1.UserTypeFilter{{Type: "user"}},
+	})
+	if err != nil || len(users.Users) != 2000 {
+		t.Errorf("ListUsers exactly = %d users, %v, want all 2000", len(users.GetUsers()), err)
+	}
+}
+
+// A list that has used up its budget is what was found so far.
+func TestListsEndAtTheirBudget(t *testing.T) {
+	r := newRig(t)
+	store, _ := acme(r)
+	for i := range 20 {
+		var tuples []string
+		for j := range 50 {
+			tuples = append(tuples, fmt.Sprintf("document:d%d-%d#owner@user:many", i, j), fmt.Sprintf("document:many#owner@user:u%d-%d", i, j))
+		}
+		r.write(store, tuples...)
+	}
+	s := r.handlers()
+	config := r.reader.Config
+	config.Budget = 700
+	s.reader = backend.NewReader(config)
+	objects := &openfgav1.ListObjectsRequest{StoreId: store, Type: "document", Relation: "owner", User: "user:many"}
+	if got, err := s.ListObjects(t.Context(), objects); err != nil || len(got.Objects) == 0 || len(got.Objects) >= 1000 {
+		t.Errorf("ListObjects = %d objects, %v, want some of 1000", len(got.GetObjects()), err)
+	}
+	users := &openfgav1.ListUsersRequest{
+		StoreId: store, Object: &openfgav1.Object{Type: "document", Id: "many"}, Relation: "owner",
+		UserFilters: []*openfgav1.UserTypeFilter{{Type: "user"}},
+	}
+	if got, err := s.ListUsers(t.Context(), users); err != nil || len(got.Users) == 0 || len(got.Users) >= 1000 {
+		t.Errorf("ListUsers = %d users, %v, want some of 1000", len(got.GetUsers()), err)
+	}
+	config.Budget = 1
+	s.reader = backend.NewReader(config)
+	users.Relation = "signer"
+	if _, err := s.ListUsers(t.Context(), users); !errors.Is(err, graph.ErrBudget) {
+		t.Errorf("ListUsers that finds nothing: %v, want %v", err, graph.ErrBudget)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 // configured number of them.
 func (s *service) ListObjects(ctx context.Context, req *openfgav1.ListObjectsRequest) (*openfgav1.ListObjectsResponse, error) {
 	var objects []string
-	err := s.listObjects(ctx, req, s.config.ListObjectsMaxResults, func(object string) error {
-		objects = append(objects, object)
+	_, err := s.listObjects(ctx, req, s.config.ListObjectsMaxResults, 0, func(_ graph.ID, object graph.ObjectName) error {
+		objects = append(objects, object.String())
 		return nil
 	})
 	if err != nil {
@@ -25,9 +25,10 @@ func (s *service) ListObjects(ctx context.Context, req *openfgav1.ListObjectsReq
 
 // StreamedListObjects is ListObjects without a limit of results.
 func (s *service) StreamedListObjects(req *openfgav1.StreamedListObjectsRequest, stream openfgav1.OpenFGAService_StreamedListObjectsServer) error {
-	return s.listObjects(stream.Context(), req, -1, func(object string) error {
-		return stream.Send(&openfgav1.StreamedListObjectsResponse{Object: object})
+	_, err := s.listObjects(stream.Context(), req, -1, 0, func(_ graph.ID, object graph.ObjectName) error {
+		return stream.Send(&openfgav1.StreamedListObjectsResponse{Object: object.String()})
 	})
+	return err
 }
 
 // An objectsQuery is what the messages of both have.
@@ -40,47 +41,48 @@ type objectsQuery interface {
 	GetContext() *structpb.Struct
 }
 
-// listObjects yields at most so many objects. What cannot be decided is passed over, and
-// is an error only if the list does not end earlier.
-func (s *service) listObjects(ctx context.Context, m objectsQuery, most int, yield func(object string) error) error {
+// listObjects yields at most so many objects, in the order of their ids, from behind one
+// of them. What cannot be decided is passed over, and is an error only if the list does
+// not end earlier. The list is cut if its time or its budget came to an end before it.
+func (s *service) listObjects(ctx context.Context, m objectsQuery, most int, after graph.ID, yield func(graph.ID, graph.ObjectName) error) (cut bool, err error) {
 	q, err := s.open(ctx, m)
 	if err != nil {
-		return err
+		return false, err
 	}
 	contextual := m.GetContextualTuples().GetTupleKeys()
 	relation, kind, err := checkListObjects(q.Plan.Plan, m.GetType(), m.GetRelation(), m.GetUser(), contextual)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := q.take(m.GetContext(), contextual); err != nil {
-		return err
+		return false, err
 	}
 	subject, err := q.subject(kind, subjectName(m.GetUser()).ID)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ctx, cancel := q.bound(ctx, s.config.ListObjectsDeadline)
 	defer cancel()
 	query := q.query()
 	query.KeepGoing = !q.exact
 	if subject.Relation == 0 && !subject.ID.IsWildcard() {
-		// OpenFGA has a way of its own to the objects of one user: it has no limit of depth,
-		// and its errors say that they come from there.
-		query.MaxDepth, q.where = 0, "iterator: "
+		// OpenFGA has a way of its own to the objects of one user, and its errors say that
+		// they come from there.
+		q.where = "iterator: "
 	}
 	most = q.limit(most)
 	found := 0
 	var failed error
-	err = query.ListObjects(ctx, relation, subject, 0, func(id graph.ID) bool {
+	err = query.ListObjects(ctx, relation, subject, after, func(id graph.ID) bool {
 		var name graph.ObjectName
 		if name, failed = q.ObjectName(id); failed == nil {
-			failed = yield(name.String())
+			failed = yield(id, name)
 		}
 		found++
 		return failed == nil && found != most
 	})
 	if failed != nil {
-		return failed
+		return false, failed
 	}
-	return q.listed(err, found)
+	return err != nil, q.listed(err, found)
 }
