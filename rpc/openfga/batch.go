@@ -27,8 +27,7 @@ func (s *service) BatchCheck(ctx context.Context, req *openfgav1.BatchCheckReque
 	}
 	answers := make([]*openfgav1.BatchCheckSingleResult, len(checks))
 	err = backend.Each(ctx, len(checks), serialBatch, func(ctx context.Context, i int) error {
-		one := &question{Question: q.Fork(), exact: q.exact, maxDepth: q.maxDepth}
-		answers[i] = s.answer(ctx, one, checks[i])
+		answers[i] = s.answer(ctx, q.fork(), checks[i])
 		return nil
 	})
 	if err != nil {
@@ -43,11 +42,8 @@ func (s *service) BatchCheck(ctx context.Context, req *openfgav1.BatchCheckReque
 
 // checkBatch looks for faults in a batch as a whole.
 func checkBatch(checks []*openfgav1.BatchCheckItem, most int) error {
-	switch {
-	case len(checks) > most:
-		return errorf(openfgav1.ErrorCode_validation_error, "batchCheck received %d checks, the maximum allowed is %d", len(checks), most)
-	case len(checks) == 0:
-		return validationError("batch check requires at least one check to evaluate, no checks were received")
+	if err := checkBatchSize(len(checks), most); err != nil {
+		return err
 	}
 	seen := make(map[string]struct{}, len(checks))
 	for _, c := range checks {
@@ -59,6 +55,17 @@ func checkBatch(checks []*openfgav1.BatchCheckItem, most int) error {
 			return validationError("received duplicate correlation id: " + id)
 		}
 		seen[id] = struct{}{}
+	}
+	return nil
+}
+
+// checkBatchSize looks at how many checks a batch has.
+func checkBatchSize(n, most int) error {
+	switch {
+	case n > most:
+		return errorf(openfgav1.ErrorCode_validation_error, "batchCheck received %d checks, the maximum allowed is %d", n, most)
+	case n == 0:
+		return validationError("batch check requires at least one check to evaluate, no checks were received")
 	}
 	return nil
 }

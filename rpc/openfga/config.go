@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -68,6 +70,11 @@ type Config struct {
 	// MaxMessageBytes bounds a request as protobuf, 616 448 B by default.
 	MaxMessageBytes int
 
+	// AuthZENBaseURL is where clients reach the HTTP interface, as AuthZEN's discovery
+	// tells them: an absolute URL of http or https. Discovery is refused if it is empty, as
+	// by default.
+	AuthZENBaseURL string
+
 	// CORSOrigins are the origins whose pages may call the HTTP interface, and
 	// CORSHeaders the headers that they may send; all by default.
 	CORSOrigins []string
@@ -100,6 +107,9 @@ func (c *Config) Validate() error {
 	}
 	if c.ChangelogHorizonOffset < 0 {
 		errs = append(errs, fmt.Errorf("ChangelogHorizonOffset is %s, must not be negative", c.ChangelogHorizonOffset))
+	}
+	if _, err := normalBaseURL(c.AuthZENBaseURL); err != nil {
+		errs = append(errs, fmt.Errorf("AuthZENBaseURL %w", err))
 	}
 	// A list that outlasts its request would be an error where it was to be cut short.
 	d := *c
@@ -136,7 +146,34 @@ func (c *Config) defaults() {
 	c.MaxChangesPage = cmp.Or(c.MaxChangesPage, DefaultMaxChangesPage)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, DefaultRequestTimeout)
 	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, DefaultMaxMessageBytes)
+	if base, err := normalBaseURL(c.AuthZENBaseURL); err == nil {
+		c.AuthZENBaseURL = base
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+}
+
+// normalBaseURL is a base URL without a slash at its end.
+func normalBaseURL(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("must be a URL: %w", err)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "", errors.New("must have the scheme http or https")
+	case u.Hostname() == "":
+		return "", errors.New("must have a host")
+	case strings.Contains(u.Host, ","):
+		return "", errors.New("must have one host")
+	case u.User != nil:
+		return "", errors.New("must not say who calls")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return "", errors.New("must have neither query nor fragment")
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	return u.String(), nil
 }

@@ -33,6 +33,10 @@ const (
 	continueModels  continuationKind = 2
 	continueTuples  continuationKind = 3
 	continueChanges continuationKind = 4
+
+	continueSubjects  continuationKind = 5
+	continueResources continuationKind = 6
+	continueActions   continuationKind = 7
 )
 
 const (

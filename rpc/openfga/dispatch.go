@@ -44,7 +44,7 @@ func (d *dispatcher) intercept(next connect.ServerFunc) connect.ServerFunc {
 			defer cancel()
 		}
 		c := &call{ServerStream: stream, info: info, limit: d.config.MaxMessageBytes, start: time.Now()}
-		c.set(HeaderRequestID, &c.request, requestID())
+		c.set(HeaderRequestID, &c.request, requestIDFor(spec.Procedure, info))
 		if err = next(ctx, spec, c); err == nil {
 			return nil
 		}

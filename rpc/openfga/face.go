@@ -22,18 +22,22 @@ func New(reader *backend.Reader, writer *backend.Writer, config Config) (*Face, 
 		return nil, fmt.Errorf("openfga: %w", err)
 	}
 	config.defaults()
-	return newFace(&service{config: &config, reader: reader, writer: writer}, &config), nil
+	s := &service{config: &config, reader: reader, writer: writer}
+	f := newFace(s, &config)
+	registerAuthZEN(f.server, s)
+	return f, nil
 }
 
 // newFace puts handlers behind every protocol. The configuration must be complete.
 func newFace(handlers openfgav1.OpenFGAServiceServer, config *Config) *Face {
 	d := &dispatcher{config: config}
 	server := connect.NewServer(d.intercept)
-	register(server, handlers)
+	registerOpenFGA(server, handlers)
 	return &Face{server: server, handler: newREST(server, config)}
 }
 
-// Server dispatches openfga.v1.OpenFGAService for gRPC, gRPC-Web and Connect.
+// Server dispatches openfga.v1.OpenFGAService and authzen.v1.AuthZenService for gRPC,
+// gRPC-Web and Connect.
 func (f *Face) Server() *connect.Server { return f.server }
 
 // Handler serves the JSON interface. It answers every path: what it does not know, and

@@ -163,8 +163,8 @@ condition small(x: int) {
 // FuzzNode sends requests to a whole node: STORE and MODEL in them stand for a store
 // that it has. Nothing may hold it up, make it panic or be a fault that nobody foresaw.
 func FuzzNode(f *testing.F) {
-	log := new(bytes.Buffer)
-	r := newRig(f, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	logged := new(bytes.Buffer)
+	r := newRig(f, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(logged, nil)) })
 	store, model := r.store(someModel, "document:1#parent@folder:1", "folder:1#viewer@group:1#member", "group:1#member@user:anne",
 		"group:1#member@group:2#member", "group:2#member@group:1#member", "document:1#blocked@user:bob", "document:1#owner@user:bob")
 	const context = `"context":{"x":5},"contextual_tuples":{"tuple_keys":[{"object":"document:1","relation":"owner","user":"user:eve","condition":{"name":"small","context":{"x":"1"}}}]}`
@@ -188,6 +188,13 @@ func FuzzNode(f *testing.F) {
 		{"POST", "/stores/STORE/list-users", `{"object":{"type":"document","id":"1"},"relation":"viewer","user_filters":[{"type":"group","relation":"member"}]}`},
 		{"PUT", "/stores/STORE/assertions/MODEL", `{"assertions":[{"tuple_key":{"object":"document:1","relation":"viewer","user":"user:anne"},"expectation":true}]}`},
 		{"GET", "/stores/STORE/assertions/MODEL", ``},
+		{"POST", "/stores/STORE/access/v1/evaluation", `{"subject":{"type":"user","id":"bob","properties":{"level":5}},"resource":{"type":"document","id":"1"},"action":{"name":"owner"},"context":{"x":5}}`},
+		{"POST", "/stores/STORE/access/v1/evaluations", `{"subject":{"type":"user","id":"bob"},"action":{"name":"viewer"},"evaluations":[{"resource":{"type":"document","id":"1"}},{"resource":{"type":"nope","id":"1"}}],"options":{"evaluations_semantic":"deny_on_first_deny"}}`},
+		{"POST", "/stores/STORE/access/v1/evaluations", `{"evaluations":[{"subject":{"type":"user","id":"bob"},"action":{"name":"viewer"},"resource":{"type":"document","id":"1"}},{}],"options":{"evaluations_semantic":2}}`},
+		{"POST", "/stores/STORE/access/v1/search/subject", `{"subject":{"type":"user"},"resource":{"type":"document","id":"1"},"action":{"name":"viewer"},"page":{"limit":1}}`},
+		{"POST", "/stores/STORE/access/v1/search/resource", `{"subject":{"type":"user","id":"*"},"resource":{"type":"document"},"action":{"name":"viewer"},"page":{"token":"AQYAAA","limit":0}}`},
+		{"POST", "/stores/STORE/access/v1/search/action", `{"subject":{"type":"user","id":"bob"},"resource":{"type":"document","id":"1"},"page":{"limit":2}}`},
+		{"GET", "/.well-known/authzen-configuration/STORE", ``},
 	} {
 		f.Add(seed.method, seed.path, seed.body)
 	}
@@ -209,9 +216,9 @@ func FuzzNode(f *testing.F) {
 		if took := time.Since(start); took > fuzzTime {
 			t.Errorf("%s %s took %s", method, target, took)
 		}
-		if strings.Contains(w.Body.String(), internalText) || log.Len() > 0 {
-			t.Errorf("%s %s\n%s\n%d %s\n%s", method, target, body, w.Code, w.Body, log)
-			log.Reset()
+		if strings.Contains(w.Body.String(), internalText) || logged.Len() > 0 {
+			t.Errorf("%s %s\n%s\n%d %s\n%s", method, target, body, w.Code, w.Body, logged)
+			logged.Reset()
 		}
 	})
 }
@@ -220,8 +227,8 @@ func FuzzNode(f *testing.F) {
 // decides about a field of a request, whose texts come from what the store has and from
 // what no store has.
 func FuzzMessages(f *testing.F) {
-	log := new(bytes.Buffer)
-	r := newRig(f, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	logged := new(bytes.Buffer)
+	r := newRig(f, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(logged, nil)) })
 	store, model := r.store(someModel, "document:1#parent@folder:1", "folder:1#viewer@group:1#member", "group:1#member@user:anne",
 		"group:1#member@group:2#member", "group:2#member@group:1#member", "document:1#blocked@user:bob", "document:1#owner@user:bob")
 	vocabulary := map[protoreflect.Name]string{
@@ -275,9 +282,9 @@ func FuzzMessages(f *testing.F) {
 		if took := time.Since(start); took > fuzzTime {
 			t.Errorf("%s took %s: %v", spec.Procedure, took, msg)
 		}
-		if err != nil && strings.Contains(err.Error(), internalText) || log.Len() > 0 {
-			t.Errorf("%s: %v\n%v\n%s", spec.Procedure, err, msg, log)
-			log.Reset()
+		if err != nil && strings.Contains(err.Error(), internalText) || logged.Len() > 0 {
+			t.Errorf("%s: %v\n%v\n%s", spec.Procedure, err, msg, logged)
+			logged.Reset()
 		}
 	})
 }
@@ -337,6 +344,8 @@ func (g *generator) value(field protoreflect.FieldDescriptor, message func() pro
 		return protoreflect.ValueOfEnum(values.Get(g.next(values.Len())).Number())
 	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(g.next(2) == 1)
+	case protoreflect.Uint32Kind:
+		return protoreflect.ValueOfUint32(uint32(g.next(200)))
 	case protoreflect.Int32Kind:
 		return protoreflect.ValueOfInt32(int32(g.next(200)) - 50)
 	case protoreflect.Int64Kind:

@@ -75,6 +75,11 @@ func noModel(m query) error {
 	return latestModelNotFound(m.GetStoreId())
 }
 
+// fork copies the question, so that one of many can have its own context and tuples.
+func (q *question) fork() *question {
+	return &question{Question: q.Fork(), exact: q.exact, maxDepth: q.maxDepth}
+}
+
 // query hands the question to the evaluator.
 func (q *question) query() graph.Query {
 	query := q.Query()

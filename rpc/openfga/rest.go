@@ -38,6 +38,7 @@ func newREST(server *connect.Server, config *Config) http.Handler {
 	// Neither can fail: the first only registers, and the path of the second is right.
 	_ = openfgav1.RegisterOpenFGAServiceHandlerClient(context.Background(), mux, newClient(server))
 	_ = mux.HandlePath(http.MethodPost, streamPath, streamObjects(server, mux))
+	routeAuthZEN(mux, server)
 	limit := int64(config.MaxMessageBytes) * jsonOverhead
 	return newCORS(config).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
@@ -86,7 +87,7 @@ func newCORS(config *Config) *cors.Cors {
 // incoming picks the headers of a request that handlers read.
 func incoming(_ context.Context, r *http.Request) metadata.MD {
 	md := metadata.MD{}
-	for _, key := range []string{HeaderToken, HeaderExact, HeaderModelID} {
+	for _, key := range []string{HeaderToken, HeaderExact, HeaderModelID, HeaderRequestID} {
 		if values := r.Header[key]; len(values) > 0 {
 			md[key] = values
 		}
@@ -112,13 +113,14 @@ type errorBody struct {
 }
 
 // writeError answers with an error, be it a handler's or the library's own.
-func writeError(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, err error) {
+func writeError(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
 	e := restError(err)
 	if md, ok := runtime.ServerMetadataFromContext(ctx); ok {
 		for key, values := range md.HeaderMD {
 			w.Header()[http.CanonicalHeaderKey(key)] = values
 		}
 	}
+	returnRequestID(w, r)
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)

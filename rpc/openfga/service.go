@@ -23,12 +23,16 @@ type service struct {
 	writer *backend.Writer
 }
 
-// register serves every procedure of openfga.v1.OpenFGAService. What generated code
-// would say of each is read off grpc's own description of the service, so that none can
-// be forgotten.
-func register(server *connect.Server, handlers openfgav1.OpenFGAServiceServer) {
-	desc := &openfgav1.OpenFGAService_ServiceDesc
-	methods := openfgav1.File_openfga_v1_openfga_service_proto.Services().ByName("OpenFGAService").Methods()
+// registerOpenFGA serves every procedure of openfga.v1.OpenFGAService.
+func registerOpenFGA(server *connect.Server, handlers openfgav1.OpenFGAServiceServer) {
+	register(server, &openfgav1.OpenFGAService_ServiceDesc,
+		openfgav1.File_openfga_v1_openfga_service_proto.Services().ByName("OpenFGAService"), handlers)
+}
+
+// register serves every procedure of a service. What generated code would say of each is
+// read off grpc's own description of the service, so that none can be forgotten.
+func register(server *connect.Server, desc *grpc.ServiceDesc, schema protoreflect.ServiceDescriptor, handlers any) {
+	methods := schema.Methods()
 	for _, m := range desc.Methods {
 		server.Register(connect.Method{
 			Spec: connect.Spec{

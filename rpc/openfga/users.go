@@ -15,35 +15,50 @@ import (
 // configured number of them. A wildcard stands for all that are not named; whom it does
 // not stand for is not told.
 func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest) (*openfgav1.ListUsersResponse, error) {
-	q, err := s.open(ctx, req)
+	var users []*openfgav1.User
+	_, err := s.listUsers(ctx, req, s.config.ListUsersMaxResults, graph.Subject{}, func(_ graph.Subject, name graph.SubjectName) error {
+		users = append(users, userOf(name))
+		return nil
+	})
 	if err != nil {
 		return nil, err
+	}
+	return &openfgav1.ListUsersResponse{Users: users}, nil
+}
+
+// listUsers yields at most so many users, those of each kind in the order of their ids,
+// from behind one of them. The list is cut if its time or its budget came to an end before
+// it.
+func (s *service) listUsers(ctx context.Context, req *openfgav1.ListUsersRequest, most int, after graph.Subject, yield func(graph.Subject, graph.SubjectName) error) (cut bool, err error) {
+	q, err := s.open(ctx, req)
+	if err != nil {
+		return false, err
 	}
 	relation, err := checkListUsers(q.Plan.Plan, req)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	if req.GetObject().GetId() == wildcard {
-		return &openfgav1.ListUsersResponse{}, nil // no tuple has such an object
+		return false, nil // no tuple has such an object
 	}
 	if err := q.take(req.GetContext(), req.GetContextualTuples()); err != nil {
-		return nil, err
+		return false, err
 	}
 	object, err := q.Entity(relation.Type.ID, req.GetObject().GetId())
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	filter := req.GetUserFilters()[0] // there is exactly one
 	kind, err := graph.ResolveKind(q.Plan.Plan, filter.GetType(), filter.GetRelation())
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	if kind.Relation != relation && !canHold(relation, kind) {
-		return &openfgav1.ListUsersResponse{}, nil
+		return false, nil
 	}
 	ctx, cancel := q.bound(ctx, s.config.ListUsersDeadline)
 	defer cancel()
-	l := &usersList{question: q, most: q.limit(s.config.ListUsersMaxResults)}
+	l := &usersList{question: q, most: q.limit(most), after: after, yield: yield}
 	u := graph.Userset{Object: object, Relation: relation.ID}
 	err = l.add(ctx, u, kind)
 	if err == nil && kind.Relation != nil && !q.exact && !l.full() {
@@ -51,34 +66,33 @@ func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 		// themselves.
 		err = l.add(ctx, u, graph.SubjectKind{Type: kind.Type})
 	}
-	if err := q.listed(err, len(l.users)); err != nil {
-		return nil, err
-	}
-	return &openfgav1.ListUsersResponse{Users: l.users}, nil
+	return err != nil, q.listed(err, l.found)
 }
 
 // A usersList is one ListUsers under way.
 type usersList struct {
 	*question
 	most  int // users; no limit if it is negative
-	users []*openfgav1.User
+	found int
+	after graph.Subject
+	yield func(graph.Subject, graph.SubjectName) error
 }
 
 // full reports whether no more users may be listed.
-func (l *usersList) full() bool { return len(l.users) == l.most }
+func (l *usersList) full() bool { return l.found == l.most }
 
 // add lists the users of one kind.
 func (l *usersList) add(ctx context.Context, u graph.Userset, kind graph.SubjectKind) error {
 	query := l.query()
 	query.KeepGoing = !l.exact
 	var failed error
-	err := query.ListSubjects(ctx, u, kind, graph.Subject{}, func(listed graph.ListedSubject) bool {
-		var user graph.SubjectName
-		if user, failed = l.SubjectName(listed.Subject); failed != nil {
-			return false
+	err := query.ListSubjects(ctx, u, kind, l.after, func(listed graph.ListedSubject) bool {
+		var name graph.SubjectName
+		if name, failed = l.SubjectName(listed.Subject); failed == nil {
+			failed = l.yield(listed.Subject, name)
 		}
-		l.users = append(l.users, userOf(user))
-		return !l.full()
+		l.found++
+		return failed == nil && !l.full()
 	})
 	return cmp.Or(failed, err)
 }
