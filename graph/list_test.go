@@ -185,3 +185,34 @@ func TestQuestionsAboutWhatCannotBe(t *testing.T) {
 		t.Errorf("Check of an unknown userset = %v, %v", ok, err)
 	}
 }
+
+// A list that may keep going yields what it knows when its budget is used up.
+func TestAListThatIsCutYieldsWhatIsCertain(t *testing.T) {
+	p := compilePlan(t, listModel)
+	m := remember(t, p)
+	const most = 3000
+	for i := range most {
+		put(t, m, p, fmt.Sprintf("doc:%d#reader@user:anna", i))
+		put(t, m, p, fmt.Sprintf("doc:0#reader@user:u%d", i))
+	}
+	_, u, anna := question(t, m, p, "doc:0#reader@user:anna")
+	for _, keepGoing := range []bool{true, false} {
+		q := &Query{View: m, Plan: p, At: instant, Budget: most / 2, KeepGoing: keepGoing}
+		objects, subjects := 0, 0
+		err := q.ListObjects(t.Context(), relation(t, p, "doc", "reader"), anna, 0, func(ID) bool {
+			objects++
+			return true
+		})
+		if !errors.Is(err, ErrBudget) || keepGoing != (objects > 0) || objects == most {
+			t.Errorf("ListObjects, keep going %t: %d objects, %v", keepGoing, objects, err)
+		}
+		kind := SubjectKind{Type: p.TypeByID(anna.ID.Type())}
+		err = q.ListSubjects(t.Context(), u, kind, Subject{}, func(ListedSubject) bool {
+			subjects++
+			return true
+		})
+		if !errors.Is(err, ErrBudget) || keepGoing != (subjects > 0) || subjects > most {
+			t.Errorf("ListSubjects, keep going %t: %d subjects, %v", keepGoing, subjects, err)
+		}
+	}
+}
