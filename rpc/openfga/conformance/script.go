@@ -20,7 +20,10 @@ import (
 // {{name}} stands for a saved value, for a store or for a model that the script begins
 // with; {{x*300}} for 300 times x. @save keeps a value of the answer for the requests that
 // follow. @ordered compares the lists of the answer in their order, not as sets. A line
-// "# ..." before a name is a comment.
+// that begins with "#" is a comment.
+//
+// @differs 404 text: reason says that Remit answers otherwise by intent, with this status
+// and this text somewhere in its answer. That the answers still differ is tested too.
 type Request struct {
 	Name    string
 	Method  string
@@ -29,6 +32,13 @@ type Request struct {
 	Body    string
 	Save    map[string]string
 	Ordered bool
+	Differs *Difference
+}
+
+// A Difference is an answer of Remit's that is not OpenFGA's, by intent.
+type Difference struct {
+	Status       int
+	Text, Reason string
 }
 
 // ParseScript reads a script.
@@ -68,6 +78,11 @@ func parseRequest(block string) (Request, error) {
 			r.Save[words[1]] = words[2]
 		case words[0] == "@ordered" && len(words) == 1:
 			r.Ordered = true
+		case words[0] == "@differs":
+			var err error
+			if r.Differs, err = parseDifference(strings.TrimPrefix(line, "@differs ")); err != nil {
+				return r, fmt.Errorf("request %q: %w", r.Name, err)
+			}
 		default:
 			name, value, ok := strings.Cut(line, ":")
 			if !ok || strings.HasPrefix(line, "@") {
@@ -78,6 +93,16 @@ func parseRequest(block string) (Request, error) {
 	}
 	r.Body = strings.TrimSpace(commentless(body))
 	return r, nil
+}
+
+func parseDifference(text string) (*Difference, error) {
+	answer, reason, ok := strings.Cut(text, ": ")
+	status, rest, _ := strings.Cut(answer, " ")
+	code, err := strconv.Atoi(status)
+	if err != nil || !ok {
+		return nil, fmt.Errorf("@differs %s is not STATUS text: reason", text)
+	}
+	return &Difference{Status: code, Text: rest, Reason: reason}, nil
 }
 
 // commentless leaves out the lines of comments.
