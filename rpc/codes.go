@@ -49,6 +49,8 @@ var wireErrors = []wireError{
 	{match: as[*condition.TypeError], code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
 	{match: as[*condition.UnknownError], code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
 	{match: as[*condition.EvaluationError], code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_CONDITION_FAILED},
+	{match: as[*condition.InlineError], code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
+	{match: as[*condition.CompileError], code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID}, // of an expression: a model's are in its faults
 
 	// Names and models.
 	{err: graph.ErrTypeNotFound, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_TYPE_NOT_FOUND},

@@ -27,7 +27,7 @@ func (s *tupleService) Write(ctx context.Context, req *remitv1.WriteRequest) (*r
 	}
 	var unplanned error
 	result, err := s.writer.Do(ctx, func(root *fsm.Root) (command *fsm.Command, err error) {
-		command, err = c.plan(s.reader, root, requestID(ctx))
+		command, err = c.plan(ctx, s.reader, root)
 		unplanned = err
 		return command, err
 	})
@@ -101,7 +101,7 @@ func operationPath(i int) string    { return indexed("operations", i) + ".tuple"
 func preconditionPath(i int) string { return indexed("preconditions", i) + ".tuple" }
 
 // plan makes the command that writes the change at a state.
-func (c *change) plan(r *reader, root *fsm.Root, requestID string) (*fsm.Command, error) {
+func (c *change) plan(ctx context.Context, r *reader, root *fsm.Root) (*fsm.Command, error) {
 	store, err := backend.FindStore(root, "store", c.request.Store)
 	if err != nil {
 		return nil, err
@@ -109,12 +109,16 @@ func (c *change) plan(r *reader, root *fsm.Root, requestID string) (*fsm.Command
 	c.store = store.ID()
 	command := &fsm.Command{
 		Store: c.store, Key: c.request.IdempotencyKey, Hash: c.hash(),
-		RequestID: requestID, Reason: c.request.Reason,
+		RequestID: requestID(ctx), Reason: c.request.Reason,
 	}
 	s := backend.HeadOf(store)
 	var plan *backend.Plan
 	write := &fsm.Write{Operations: make([]fsm.Operation, len(c.operations))}
 	for i, tuple := range c.operations {
+		// Tuples that bring expressions take a while to check.
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if kind := c.request.Operations[i].Kind; kind == remitv1.Operation_KIND_DELETE {
 			write.Operations[i].Kind = fsm.DeleteTuple
 			write.Operations[i].Tuple, err = storedKey(s.Symbols, operationPath(i), tuple)

@@ -169,7 +169,7 @@ type Tuple struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The object, as type:id. The first colon ends the type. An id is opaque: bytes are
 	// compared as they are. It may not contain '#', spaces or control characters,
-	// may not be "*", and is at most 512 bytes long.
+	// may not be "*", and is at most 1016 bytes long.
 	Object string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
 	// The relation of the object that is granted.
 	Relation string `protobuf:"bytes,2,opt,name=relation,proto3" json:"relation,omitempty"`
@@ -250,7 +250,10 @@ func (x *Tuple) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// A Condition names a condition of the model and gives some of its parameters.
+// A Condition names a condition of the model and gives some of its parameters. Where the
+// model says "with $expression", the name is $expression, and the context holds the
+// condition itself: expression, in CEL, and parameters, a type by name, strings unless
+// told otherwise. Then all values come with the request.
 type Condition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
