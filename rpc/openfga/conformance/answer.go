@@ -167,9 +167,15 @@ func (a *Answer) Normalize(ordered bool) {
 		case name == "X-Request-Id":
 			a.Header[name] = "<present>"
 		default:
-			a.Header[name] = mask(value)
+			a.Header[name] = mask(once(value))
 		}
 	}
+}
+
+// once is a header without values that it repeats. OpenFGA names the model again for each
+// of the questions that an AuthZEN request puts to it.
+func once(value string) string {
+	return strings.Join(slices.Compact(strings.Split(value, ", ")), ", ")
 }
 
 // sorted orders every list by its elements' text.

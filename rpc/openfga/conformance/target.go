@@ -31,6 +31,9 @@ const (
 	OpenFGA = "openfga"
 )
 
+// authZENBaseURL is where AuthZEN's discovery says that a target is.
+const authZENBaseURL = "https://pdp.example/base/"
+
 // startTimeout is long enough for a machine that is busy compiling.
 const startTimeout = 30 * time.Second
 
@@ -103,7 +106,7 @@ func StartRemit(ctx context.Context) (*Target, error) {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, path, "serve", "--data-dir", dir, "--log-level", "warn",
-		"--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0")
+		"--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--authzen-base-url", authZENBaseURL)
 	cmd.Env = withoutRemit(os.Environ())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -176,7 +179,8 @@ func StartOpenFGA(ctx context.Context) (*Target, error) {
 	c := config.DefaultConfig()
 	c.HTTP.Addr, c.GRPC.Addr = addr, grpcAddr
 	c.Metrics.Enabled = false
-	c.Experimentals = []string{config.ExperimentalInlineExpressions}
+	c.Experimentals = []string{config.ExperimentalInlineExpressions, config.ExperimentalAuthZen}
+	c.Authzen.BaseURL = authZENBaseURL
 	c.RequestTimeout = 20 * time.Second
 	c.HTTP.UpstreamTimeout = 20 * time.Second
 	c.ListObjectsDeadline = 15 * time.Second
