@@ -48,7 +48,7 @@ for every flag: upper case, with _ for -.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := fromEnvironment(cmd, "data-dir", "addr", "grpc-addr", "insecure", "log-format", "log-level",
 				"openfga-max-depth", "openfga-max-tuples-per-write", "openfga-max-checks-per-batch", "openfga-max-list-results",
-				"openfga-list-deadline", "openfga-request-timeout", "openfga-cors-origins"); err != nil {
+				"openfga-list-deadline", "openfga-request-timeout", "openfga-cors-origins", "authzen-base-url"); err != nil {
 				return err
 			}
 			var err error
@@ -99,6 +99,7 @@ func openfgaFlags(flags *pflag.FlagSet, config *openfga.Config) {
 	flags.DurationVar(&config.ListObjectsDeadline, "openfga-list-deadline", openfga.DefaultListDeadline, "`time` after which a list is what was found so far; -1s is never")
 	flags.DurationVar(&config.RequestTimeout, "openfga-request-timeout", openfga.DefaultRequestTimeout, "`time` after which a request ends; -1s is never")
 	flags.StringSliceVar(&config.CORSOrigins, "openfga-cors-origins", []string{"*"}, "`origins` whose pages may call the API")
+	flags.StringVar(&config.AuthZENBaseURL, "authzen-base-url", "", "the `URL` that AuthZEN's discovery tells clients to call; without it there is none")
 }
 
 // fromEnvironment sets the flags that were not given from the environment: --data-dir
