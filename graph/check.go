@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
 )
 
@@ -393,7 +394,11 @@ func (e *evaluator) follow(f *frame) {
 		}
 		if value == unsure {
 			e.blame(number, Userset{Object: f.object, Relation: f.via().ID}, edge.subject, edge.condition)
-			if e.eager {
+			switch {
+			case !e.eager:
+			case edge.condition == condition.Inline:
+				f.acc.or(outcome{value: unsure, err: number, low: settled, reach: settled})
+			default:
 				f.unjudged = number
 			}
 		} else {

@@ -1,6 +1,9 @@
 package graph
 
-import "github.com/remit-authz/remit/graph/model"
+import (
+	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/model"
+)
 
 // fixpoint decides a goal by its well-founded value: everything the goal depends on
 // is written out as a graph of and, or and but-not, and two bounds close in on it from
@@ -223,7 +226,9 @@ func (g *ground) arrows(r *model.Relation, w *model.Rewrite, object ID) []uint32
 			if value == unsure {
 				e.blame(number, Userset{Object: object, Relation: f.via().ID}, edge.subject, edge.condition)
 				kid = g.add(vertex{kind: allOf, kids: []uint32{g.constant(unsure, number), kid}})
-				f.unjudged = number
+				if f.unjudged = number; e.eager && edge.condition == condition.Inline {
+					kids = append(kids, g.constant(unsure, number))
+				}
 			} else {
 				f.counts = true
 			}

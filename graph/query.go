@@ -60,7 +60,8 @@ type Query struct {
 	// EagerConditions makes a condition that cannot be evaluated an error even where
 	// the subject is not in the userset behind its tuple, so that by default the
 	// condition would not matter. It does so if none of the tuples to usersets of the
-	// same object and relation counts. Lists become errors if they meet such a
+	// same object and relation counts, or if the tuple brought the condition itself,
+	// as condition.Inline lets it. Lists become errors if they meet such a
 	// condition anywhere on their way. A condition that lacks a parameter cannot be
 	// evaluated then, even if the others decide it.
 	EagerConditions bool
