@@ -354,3 +354,43 @@ func TestNegationOfItself(t *testing.T) {
 	_, err := r.Check(withHeader(t.Context(), HeaderExact, "true"), req)
 	wantError(t, err, 2002, "the answer depends on its own negation")
 }
+
+// A tuple's own condition that cannot be judged is an error, whoever is behind it. One
+// of the model does not matter if another tuple to a userset counts.
+func TestConditionsOfTuplesToUsersets(t *testing.T) {
+	r := newRig(t)
+	store, _ := r.store(`model
+  schema 1.1
+type user
+type group
+  relations
+    define member: [user]
+type document
+  relations
+    define viewer: [group#member, group#member with flagged, group#member with $expression]
+condition flagged(flag: bool) {
+  flag
+}
+`, "group:a#member@user:anna", "document:named#viewer@group:a#member", "document:own#viewer@group:a#member")
+	if err := r.tryWrite(writes(store,
+		conditional(t, "document:named#viewer@group:b#member", "flagged"),
+		conditional(t, "document:alone#viewer@group:b#member", "flagged"),
+		conditional(t, "document:own#viewer@group:b#member", "$expression", "expression", "tag == 'red'", "parameters", map[string]any{"tag": "string"}),
+	)); err != nil {
+		t.Fatal(err)
+	}
+	for _, question := range []string{"document:named#viewer@user:anna", "document:own#viewer@user:anna"} {
+		res, err := r.Check(t.Context(), &openfgav1.CheckRequest{StoreId: store, TupleKey: checkKey(t, question)})
+		if err != nil || !res.Allowed {
+			t.Errorf("Check(%s) = %v, %v, want allowed", question, res, err)
+		}
+	}
+	res, err := r.Check(t.Context(), &openfgav1.CheckRequest{StoreId: store, TupleKey: checkKey(t, "document:named#viewer@user:bob")})
+	if err != nil || res.Allowed {
+		t.Errorf("another tuple counts: %v, %v, want denied", res, err)
+	}
+	_, err = r.Check(t.Context(), &openfgav1.CheckRequest{StoreId: store, TupleKey: checkKey(t, "document:alone#viewer@user:bob")})
+	wantError(t, err, 2000, "failed to evaluate relationship condition: 'flagged' - tuple 'document:alone#viewer@group:b#member' is missing context parameters '[flag]'")
+	_, err = r.Check(t.Context(), &openfgav1.CheckRequest{StoreId: store, TupleKey: checkKey(t, "document:own#viewer@user:bob")})
+	wantError(t, err, 2000, "failed to evaluate relationship condition: '$expression' - missing required parameters: tag")
+}
