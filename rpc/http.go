@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/json"
 	"net/http"
+	"path"
 	"time"
 
 	"connectrpc.com/connect/v2/connecthttp"
@@ -37,13 +38,25 @@ func newHTTPServer(faces []face, rest http.Handler, ready func() bool) *http.Ser
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:   mux,
+		Handler:   unredirected(mux, rest),
 		Protocols: protocols,
 		// A client that dawdles over its headers, or holds an idle connection, must not
 		// hold a file descriptor for ever.
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 	}
+}
+
+// unredirected keeps the mux from redirecting a path that is not clean: no page lies
+// behind it, and a client of an API gets an answer.
+func unredirected(mux, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if clean := path.Clean(r.URL.Path); clean != r.URL.Path && clean+"/" != r.URL.Path {
+			rest.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // newLenientCodec passes over fields that do not exist, as servers of OpenFGA's

@@ -140,6 +140,18 @@ func TestPlainJSONIsEnough(t *testing.T) {
 	if err := errors.Join(err, res.Body.Close()); err != nil || res.StatusCode != http.StatusOK || !json.Valid(body) {
 		t.Errorf("/healthz = %d, %q, %v", res.StatusCode, body, err)
 	}
+
+	stay := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, path := range []string{"//stores", "/nothing/../nothing", "/nothing"} {
+		res, err := stay.Get("http://" + s.Addr().String() + path) //nolint:noctx // as above
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil || res.StatusCode != http.StatusNotFound || !bytes.Contains(body, []byte("undefined_endpoint")) {
+			t.Errorf("%s = %d, %q, %v", path, res.StatusCode, body, err)
+		}
+	}
 }
 
 func TestEveryProtocolSpeaksToOneServer(t *testing.T) {
