@@ -129,6 +129,10 @@ func (s *Store) TupleCount() uint64 { return s.index.tally.tuples }
 // Hash is the store's share of the state hash.
 func (s *Store) Hash() Hash { return s.index.tally.hash }
 
+// Same reports whether nothing was written to the store between the two states. It may
+// say no although nothing was.
+func (s *Store) Same(other *Store) bool { return s.index == other.index }
+
 // HistoryHorizon is the earliest revision that ViewAt still shows.
 func (s *Store) HistoryHorizon() graph.Revision { return s.index.row.historyHorizon }
 
