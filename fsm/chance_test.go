@@ -81,6 +81,10 @@ func (r *chance) command(rev graph.Revision, now int64) *Command {
 		c.Body = &CreateStore{Name: "acme"}
 		return c
 	}
+	if r.IntN(40) == 0 {
+		c.Body = &SetRetention{Retention: []int64{0, 1, DefaultRetention, Forever}[r.IntN(4)]}
+		return c
+	}
 	if r.IntN(12) == 0 {
 		c.Body = &WriteAssertions{Model: modelNumber(byte(1 + r.IntN(6)/5)), Content: []byte(r.pick("", "a", "bb", "a"))}
 		return c

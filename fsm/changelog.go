@@ -24,6 +24,8 @@ const (
 
 	AssertionsWritten ChangeKind = 8
 	AssertionsRemoved ChangeKind = 9
+
+	RetentionSet ChangeKind = 10
 )
 
 // onTuple reports whether the change is one of a tuple.
@@ -48,6 +50,8 @@ type Change struct {
 	Fields  []byte    // of documents put
 	Model   ModelID   // of models and assertions
 	Name    string    // of stores
+
+	Retention int64 // of retentions, as in SetRetention
 }
 
 // change completes a change from its command and records it.
@@ -74,6 +78,8 @@ func (c *Change) encode() []byte {
 		e.string(c.Name)
 	case ModelWritten, AssertionsWritten, AssertionsRemoved:
 		e.fixed(c.Model[:])
+	case RetentionSet:
+		e.varint(c.Retention)
 	case TuplePut, TupleDeleted, TupleExpired:
 		e.uvarint(uint64(c.Tuple.Userset.Object))
 		e.uvarint(uint64(c.Tuple.Userset.Relation))
@@ -108,6 +114,8 @@ func decodeChange(key, b []byte) (*Change, error) {
 		c.Name = d.string(MaxTextSize)
 	case ModelWritten, AssertionsWritten, AssertionsRemoved:
 		d.fixed(c.Model[:])
+	case RetentionSet:
+		c.Retention = d.varint()
 	case TuplePut, TupleDeleted, TupleExpired:
 		c.Tuple.Userset = graph.Userset{Object: graph.ID(d.uvarint()), Relation: model.RelationID(d.uint32())}
 		c.Tuple.Edge.Subject = graph.Subject{ID: graph.ID(d.uvarint()), Relation: model.RelationID(d.uint32())}

@@ -54,7 +54,8 @@ type Command struct {
 }
 
 // A Body is what a command does: CreateStore, DeleteStore, WriteModel, WriteAssertions,
-// Write, AdvanceExpiry, AdvanceHistory, SetClusterVersion, SetEpoch or HashCheck.
+// Write, AdvanceExpiry, AdvanceHistory, SetRetention, SetClusterVersion, SetEpoch or
+// HashCheck.
 type Body interface{ kind() bodyKind }
 
 type bodyKind byte
@@ -71,7 +72,8 @@ const (
 	kindSetEpoch          bodyKind = 8
 	kindHashCheck         bodyKind = 9
 	kindWriteAssertions   bodyKind = 10
-	kindEnd               bodyKind = 11
+	kindSetRetention      bodyKind = 11
+	kindEnd               bodyKind = 12
 )
 
 // CreateStore makes the command's store. The proposer generates the id; a name need
@@ -106,7 +108,10 @@ type Write struct{ Operations []Operation }
 // horizon before the store's own changes nothing.
 type AdvanceExpiry struct{ Horizon int64 }
 
-// AdvanceHistory gives up the store's revisions before Horizon.
+// AdvanceHistory gives up the store's revisions before Horizon, unless it keeps its past
+// for ever. Their rows go in steps, a bounded number with the command itself;
+// Result.Remaining says that there are more, which the same command, or one with an
+// earlier horizon, carries on with.
 type AdvanceHistory struct{ Horizon graph.Revision }
 
 // ClusterVersion is the newest behaviour of Apply that this program knows. A release
@@ -135,6 +140,7 @@ func (*WriteAssertions) kind() bodyKind   { return kindWriteAssertions }
 func (*Write) kind() bodyKind             { return kindWrite }
 func (*AdvanceExpiry) kind() bodyKind     { return kindAdvanceExpiry }
 func (*AdvanceHistory) kind() bodyKind    { return kindAdvanceHistory }
+func (*SetRetention) kind() bodyKind      { return kindSetRetention }
 func (*SetClusterVersion) kind() bodyKind { return kindSetClusterVersion }
 func (*SetEpoch) kind() bodyKind          { return kindSetEpoch }
 func (*HashCheck) kind() bodyKind         { return kindHashCheck }
@@ -281,6 +287,10 @@ func (c *Command) validateBody() error {
 		}
 		if n := len(b.Content); n > MaxAssertionsSize {
 			return fmt.Errorf("%w: assertions of %d bytes exceed %d", ErrTooLarge, n, MaxAssertionsSize)
+		}
+	case *SetRetention:
+		if b.Retention < Forever {
+			return fmt.Errorf("%w: a retention of %d ms", ErrInvalid, b.Retention)
 		}
 	case *Write:
 		if len(b.Operations) > MaxOperations {

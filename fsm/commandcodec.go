@@ -137,6 +137,8 @@ func (e *encoder) body(b Body) {
 		e.varint(b.Horizon)
 	case *AdvanceHistory:
 		e.uvarint(uint64(b.Horizon))
+	case *SetRetention:
+		e.varint(b.Retention)
 	case *SetClusterVersion:
 		e.uvarint(b.Version)
 	case *SetEpoch:
@@ -295,6 +297,8 @@ func (d *decoder) body(kind bodyKind) Body {
 		return &AdvanceExpiry{Horizon: d.varint()}
 	case kindAdvanceHistory:
 		return &AdvanceHistory{Horizon: graph.Revision(d.uvarint())}
+	case kindSetRetention:
+		return &SetRetention{Retention: d.varint()}
 	case kindSetClusterVersion:
 		return &SetClusterVersion{Version: d.uvarint()}
 	case kindSetEpoch:

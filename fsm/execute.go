@@ -56,7 +56,9 @@ func (t *tx) body(c *Command, st *storeIndex, res *Result) *Refusal {
 	case *AdvanceExpiry:
 		return t.advanceExpiry(c, st, b, res)
 	case *AdvanceHistory:
-		return t.advanceHistory(st, b)
+		return t.advanceHistory(st, b, res)
+	case *SetRetention:
+		t.setRetention(c, st, b)
 	case *SetClusterVersion:
 		if b.Version > ClusterVersion {
 			must(&formatError{"cluster", b.Version})

@@ -28,7 +28,7 @@ type Result struct {
 	Store StoreID
 	Model ModelID
 
-	// Remaining says that AdvanceExpiry stopped before it was through.
+	// Remaining says that AdvanceExpiry or AdvanceHistory stopped before it was through.
 	Remaining bool
 }
 

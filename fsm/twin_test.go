@@ -34,6 +34,7 @@ type twinStore struct {
 	assertions    map[ModelID]string
 	horizon       graph.Revision
 	expiryHorizon int64
+	retention     int64
 	model         bool
 	changes       []twinChange
 }
@@ -113,10 +114,15 @@ func (w *twin) apply(c *Command, rev graph.Revision, now int64) error {
 			s.note(rev, AssertionsRemoved, 0)
 		}
 	case *AdvanceHistory:
-		if b.Horizon > rev {
+		if b.Horizon > rev || s.retention == Forever && b.Horizon > s.horizon {
 			return ErrHorizon
 		}
 		s.horizon = max(s.horizon, b.Horizon)
+	case *SetRetention:
+		if s.retention != b.Retention {
+			s.retention = b.Retention
+			s.note(rev, RetentionSet, 0)
+		}
 	case *AdvanceExpiry:
 		if b.Horizon > now {
 			return ErrHorizon
@@ -335,6 +341,9 @@ func (w *twin) compareAll(t testing.TB, s *State) {
 		want.compare(t, "head", st.View())
 		if got := st.TupleCount(); got != uint64(len(want.tuples)) {
 			t.Fatalf("tuple count %d, want %d", got, len(want.tuples))
+		}
+		if got := st.Retention(); got != want.retention && (want.retention != 0 || got != DefaultRetention) {
+			t.Fatalf("retention %d, want %d", got, want.retention)
 		}
 		for scope, v := range want.scopes {
 			if got := st.ScopeVersion(scope); got != v {

@@ -163,20 +163,20 @@ func (s *State) FirstExpiry(store StoreID) (ms int64, found bool, err error) {
 }
 
 // advanceHistory gives up revisions: readers are refused at once, the rows go in steps.
-func (t *tx) advanceHistory(st *storeIndex, b *AdvanceHistory) *Refusal {
-	if b.Horizon > t.rev {
+func (t *tx) advanceHistory(st *storeIndex, b *AdvanceHistory, res *Result) *Refusal {
+	if b.Horizon > t.rev || st.row.retention == Forever && b.Horizon > st.row.historyHorizon {
 		return refuse(ErrHorizon)
 	}
-	if b.Horizon <= st.row.historyHorizon {
-		return nil
+	if b.Horizon > st.row.historyHorizon {
+		row := st.row
+		row.historyHorizon = b.Horizon
+		t.setStore(st, row)
+		// The changes of the horizon itself stay: who stands among them may go on.
+		t.deleteRange(storePrefix(spaceChange, st.id), changeKey(st.id, b.Horizon, 0))
+		t.trimTimes()
 	}
-	row := st.row
-	row.historyHorizon = b.Horizon
-	t.setStore(st, row)
-	// The changes of the horizon itself stay: who stands among them may go on.
-	t.deleteRange(storePrefix(spaceChange, st.id), changeKey(st.id, b.Horizon, 0))
 	t.cleanHistory(st, rowsPerAdvance)
-	t.trimTimes()
+	res.Remaining = st.nextCleanup <= st.row.historyHorizon
 	return nil
 }
 

@@ -57,23 +57,43 @@ type storeRow struct {
 	createdTime    int64
 	historyHorizon graph.Revision // revisions before it are gone
 	expiryHorizon  int64          // tuples that expired until then have left the head
+	retention      int64          // of the past, in milliseconds; 0: the default
 }
+
+// storeFormat is the format of a store's row that names a retention. One that does not
+// has the format that rows had before there was one.
+const storeFormat = 2
 
 func (r *storeRow) encode() []byte {
 	e := newRow()
+	if r.retention != 0 {
+		e.b[0] = storeFormat
+	}
 	e.string(r.name)
 	e.uvarint(uint64(r.created))
 	e.varint(r.createdTime)
 	e.uvarint(uint64(r.historyHorizon))
 	e.varint(r.expiryHorizon)
+	if r.retention != 0 {
+		e.varint(r.retention)
+	}
 	return e.b
 }
 
 func decodeStoreRow(b []byte) (storeRow, error) {
-	d := readRow(b)
+	d := &decoder{b: b}
+	format := d.byte()
+	if d.err == nil && format != rowFormat && format != storeFormat {
+		d.unknown("store row", format)
+	}
 	r := storeRow{
 		name: d.string(MaxTextSize), created: graph.Revision(d.uvarint()), createdTime: d.varint(),
 		historyHorizon: graph.Revision(d.uvarint()), expiryHorizon: d.varint(),
+	}
+	if format == storeFormat {
+		if r.retention = d.varint(); r.retention == 0 {
+			d.fail("a retention that is not named")
+		}
 	}
 	return r, wrapRow("store", d.done())
 }
