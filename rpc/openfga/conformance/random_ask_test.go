@@ -306,7 +306,10 @@ func changeText(c *openfgav1.TupleChange) string {
 func keyText(t *openfgav1.TupleKey) string {
 	key := t.GetObject() + "#" + t.GetRelation() + "@" + t.GetUser()
 	if c := t.GetCondition(); c != nil {
-		key += " with " + c.GetName() + " " + canonical(c.GetContext())
+		key += " with " + c.GetName()
+		if c.GetContext() != nil {
+			key += " " + canonical(c.GetContext())
+		}
 	}
 	return key
 }

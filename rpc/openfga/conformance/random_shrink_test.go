@@ -14,7 +14,8 @@ import (
 
 // A difference is a question that the two servers answer differently.
 type difference struct {
-	world     *world
+	world     *world          // nil if there is more to it than can be repeated
+	before    []proto.Message // writes since the world was made, answered alike
 	question  proto.Message
 	got, want string
 }
@@ -24,18 +25,24 @@ const attempts = 400
 
 // shrink leaves out what the difference does not need, for as long as differs finds one
 // in what is left.
-func (d *difference) shrink(ctx context.Context, differs func(context.Context, *world, proto.Message) *difference) *difference {
+func (d *difference) shrink(ctx context.Context, differs func(context.Context, *world, []proto.Message, proto.Message) *difference) *difference {
 	left := attempts
 	try := func(w *world, question proto.Message) bool {
 		if left == 0 {
 			return false
 		}
 		left--
-		smaller := differs(ctx, w, question)
+		smaller := differs(ctx, w, d.before, question)
 		if smaller != nil {
 			d = smaller
 		}
 		return smaller != nil
+	}
+	for i := len(d.before) - 1; i >= 0; i-- {
+		fewer := slices.Delete(slices.Clone(d.before), i, i+1)
+		if smaller := differs(ctx, d.world, fewer, d.question); smaller != nil {
+			d = smaller
+		}
 	}
 	for shrunk := true; shrunk && left > 0; {
 		shrunk = false
@@ -235,6 +242,9 @@ func simpler(u *openfgav1.Userset) []*openfgav1.Userset {
 // String prints what reproduces the difference.
 func (d *difference) String() string {
 	var b strings.Builder
+	if d.world == nil {
+		d.world = &world{model: &openfgav1.AuthorizationModel{}}
+	}
 	models := []*openfgav1.AuthorizationModel{d.world.model}
 	if d.world.later != nil {
 		models = append(models, d.world.later)
@@ -254,6 +264,9 @@ func (d *difference) String() string {
 		if i < len(models)-1 {
 			b.WriteString("--- then the model\n")
 		}
+	}
+	for _, m := range d.before {
+		fmt.Fprintf(&b, "--- after %s\n%s\n", m.ProtoReflect().Descriptor().Name(), canonical(m))
 	}
 	fmt.Fprintf(&b, "--- %s\n%s\n", d.question.ProtoReflect().Descriptor().Name(), canonical(d.question))
 	fmt.Fprintf(&b, "--- %s answers\n%s\n--- OpenFGA answers\n%s\n", subject.Name, d.got, d.want)

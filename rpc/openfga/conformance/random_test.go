@@ -26,21 +26,18 @@ const (
 	// repeats is how often a question is put to OpenFGA before its answer is taken for
 	// its opinion: on some worlds it depends on the order in which goroutines end.
 	repeats = 12
-
-	// failuresShown are shrunk and printed; the others are only counted.
-	failuresShown = 8
 )
 
 // Random models, tuples and questions, answered by both servers. CONFORMANCE_QUESTIONS
 // sets how many, CONFORMANCE_SEED repeats a run, and with CONFORMANCE_WORLD only one of
-// its worlds.
+// its worlds. CONFORMANCE_SHOW is how many differences are shrunk and printed.
 func TestRandomQuestionsAreAnsweredAsOpenFGADoes(t *testing.T) {
 	total := int64(number(t, "CONFORMANCE_QUESTIONS", 2000))
 	seed := number(t, "CONFORMANCE_SEED", rand.Uint64())
 	only, single := os.LookupEnv("CONFORMANCE_WORLD")
 	t.Logf("CONFORMANCE_SEED=%d", seed)
 
-	r := &comparison{t: t, outcomes: map[string]int{}}
+	r := &comparison{t: t, outcomes: map[string]int{}, show: int(number(t, "CONFORMANCE_SHOW", 8))}
 	begin := time.Now()
 	if single {
 		n, err := strconv.ParseUint(only, 10, 64)
@@ -79,6 +76,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // A comparison counts and keeps what differs.
 type comparison struct {
 	t     *testing.T
+	show  int // so many failures are shrunk and printed, the others only counted
 	asked atomic.Int64
 
 	mu       sync.Mutex // guards the rest
@@ -122,18 +120,31 @@ func (r *comparison) world(seed, n uint64) {
 			return // it would be for the next questions too
 		}
 	}
+	r.writes(ctx, seed, n, g, w, got, want)
+}
+
+// writes changes both stores and compares them after each write. It ends at the first
+// difference: the next writes would meet different stores.
+func (r *comparison) writes(ctx context.Context, seed, n uint64, g *generator, w *world, subjectPlace, peerPlace *place) {
+	var before []proto.Message
 	for range writesPerWorld {
-		write := g.newWrite()
-		r.asked.Add(1)
-		g, w := got.ask(ctx, write), want.ask(ctx, write)
-		r.countAnswer(write, w)
-		if g != w {
-			r.fail(seed, n, &difference{world: &world{}, question: write, got: g, want: w})
+		for _, question := range []proto.Message{g.newWrite(), &openfgav1.ReadRequest{}} {
+			r.asked.Add(1)
+			d := &difference{world: w, before: before, question: question, got: subjectPlace.ask(ctx, question), want: peerPlace.ask(ctx, question)}
+			r.countAnswer(question, d.want)
+			if d.got != d.want {
+				if outcome := known(ctx, d, peerPlace); outcome != "" {
+					r.count(outcome)
+				} else {
+					r.fail(seed, n, d)
+				}
+				return
+			}
+			before = append(before, question)
 		}
 	}
-	for _, question := range []proto.Message{g.read(), g.read()} {
-		r.compare(ctx, seed, n, nil, question, got, want)
-	}
+	r.compare(ctx, seed, n, nil, g.read(), subjectPlace, peerPlace)
+	r.compare(ctx, seed, n, nil, &openfgav1.ReadChangesRequest{}, subjectPlace, peerPlace)
 }
 
 // settled tells that a model or its tuples were judged differently.
@@ -149,7 +160,7 @@ func (r *comparison) settled(seed, n uint64, w *world, got, want string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed++
-	if r.shown++; r.shown <= failuresShown {
+	if r.shown++; r.shown <= r.show {
 		d := &difference{world: w, question: &openfgav1.WriteAuthorizationModelRequest{}, got: got, want: want}
 		r.t.Errorf("CONFORMANCE_SEED=%d CONFORMANCE_WORLD=%d\n%s", seed, n, d)
 	}
@@ -190,48 +201,84 @@ func judge(ctx context.Context, d *difference, subjectPlace, peerPlace *place) s
 			return "OpenFGA too slow"
 		}
 	}
-	return known(ctx, d, subjectPlace, peerPlace)
+	if batch, ok := d.question.(*openfgav1.BatchCheckRequest); ok && !strings.HasPrefix(d.got, "code ") && !strings.HasPrefix(d.want, "code ") {
+		return judgeEach(ctx, d, batch, subjectPlace, peerPlace)
+	}
+	return known(ctx, d, peerPlace)
+}
+
+// judgeEach explains a batch if every check of it agrees or is explained.
+func judgeEach(ctx context.Context, d *difference, batch *openfgav1.BatchCheckRequest, subjectPlace, peerPlace *place) string {
+	outcome := ""
+	for _, item := range batch.GetChecks() {
+		question := &openfgav1.CheckRequest{
+			AuthorizationModelId: batch.GetAuthorizationModelId(), TupleKey: item.GetTupleKey(), ContextualTuples: item.GetContextualTuples(),
+			Context: item.GetContext(), Consistency: batch.GetConsistency(),
+		}
+		one := &difference{world: d.world, before: d.before, question: question, got: subjectPlace.ask(ctx, question), want: peerPlace.ask(ctx, question)}
+		if one.got == one.want {
+			continue
+		}
+		if outcome = judge(ctx, one, subjectPlace, peerPlace); outcome == "" {
+			return ""
+		}
+	}
+	return outcome
 }
 
 func (r *comparison) countAnswer(question proto.Message, answer string) {
-	kind := "answered"
+	r.count(fmt.Sprintf("%s %s", question.ProtoReflect().Descriptor().Name(), kind(answer)))
+}
+
+// kind tells roughly what an answer is.
+func kind(answer string) string {
 	switch {
 	case strings.HasPrefix(answer, "code "):
-		kind = "refused"
+		return "refused"
 	case answer == "[]" || answer == "":
-		kind = "answered with nothing"
+		return "nothing"
 	case answer == verdict(true) || answer == verdict(false):
-		kind = answer
+		return answer
 	}
-	r.count(fmt.Sprintf("%s %s", question.ProtoReflect().Descriptor().Name(), kind))
+	return "answered"
 }
 
 func (r *comparison) fail(seed, n uint64, d *difference) {
+	r.count(fmt.Sprintf("DIFFERENT %s: %s, not %s", d.question.ProtoReflect().Descriptor().Name(), kind(d.got), kind(d.want)))
 	r.mu.Lock()
 	r.failed++
 	r.shown++
-	show := r.shown <= failuresShown
+	show := r.shown <= r.show
 	r.mu.Unlock()
 	if !show {
 		return
 	}
 	if d.world != nil {
 		d = d.shrink(context.Background(), differs)
-	} else {
-		d.world = &world{}
 	}
 	r.t.Errorf("CONFORMANCE_SEED=%d CONFORMANCE_WORLD=%d\n%s", seed, n, d)
 }
 
 // differs tells whether a question has different answers about a world.
-func differs(ctx context.Context, w *world, question proto.Message) *difference {
+func differs(ctx context.Context, w *world, before []proto.Message, question proto.Message) *difference {
 	got, _, gotOK := settle(ctx, subject, w)
 	want, _, wantOK := settle(ctx, peer, w)
 	defer func() { _, _ = got.leave(ctx), want.leave(ctx) }()
 	if !gotOK || !wantOK {
 		return nil
 	}
-	d := &difference{world: w, question: question, got: got.ask(ctx, question), want: want.ask(ctx, question)}
+	for _, b := range before {
+		if got.ask(ctx, b) != want.ask(ctx, b) {
+			return nil
+		}
+	}
+	d := &difference{world: w, before: before, question: question, got: got.ask(ctx, question), want: want.ask(ctx, question)}
+	if _, writes := question.(*openfgav1.WriteRequest); writes && d.got != d.want {
+		if known(ctx, d, want) != "" {
+			return nil
+		}
+		return d // asking again would be another question
+	}
 	if d.got == d.want || judge(ctx, d, got, want) != "" {
 		return nil
 	}
