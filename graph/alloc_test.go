@@ -15,7 +15,8 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 		}
 		v, u, s := question(t, m, p, c.question)
 		for _, depth := range []int{0, 25} {
-			q := Query{View: v, Plan: p, At: instant, MaxDepth: depth}
+			visited := 0
+			q := Query{View: v, Plan: p, At: instant, MaxDepth: depth, Visited: func(n int) { visited = n }}
 			ctx := t.Context()
 			got := testing.AllocsPerRun(1000, func() {
 				if _, err := q.Check(ctx, u, s); err != nil {
@@ -24,6 +25,9 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 			})
 			if got != 0 {
 				t.Errorf("%s: Check(%s) with depth %d allocates %v times, want 0", c.name, c.question, depth, got)
+			}
+			if visited == 0 {
+				t.Errorf("%s: Check(%s) with depth %d has visited no edge", c.name, c.question, depth)
 			}
 		}
 	}

@@ -101,6 +101,7 @@ type evaluator struct {
 	keepGoing     bool   // as Query has it
 	eager         bool   // as Query has EagerConditions
 	passed        error  // the first that a list has gone past
+	visited       func(edges int)
 
 	entangled bool // the depth-first search met what it cannot decide
 	forgot    int  // nodes forgotten so far
@@ -143,13 +144,18 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 		e.maxDepth = uint32(q.MaxDepth)
 	}
 	e.undefinedIsNo, e.keepGoing = q.UndefinedIsNo, q.KeepGoing
-	e.eager = q.EagerConditions
+	e.eager, e.visited = q.EagerConditions, q.Visited
 	return e
 }
 
-// release returns the evaluator to the pool. Frames and edges of the past may still
-// point at a plan or a context; maxPooled bounds that, and the next call overwrites it.
+// release tells what was visited and returns the evaluator to the pool. Frames and edges
+// of the past may still point at a plan or a context; maxPooled bounds that, and the
+// next call overwrites it.
 func (e *evaluator) release() {
+	if e.visited != nil {
+		e.visited(e.budget - e.left)
+		e.visited = nil
+	}
 	if cap(e.nodes) > maxPooled || cap(e.frames) > maxPooled || cap(e.edges) > maxPooled {
 		return
 	}

@@ -123,6 +123,7 @@ func (x *explainer) check(ctx context.Context, q *Query, u Userset) (truth, erro
 	}
 	e := newEvaluator(ctx, q)
 	defer e.release()
+	e.visited = nil // what Explain tells of is its question, not each of these
 	granted := min(e.left, max(x.left, 0))
 	e.left, e.pulse = granted, granted
 	e.about(x.subject)

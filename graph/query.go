@@ -65,6 +65,11 @@ type Query struct {
 	// condition anywhere on their way. A condition that lacks a parameter cannot be
 	// evaluated then, even if the others decide it.
 	EagerConditions bool
+
+	// Visited, if not nil, is told how many edges a question visited, when it is done.
+	// Explain tells of its Check alone, and Expand of nothing. It must not hold the
+	// question up.
+	Visited func(edges int)
 }
 
 // budget is how many edges one question may visit.

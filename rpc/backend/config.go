@@ -26,7 +26,8 @@ type Node interface {
 	Leader() string
 }
 
-// Config is what a Reader needs. All fields are required, but for Budget.
+// Config is what a Reader needs. All fields are required, but for Budget
+// and Visited.
 type Config struct {
 	// State answers reads, Node takes writes.
 	State *fsm.State
@@ -35,6 +36,8 @@ type Config struct {
 	// Budget is the number of edges that one question, or one page of a list, may
 	// visit; 0 is graph.DefaultBudget.
 	Budget int
+	// Visited is told how many edges each question visited; nil if nobody wants to know.
+	Visited func(edges int)
 	// Clock tells the time.
 	Clock func() time.Time
 	// Log receives what needs a person.
