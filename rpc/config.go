@@ -8,8 +8,12 @@ import (
 	"net/netip"
 	"time"
 
+	"connectrpc.com/connect/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
 
@@ -45,6 +49,13 @@ type Config struct {
 	Clock func() time.Time
 	// Log receives what needs a person. Default: nothing is logged.
 	Log *slog.Logger
+
+	// Metrics receives the metrics of calls. Default: none are kept.
+	Metrics prometheus.Registerer
+	// Requests is which calls are logged, and SlowRequest how long one takes that is
+	// slow. Defaults: none, and observe.DefaultSlow.
+	Requests    observe.Selection
+	SlowRequest time.Duration
 }
 
 // defaults fills in what is not set.
@@ -90,7 +101,8 @@ func (c *Config) Validate() error {
 	if c.DrainTimeout < 0 {
 		faults = append(faults, fmt.Errorf("drain timeout %s is negative", c.DrainTimeout))
 	}
-	return errors.Join(append(faults, c.OpenFGA.Validate(), c.CheckAddrs())...)
+	watch := c.observe()
+	return errors.Join(append(faults, watch.Validate(), c.OpenFGA.Validate(), c.CheckAddrs())...)
 }
 
 // CheckAddrs is the part of Validate that can be asked before there is a node.
@@ -115,6 +127,22 @@ func (c *Config) checkAddr(name, addr string) error {
 	}
 	return fmt.Errorf("%s %q can be reached from outside, and the service has no TLS and asks nobody who they are: "+
 		"listen on 127.0.0.1 behind a proxy that does, or permit it with --insecure", name, addr)
+}
+
+// observe is what the observer of all faces needs.
+func (c *Config) observe() observe.Config {
+	return observe.Config{Metrics: c.Metrics, Requests: c.Requests, Slow: c.SlowRequest, Log: c.Log, Outcome: outcome}
+}
+
+// outcome names the code of an error: OpenFGA's name where it has one, whatever the
+// transport made of it.
+func outcome(err error) string {
+	if e := (*openfga.Error)(nil); errors.As(err, &e) && e.Code.Own() {
+		return e.Code.String()
+	} else if e != nil {
+		return connect.Code(e.Code).String()
+	}
+	return connect.CodeOf(err).String()
 }
 
 // backend is what the faces share.

@@ -15,6 +15,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
 
@@ -45,10 +46,14 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{config: config, health: health.NewServer()}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	r := &reader{backend.NewReader(config.backend())}
+	observer := observe.New(config.observe())
+	config.OpenFGA.Interceptors = observer.Interceptors()
+	shared := config.backend()
+	shared.Visited = observer.Visited()
+	r := &reader{backend.NewReader(shared)}
 	w := backend.NewWriter(r.Reader)
 	s.housekeeper = backend.NewHousekeeper(w)
-	s.connect = newConnectServer(config, r, w)
+	s.connect = newConnectServer(config, r, w, observer.Interceptors()...)
 	registerHealth(s.connect, s.health, s.draining)
 	fga, err := openfga.New(r.Reader, w, config.OpenFGA)
 	if err != nil {
@@ -57,6 +62,9 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	s.faces = []face{
 		{server: s.connect, maxBytes: MaxMessageBytes, json: newJSONCodec()},
 		{server: fga.Server(), maxBytes: config.OpenFGA.MaxMessageBytes, json: newLenientCodec()},
+	}
+	for _, f := range s.faces {
+		observer.Know(f.server)
 	}
 	s.http = newHTTPServer(s.faces, fga.Handler(), s.serving.Load)
 	s.grpc = newGRPCServer(s.faces)
@@ -79,6 +87,9 @@ func (s *Server) GRPCAddr() net.Addr { return s.grpcListener.Addr() }
 
 // Connect is remit.v1 behind both ports, for callers in the same process.
 func (s *Server) Connect() *connect.Server { return s.connect }
+
+// Ready reports whether calls are answered: Run has begun, and no shutdown has.
+func (s *Server) Ready() bool { return s.serving.Load() }
 
 // Run serves and keeps house until ctx is done, then refuses new requests, lets those under way end
 // for at most Config.DrainTimeout, and returns. It may be called once.

@@ -25,10 +25,11 @@ func NewConnectServer(config Config) *connect.Server {
 	return newConnectServer(config, r, backend.NewWriter(r.Reader))
 }
 
-func newConnectServer(config Config, r *reader, w *backend.Writer) *connect.Server {
+// newConnectServer puts some interceptors before its own.
+func newConnectServer(config Config, r *reader, w *backend.Writer, before ...connect.ServerInterceptor) *connect.Server {
 	// Errors stand outermost, so that what the validation and the transports refuse
 	// goes through the same table.
-	server := connect.NewServer(errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()))
+	server := connect.NewServer(append(before, errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()))...)
 	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
 	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{reader: r, writer: w})

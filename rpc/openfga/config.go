@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"connectrpc.com/connect/v2"
 )
 
 // The limits that OpenFGA's protocol fixes or that a server of it has by default.
@@ -82,6 +84,9 @@ type Config struct {
 
 	// Log receives what needs a person; nothing is logged by default.
 	Log *slog.Logger
+
+	// Interceptors stand before the face's own; none by default.
+	Interceptors []connect.ServerInterceptor
 }
 
 // Validate reports every fault.

@@ -21,6 +21,9 @@ const (
 	firstNotFound      Code = 5000
 )
 
+// Own reports whether a code is one of OpenFGA's numbers.
+func (c Code) Own() bool { return c >= firstAuth }
+
 // String is the name of a code in the body of an answer over HTTP. A number that no
 // enum names stays a number.
 func (c Code) String() string {

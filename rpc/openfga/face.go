@@ -3,6 +3,7 @@ package openfga
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"connectrpc.com/connect/v2"
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
@@ -31,7 +32,7 @@ func New(reader *backend.Reader, writer *backend.Writer, config Config) (*Face, 
 // newFace puts handlers behind every protocol. The configuration must be complete.
 func newFace(handlers openfgav1.OpenFGAServiceServer, config *Config) *Face {
 	d := &dispatcher{config: config}
-	server := connect.NewServer(d.intercept)
+	server := connect.NewServer(append(slices.Clone(config.Interceptors), d.intercept)...)
 	registerOpenFGA(server, handlers)
 	return &Face{server: server, handler: newREST(server, config)}
 }
