@@ -21,6 +21,8 @@ func (s *State) Apply(l *raft.Log) any {
 // then shows them to readers. It panics if it cannot follow. The response of an entry
 // that was applied before, or that is no command, is nil.
 func (s *State) ApplyBatch(logs []*raft.Log) []any {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	responses := make([]any, len(logs))
 	t := &tx{
 		State:   s,

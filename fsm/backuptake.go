@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -95,7 +97,7 @@ func (b *Backup) sum(ctx context.Context, generation uint64, progress func(done,
 	if err != nil {
 		return nil, err
 	}
-	sortNames(names)
+	slices.Sort(names)
 	files, known := make([]BackupFile, len(names)), b.s.backups.remembered(generation)
 	var done, total uint64
 	for i, name := range names {
@@ -165,6 +167,9 @@ func (k *backups) remember(generation uint64, files []BackupFile) {
 	k.sums, k.of = sums, generation
 }
 
+// isTable says whether a file is one that Pebble writes once.
+func isTable(name string) bool { return strings.HasSuffix(name, ".sst") }
+
 // Manifest says what the backup holds. The caller must not change it.
 func (b *Backup) Manifest() *BackupManifest { return b.manifest }
 
@@ -186,25 +191,21 @@ func copyBackupFile(ctx context.Context, fs vfs.FS, path string, w io.Writer, ro
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{w}, contextReader{ctx, f}, room)
-	if e := f.Close(); err == nil {
-		err = e
+	for err == nil {
+		var n int
+		if n, err = f.Read(room); n > 0 {
+			if _, e := w.Write(room[:n]); e != nil {
+				err = e
+			}
+		}
+		if e := ctx.Err(); e != nil {
+			err = e
+		}
 	}
-	return err
-}
-
-// A contextReader ends with its context.
-type contextReader struct {
-	ctx context.Context //nolint:containedctx // it lives for one copy
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
+	if errors.Is(err, io.EOF) {
+		err = nil
 	}
-	return c.r.Read(p)
+	return errors.Join(err, f.Close())
 }
 
 // Close lets go of the files.

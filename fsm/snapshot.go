@@ -228,28 +228,7 @@ func moveTo(db *pebble.DB, m *manifest) error {
 	applied.index, applied.term = m.index, m.term
 	b := db.NewBatch()
 	if m.source != m.index {
-		epoch := nextEpoch(m)
-		key, g := groupKey(groupEpoch), tally{}
-		v, ok, err := get(db, tallyKey(StoreID{}))
-		if err != nil {
-			return err
-		}
-		if ok {
-			if g, err = decodeTally(v); err != nil {
-				return err
-			}
-		}
-		replaced := func(h Hash) Hash {
-			if m.epoch != 0 {
-				h = h.sub(rowHash(key, encodeNumber(m.epoch)))
-			}
-			return h.add(rowHash(key, encodeNumber(epoch)))
-		}
-		if m.epoch == 0 {
-			g.rows++
-		}
-		g.hash, applied.hash = replaced(g.hash), replaced(applied.hash)
-		if err := errors.Join(b.Set(key, encodeNumber(epoch), nil), b.Set(tallyKey(StoreID{}), g.encode(), nil)); err != nil {
+		if err := replaceEpoch(db, b, &applied, m.epoch, nextEpoch(m)); err != nil {
 			return err
 		}
 	}
@@ -257,6 +236,31 @@ func moveTo(db *pebble.DB, m *manifest) error {
 		return err
 	}
 	return b.Commit(pebble.Sync)
+}
+
+// replaceEpoch gives a state another epoch, and the applied row the hash that it then has.
+func replaceEpoch(db *pebble.DB, b *pebble.Batch, applied *appliedRow, from, to uint64) error {
+	key, g := groupKey(groupEpoch), tally{}
+	v, ok, err := get(db, tallyKey(StoreID{}))
+	if err != nil {
+		return err
+	}
+	if ok {
+		if g, err = decodeTally(v); err != nil {
+			return err
+		}
+	}
+	replaced := func(h Hash) Hash {
+		if from != 0 {
+			h = h.sub(rowHash(key, encodeNumber(from)))
+		}
+		return h.add(rowHash(key, encodeNumber(to)))
+	}
+	if from == 0 {
+		g.rows++
+	}
+	g.hash, applied.hash = replaced(g.hash), replaced(applied.hash)
+	return errors.Join(b.Set(key, encodeNumber(to), nil), b.Set(tallyKey(StoreID{}), g.encode(), nil))
 }
 
 func nextEpoch(m *manifest) uint64 {

@@ -88,7 +88,12 @@ type State struct {
 	gen    uint64
 	closed bool
 
-	// Owned by Raft's apply goroutine.
+	// applying is held while entries are applied. A backup, which Raft knows nothing of,
+	// holds it to look between two batches.
+	applying sync.Mutex
+	backups  backups
+
+	// Owned by Raft's apply goroutine, and changed under applying, or with dbMu locked.
 	applied appliedRow
 	epoch   uint64
 	version uint64
