@@ -32,15 +32,15 @@ func TestRequestIDIsReturned(t *testing.T) {
 			w := httptest.NewRecorder()
 			r.face.Handler().ServeHTTP(w, req)
 			got := w.Header()[http.CanonicalHeaderKey("X-Request-ID")]
-			want := headerValue(id)
+			want, returned := headerValue(id), tt.returned && id != ""
 			switch {
 			case w.Code != tt.status:
 				t.Errorf("%s: %d %s, want %d", tt.name, w.Code, w.Body, tt.status)
 			case len(got) > 1:
 				t.Errorf("%s: the request has the names %q", tt.name, got)
-			case tt.returned && id != "" && (len(got) == 0 || got[0] != want):
+			case returned && (len(got) == 0 || got[0] != want):
 				t.Errorf("%s: the request %q has the name %q", tt.name, want, got)
-			case !(tt.returned && id != "") && len(got) == 1 && len(got[0]) != len(someUUID):
+			case !returned && len(got) == 1 && len(got[0]) != len(someUUID):
 				t.Errorf("%s: the request has the name %q, want a new one", tt.name, got)
 			}
 		}
