@@ -42,6 +42,10 @@ var wireErrors = []wireError{
 	{err: ErrInstant, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE},
 	{err: backend.ErrAborted, code: connect.CodeAborted, reason: remitv1.ErrorReason_ERROR_REASON_ABORTED},
 
+	// Streams.
+	{err: ErrSlowReader, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_SLOW_READER},
+	{err: ErrDraining, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
+
 	// Evaluation. A context's fault also is one of the tuple that carries it.
 	{err: graph.ErrUndefined, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_UNDEFINED},
 	{err: condition.ErrCost, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_CONDITION_COST},

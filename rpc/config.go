@@ -40,6 +40,10 @@ type Config struct {
 	// none is given, is Log.
 	OpenFGA openfga.Config
 
+	// SlowReader is how long the reader of a stream may take for one message; one that
+	// takes longer is cut off. Default 30 s.
+	SlowReader time.Duration
+
 	// DrainTimeout is how long a shutdown waits for requests that are under way.
 	// Default 10 s.
 	DrainTimeout time.Duration
@@ -68,6 +72,9 @@ func (c *Config) defaults() {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 10 * time.Second
+	}
+	if c.SlowReader == 0 {
+		c.SlowReader = 30 * time.Second
 	}
 	if c.Version == "" {
 		c.Version = "dev"

@@ -32,6 +32,8 @@ const (
 	cursorTuples
 	cursorObjects
 	cursorSubjects
+	cursorWatch
+	cursorExport
 )
 
 // A cursor says where the next page of a list begins and which state all its pages

@@ -128,6 +128,9 @@ func describe(detail *remitv1.ErrorDetail, err error) {
 	if ce := (*condition.MissingError)(nil); errors.As(err, &ce) {
 		detail.Missing = ce.Fields
 	}
+	if se := (*streamError)(nil); errors.As(err, &se) {
+		detail.Resume = se.resume
+	}
 }
 
 // wireTransport adds the reason to an error that a transport or the validation of

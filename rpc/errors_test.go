@@ -91,6 +91,8 @@ var sentinels = map[string]struct {
 	"rpc.ErrCursor":             {ErrCursor, true},
 	"rpc.ErrCursorExpired":      {ErrCursorExpired, true},
 	"rpc.ErrInstant":            {ErrInstant, true},
+	"rpc.ErrSlowReader":         {ErrSlowReader, true},
+	"rpc.ErrDraining":           {ErrDraining, true},
 }
 
 // Whoever exports an error decides here what clients see of it.

@@ -160,6 +160,15 @@ func (s *modelService) GetModel(_ context.Context, req *remitv1.GetModelRequest)
 	if err != nil {
 		return nil, err
 	}
+	message, err := fullModel(stored)
+	if err != nil {
+		return nil, err
+	}
+	return &remitv1.GetModelResponse{Model: message}, nil
+}
+
+// fullModel is a version with its texts.
+func fullModel(stored *fsm.Model) (*remitv1.Model, error) {
 	m, err := backend.ParseStored(stored)
 	if err != nil {
 		return nil, err
@@ -170,7 +179,7 @@ func (s *modelService) GetModel(_ context.Context, req *remitv1.GetModelRequest)
 	if message.Dsl, err = m.DSL(); err != nil && !errors.Is(err, model.ErrInexpressible) {
 		return nil, fmt.Errorf("write model %s as text: %w", stored.ID, err)
 	}
-	return &remitv1.GetModelResponse{Model: message}, nil
+	return message, nil
 }
 
 func modelMessage(stored *fsm.Model, m *model.Model) *remitv1.Model {

@@ -36,6 +36,9 @@ type clients struct {
 	tuples remitv1connect.TupleServiceClient
 	access remitv1connect.AccessServiceClient
 	node   remitv1connect.NodeServiceClient
+
+	watches   remitv1connect.WatchServiceClient
+	transfers remitv1connect.TransferServiceClient
 }
 
 func newClients(transport connect.Transport) clients {
@@ -46,6 +49,9 @@ func newClients(transport connect.Transport) clients {
 		tuples: remitv1connect.NewTupleServiceClient(c),
 		access: remitv1connect.NewAccessServiceClient(c),
 		node:   remitv1connect.NewNodeServiceClient(c),
+
+		watches:   remitv1connect.NewWatchServiceClient(c),
+		transfers: remitv1connect.NewTransferServiceClient(c),
 	}
 }
 

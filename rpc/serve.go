@@ -53,7 +53,7 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	r := &reader{backend.NewReader(shared)}
 	w := backend.NewWriter(r.Reader)
 	s.housekeeper = backend.NewHousekeeper(w)
-	s.connect = newConnectServer(config, r, w, observer.Interceptors()...)
+	s.connect = newConnectServer(s.draining, config, r, w, observer.Interceptors()...)
 	registerHealth(s.connect, s.health, s.draining)
 	fga, err := openfga.New(r.Reader, w, config.OpenFGA)
 	if err != nil {

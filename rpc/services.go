@@ -1,6 +1,8 @@
 package rpc
 
 import (
+	"context"
+
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
 	"connectrpc.com/validate"
@@ -22,11 +24,12 @@ type face struct {
 func NewConnectServer(config Config) *connect.Server {
 	config.defaults()
 	r := &reader{backend.NewReader(config.backend())}
-	return newConnectServer(config, r, backend.NewWriter(r.Reader))
+	return newConnectServer(context.Background(), config, r, backend.NewWriter(r.Reader))
 }
 
-// newConnectServer puts some interceptors before its own.
-func newConnectServer(config Config, r *reader, w *backend.Writer, before ...connect.ServerInterceptor) *connect.Server {
+// newConnectServer puts some interceptors before its own. Its streams end when draining
+// is done.
+func newConnectServer(draining context.Context, config Config, r *reader, w *backend.Writer, before ...connect.ServerInterceptor) *connect.Server {
 	// Errors stand outermost, so that what the validation and the transports refuse
 	// goes through the same table.
 	server := connect.NewServer(append(before, errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()))...)
@@ -34,6 +37,9 @@ func newConnectServer(config Config, r *reader, w *backend.Writer, before ...con
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
 	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{reader: r, writer: w})
 	remitv1connect.RegisterAccessServiceHandler(server, &accessService{reader: r})
+	s := streamer{reader: r, slow: config.SlowReader, draining: draining}
+	remitv1connect.RegisterWatchServiceHandler(server, &watchService{s})
+	remitv1connect.RegisterTransferServiceHandler(server, &transferService{s, w})
 	remitv1connect.RegisterNodeServiceHandler(server, &nodeService{reader: r, version: config.Version})
 	return server
 }

@@ -61,6 +61,7 @@ const (
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN        ErrorReason = 30
 	ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE  ErrorReason = 31 // at lies before the expiry horizon
 	ErrorReason_ERROR_REASON_OVERLOADED           ErrorReason = 32 // too many writes are waiting; try again a little later
+	ErrorReason_ERROR_REASON_SLOW_READER          ErrorReason = 33 // a stream ended because its reader took too long
 )
 
 // Enum value maps for ErrorReason.
@@ -99,6 +100,7 @@ var (
 		30: "ERROR_REASON_SHUTTING_DOWN",
 		31: "ERROR_REASON_INSTANT_UNAVAILABLE",
 		32: "ERROR_REASON_OVERLOADED",
+		33: "ERROR_REASON_SLOW_READER",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -134,6 +136,7 @@ var (
 		"ERROR_REASON_SHUTTING_DOWN":        30,
 		"ERROR_REASON_INSTANT_UNAVAILABLE":  31,
 		"ERROR_REASON_OVERLOADED":           32,
+		"ERROR_REASON_SLOW_READER":          33,
 	}
 )
 
@@ -547,7 +550,9 @@ type ErrorDetail struct {
 	Line   int32  `protobuf:"varint,4,opt,name=line,proto3" json:"line,omitempty"`
 	Column int32  `protobuf:"varint,5,opt,name=column,proto3" json:"column,omitempty"`
 	// For a missing context: the parameters that are missing.
-	Missing       []string `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing []string `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	// For a stream that was ended: where a new one goes on.
+	Resume        string `protobuf:"bytes,7,opt,name=resume,proto3" json:"resume,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -624,6 +629,13 @@ func (x *ErrorDetail) GetMissing() []string {
 	return nil
 }
 
+func (x *ErrorDetail) GetResume() string {
+	if x != nil {
+		return x.Resume
+	}
+	return ""
+}
+
 var File_remit_v1_core_proto protoreflect.FileDescriptor
 
 const file_remit_v1_core_proto_rawDesc = "" +
@@ -660,14 +672,15 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\vconsistency\x18\x03 \x01(\v2\x15.remit.v1.ConsistencyR\vconsistency\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x121\n" +
 	"\acontext\x18\x05 \x01(\v2\x17.google.protobuf.StructR\acontext\x12G\n" +
-	"\x11contextual_tuples\x18\x06 \x03(\v2\x0f.remit.v1.TupleB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x10contextualTuples\"\xac\x01\n" +
+	"\x11contextual_tuples\x18\x06 \x03(\v2\x0f.remit.v1.TupleB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x10contextualTuples\"\xc4\x01\n" +
 	"\vErrorDetail\x12-\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x15.remit.v1.ErrorReasonR\x06reason\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x12\n" +
 	"\x04file\x18\x03 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x04 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06column\x18\x05 \x01(\x05R\x06column\x12\x18\n" +
-	"\amissing\x18\x06 \x03(\tR\amissing*\xe0\b\n" +
+	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
+	"\x06resume\x18\a \x01(\tR\x06resume*\xfe\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -702,7 +715,8 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x1aERROR_REASON_STORE_MANAGED\x10\x1d\x12\x1e\n" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10\x1e\x12$\n" +
 	" ERROR_REASON_INSTANT_UNAVAILABLE\x10\x1f\x12\x1b\n" +
-	"\x17ERROR_REASON_OVERLOADED\x10 B\x91\x01\n" +
+	"\x17ERROR_REASON_OVERLOADED\x10 \x12\x1c\n" +
+	"\x18ERROR_REASON_SLOW_READER\x10!B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (
