@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Config says what a Node runs on and how. The functions are the whole of what
@@ -53,6 +54,9 @@ type Config struct {
 
 	// Log receives the node's and Raft's messages. Default: discarded.
 	Log *slog.Logger
+
+	// Metrics receives the node's metrics. Default: none are kept.
+	Metrics prometheus.Registerer
 
 	// Clock tells the time that Seal stamps. Default: time.Now.
 	Clock func() time.Time

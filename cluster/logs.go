@@ -63,8 +63,9 @@ const deleteSlice = 10_000
 type guarded struct {
 	raft.LogStore
 	raft.StableStore
-	fail   func(error)
-	broken atomic.Bool
+	fail    func(error)
+	broken  atomic.Bool
+	metrics *metrics
 
 	reading sync.RWMutex // held for reading around each read
 	closed  bool         // guarded by reading
@@ -134,7 +135,7 @@ func (g *guarded) StoreLogs(entries []*raft.Log) error {
 	if g.broken.Load() {
 		return errBroken
 	}
-	return g.check("append to the log", g.LogStore.StoreLogs(entries))
+	return g.check("append to the log", g.metrics.timed(func() error { return g.LogStore.StoreLogs(entries) }))
 }
 
 // DeleteRange deletes the entries from low to high, both included, in slices.

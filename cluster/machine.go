@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -15,6 +16,7 @@ import (
 type machine struct {
 	raft.BatchingFSM
 	fail    func(error)
+	metrics *metrics
 	started atomic.Bool // set when Raft runs; before that, Open reports a failed restore
 
 	// durable is what the state machine held at the start, seen the last index
@@ -31,14 +33,16 @@ var errReplaying = errors.New("the log is being replayed")
 
 // Apply applies one entry.
 func (m *machine) Apply(entry *raft.Log) any {
-	result := m.BatchingFSM.Apply(entry)
+	var result any
+	m.metrics.applying(1, func() { result = m.BatchingFSM.Apply(entry) })
 	m.seen.Store(entry.Index)
 	return result
 }
 
 // ApplyBatch applies entries in their order.
 func (m *machine) ApplyBatch(entries []*raft.Log) []any {
-	results := m.BatchingFSM.ApplyBatch(entries)
+	var results []any
+	m.metrics.applying(len(entries), func() { results = m.BatchingFSM.ApplyBatch(entries) })
 	m.seen.Store(entries[len(entries)-1].Index)
 	return results
 }
@@ -48,7 +52,9 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if seen, durable := m.seen.Load(), m.durable.Load(); seen < durable {
 		return nil, fmt.Errorf("snapshot at %d of state at %d: %w", seen, durable, errReplaying)
 	}
-	return m.BatchingFSM.Snapshot()
+	start := time.Now()
+	snapshot, err := m.BatchingFSM.Snapshot()
+	return m.metrics.snapshotting(snapshot, err, start)
 }
 
 // Restore replaces the state. Raft only logs a failure and goes on: at the

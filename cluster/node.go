@@ -24,6 +24,8 @@ type Node struct {
 	proposer *proposer
 	tenure   tenure
 	counters counters
+	metrics  *metrics
+	running  atomic.Bool // Raft and the proposer are there
 
 	// elections tells lead what Raft decided. Raft waits for room in it, so it
 	// holds more than can happen while lead waits for one entry.
@@ -129,12 +131,13 @@ func (n *Node) start(ctx context.Context) (err error) {
 		n.log.InfoContext(ctx, "cluster created", "node", n.id)
 	}
 
-	n.logs = &guarded{LogStore: logs, StableStore: stable, fail: n.fail}
+	n.metrics = newMetrics(n.cfg.Metrics, n)
+	n.logs = &guarded{LogStore: logs, StableStore: stable, fail: n.fail, metrics: n.metrics}
 	cache, err := raft.NewLogCache(logCache, n.logs)
 	if err != nil {
 		return errors.Join(err, transport.Close())
 	}
-	fsm := &machine{BatchingFSM: n.cfg.FSM, fail: n.fail}
+	fsm := &machine{BatchingFSM: n.cfg.FSM, fail: n.fail, metrics: n.metrics}
 	fsm.durable.Store(f.durable)
 	n.raft, err = raft.NewRaft(rc, fsm, cache, n.logs, n.cfg.Snapshots, transport)
 	if err != nil {
@@ -156,6 +159,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 	n.proposer = newProposer(&n.cfg, &n.counters,
 		func(entry []byte) raft.ApplyFuture { return n.raft.Apply(entry, 0) },
 		func() bool { return n.tenure.serving() != 0 })
+	n.proposer.metrics = n.metrics
+	n.running.Store(true)
 
 	// Raft waits a heartbeat's time for a leader before it holds an election. A
 	// node that is alone has nobody to wait for, and shortening the timeout of a

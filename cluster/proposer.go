@@ -18,8 +18,9 @@ import (
 // what arrives forms a batch, which goes when it is full, when it has lingered,
 // or when the log falls idle: so batches grow exactly as far as the disk is slow.
 type proposer struct {
-	cfg   *Config
-	count *counters
+	cfg     *Config
+	count   *counters
+	metrics *metrics // set before the first proposal
 
 	// apply hands an entry to Raft; leading says whether it may be.
 	apply   func(entry []byte) raft.ApplyFuture
@@ -259,6 +260,7 @@ func (p *proposer) send(proposals []*proposal) {
 	entry := p.cfg.Seal(commands, p.cfg.Clock())
 	p.count.commands.Add(uint64(len(wanted)))
 	p.count.entries.Add(1)
+	p.metrics.sealed(len(wanted))
 	p.count.bytes.Add(uint64(len(entry)))
 	p.sent <- sentEntry{wanted, p.apply(entry)}
 }
