@@ -35,6 +35,8 @@ type storeIndex struct {
 
 	assertions *btree.BTreeG[assertionsItem]
 
+	nameBytes uint64 // of the entities' names
+
 	// What the upkeep of this store may next have to do; see upkeep.go. Readers have
 	// no use for it.
 	nextIdempotency int64
@@ -179,6 +181,7 @@ func (s *storeIndex) model(id ModelID) (*Model, bool) {
 func (s *storeIndex) addEntity(t model.TypeID, name string, id graph.ID, created graph.Revision) {
 	s.names.ReplaceOrInsert(nameItem{t, name, id, created})
 	s.entities.ReplaceOrInsert(entityItem{id, name, created})
+	s.nameBytes += uint64(len(name))
 }
 
 func (s *storeIndex) putTuple(t tupleItem) {

@@ -222,6 +222,7 @@ func (l *loader) name(st *storeIndex, suffix, value []byte) error {
 	t := model.TypeID(binary.BigEndian.Uint32(suffix))
 	id, created, err := decodeNameRow(t, value)
 	st.names.ReplaceOrInsert(nameItem{t, string(suffix[4:]), id, created})
+	st.nameBytes += uint64(len(suffix) - 4)
 	return err
 }
 

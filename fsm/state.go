@@ -103,6 +103,8 @@ type State struct {
 
 	root atomic.Pointer[Root]
 
+	cleaned cleaned
+
 	// waitMu guards changed, which is closed at the next publish; nil if nobody waits.
 	waitMu  sync.Mutex
 	changed chan struct{}

@@ -67,6 +67,7 @@ func (t *tx) forgetKeys(st *storeIndex, limit int) {
 		t.remove(st, key, v)
 		t.delete(at)
 	}
+	t.cleaned.keys.Add(uint64(len(due)))
 	st.nextIdempotency = next
 }
 
@@ -91,6 +92,7 @@ func (t *tx) cleanHistory(st *storeIndex, limit int) {
 	for _, row := range due {
 		t.dropVersion(st, row)
 	}
+	t.cleaned.versions.Add(uint64(len(due)))
 	st.nextCleanup = next
 }
 
@@ -143,6 +145,7 @@ func (t *tx) advanceExpiry(c *Command, st *storeIndex, b *AdvanceExpiry, res *Re
 		t.dropTuple(st, &item)
 		t.change(st, c, &Change{Kind: TupleExpired, Tuple: graph.Row{Userset: u, Edge: item.edge, Written: item.written}})
 	}
+	t.cleaned.expired.Add(uint64(len(due)))
 	row := st.row
 	row.expiryHorizon = max(row.expiryHorizon, horizon)
 	t.setStore(st, row)
