@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -94,6 +95,52 @@ condition red(tag: string, wanted: string) {
 				"contextual_tuples":{"tuple_keys":[{"object":"doc:1","relation":"viewer","user":"user:*","condition":{"name":"red"}}]}}`,
 			openfga: "allowed", remit: "denied",
 		},
+		{
+			name: "a failed condition hides a grant",
+			model: `
+type user
+type group
+  relations
+    define b: [user, user:* with near]
+    define editor: [group#viewer]
+    define viewer: [group#b]
+condition near(ip: ipaddress, net: string) {
+  ip.in_cidr(net)
+}`,
+			tuples: `group:3 b user:* near
+group:3 b user:3
+group:2 editor group:2#viewer
+group:2 b user:3
+group:2 viewer group:3#b`,
+			question: &openfgav1.CheckRequest{}, body: `{"tuple_key":{"object":"group:2","relation":"editor","user":"user:3"}}`,
+			openfga: "denied", remit: "allowed",
+		},
+		{
+			name: "OpenFGA follows a recursion below its limit of depth",
+			model: `
+type user
+type doc
+  relations
+    define blocked: [user, doc#blocked]`,
+			tuples:   chainText(26),
+			question: &openfgav1.CheckRequest{}, body: `{"tuple_key":{"object":"doc:1","relation":"blocked","user":"user:1"}}`,
+			openfga: "denied", remit: "code 2002: Authorization Model resolution required too many rewrite rules to be resolved. Check your authorization model for infinite recursion or too much nesting",
+		},
+		{
+			name: "a condition fails that decides nothing",
+			model: `
+type user
+type group
+  relations
+    define b: [group#parent with flagged]
+    define parent: [group]
+condition flagged(flag: bool) {
+  flag
+}`,
+			tuples:   `group:2 b group:2#parent flagged`,
+			question: &openfgav1.CheckRequest{}, body: `{"tuple_key":{"object":"group:2","relation":"b","user":"user:nobody"}}`,
+			openfga: "denied", remit: "code 2000: failed to evaluate relationship condition: 'flagged' - tuple 'group:2#b@group:2#parent' is missing context parameters '[flag]'",
+		},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			model, err := transformer.TransformDSLToProto("model\n  schema 1.1\n" + strings.TrimSpace(c.model))
@@ -124,6 +171,15 @@ condition red(tag: string, wanted: string) {
 			}
 		})
 	}
+}
+
+// chainText is a path of n objects.
+func chainText(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "doc:%d blocked doc:%d#blocked\n", i+1, i+2)
+	}
+	return b.String()
 }
 
 // parseTuples reads lines of "object relation user [condition [context]]".

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -20,6 +21,8 @@ const (
 	knownIrrelevant   = "known: a condition fails that decides nothing"
 	knownParameters   = "known: a condition without parameters bears no context"
 	knownShadow       = "known: a contextual tuple leaves the stored one in force"
+	knownHides        = "known: a failed condition hides a grant"
+	knownDepth        = "known: OpenFGA follows a recursion below its limit of depth"
 	knownItself       = "known: OpenFGA contradicts itself"
 )
 
@@ -50,6 +53,12 @@ func known(ctx context.Context, d *difference, p *place) string {
 	}
 	if strings.Contains(d.want, "no parameters defined for the condition") && withParameter(ctx, d) {
 		return knownParameters
+	}
+	if d.got == verdict(true) && d.want == verdict(false) && hides(ctx, d, p) {
+		return knownHides
+	}
+	if strings.HasPrefix(d.got, "code 2002: ") && exactly(ctx, d) == d.want {
+		return knownDepth
 	}
 	if withoutShadowed(ctx, d) {
 		return knownShadow
@@ -235,6 +244,43 @@ func failedNames(answers ...string) []string {
 	return names
 }
 
+// hides tells whether OpenFGA agrees once a tuple is gone whose condition fails.
+func hides(ctx context.Context, d *difference, p *place) bool {
+	q, ok := d.question.(*openfgav1.CheckRequest)
+	if !ok || d.world == nil {
+		return false
+	}
+	for i, t := range d.world.tuples {
+		if t.GetCondition() == nil {
+			continue
+		}
+		direct := proto.CloneOf(q)
+		direct.TupleKey = &openfgav1.CheckRequestTupleKey{Object: t.GetObject(), Relation: t.GetRelation(), User: t.GetUser()}
+		if !failedCondition(p.ask(ctx, direct)) {
+			continue
+		}
+		w := d.world.clone()
+		w.tuples = slices.Delete(w.tuples, i, i+1)
+		if got, want := askBoth(ctx, w, q); got == d.got && want == d.got {
+			return true
+		}
+	}
+	return false
+}
+
+// exactly is Remit's answer without a limit of depth.
+func exactly(ctx context.Context, d *difference) string {
+	if d.world == nil || subject.Name != Remit {
+		return ""
+	}
+	p, _, ok := settle(ctx, subject, d.world)
+	defer func() { _ = p.leave(ctx) }()
+	if !ok {
+		return ""
+	}
+	return p.ask(metadata.AppendToOutgoingContext(ctx, "remit-exact", "true"), d.question)
+}
+
 // withoutContextual leaves out contextual tuples of a question.
 func withoutContextual(question proto.Message, drop func(*openfgav1.TupleKey) bool) {
 	switch q := question.(type) {
@@ -252,6 +298,9 @@ func withoutContextual(question proto.Message, drop func(*openfgav1.TupleKey) bo
 // contradicts tells whether OpenFGA gives Remit's answer when it is asked in another way:
 // a Check by ListUsers, a list by Check of each of its elements and of those of Remit's.
 func contradicts(ctx context.Context, d *difference, p *place) bool {
+	if strings.HasPrefix(d.got, "code ") {
+		return false // both refuse for reasons of their own
+	}
 	switch q := d.question.(type) {
 	case *openfgav1.CheckRequest:
 		return d.got == byListUsers(ctx, p, q)
