@@ -75,6 +75,7 @@ var wireErrors = []wireError{
 	{err: fsm.ErrExhausted, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: fsm.ErrRevisionGone, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
 	{err: fsm.ErrRevisionUnknown, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
+	{err: fsm.ErrBackups, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_OVERLOADED},
 	{err: fsm.ErrClosed, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
 
 	// The cluster.

@@ -56,6 +56,8 @@ var sentinels = map[string]struct {
 	"fsm.ErrRevisionGone":        {fsm.ErrRevisionGone, true},
 	"fsm.ErrRevisionUnknown":     {fsm.ErrRevisionUnknown, true},
 	"fsm.ErrUnknownID":           {fsm.ErrUnknownID, false},
+	"fsm.ErrBackups":             {fsm.ErrBackups, true},
+	"fsm.ErrNoBackup":            {fsm.ErrNoBackup, false}, // folders are no business of the API
 	"fsm.ErrClosed":              {fsm.ErrClosed, true},
 	"fsm.ErrCorrupt":             {fsm.ErrCorrupt, false},
 
