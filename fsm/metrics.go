@@ -78,6 +78,14 @@ var pebbleReadings = []reading[*pebble.Metrics]{
 	gauge("remit_pebble_tombstones", "Rows that say that others are deleted.", func(m *pebble.Metrics) float64 { return float64(m.Keys.TombstoneCount) }),
 }
 
+// A disk is what the file system of the state has.
+type disk struct{ free, total uint64 }
+
+var diskReadings = []reading[disk]{
+	gauge("remit_disk_free_bytes", "What this process may still write to the file system of the state.", func(d disk) float64 { return float64(d.free) }),
+	gauge("remit_disk_size_bytes", "The size of the file system of the state.", func(d disk) float64 { return float64(d.total) }),
+}
+
 // removed counts rows by why they went. They are counted since the start, on every node
 // alike.
 var removed = prometheus.NewDesc("remit_upkeep_removed_total",
@@ -91,6 +99,9 @@ func (stateMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, r := range pebbleReadings {
 		ch <- r.desc
 	}
+	for _, r := range diskReadings {
+		ch <- r.desc
+	}
 	ch <- removed
 }
 
@@ -100,6 +111,9 @@ func (m stateMetrics) Collect(ch chan<- prometheus.Metric) {
 	send(ch, indexReadings, &size)
 	for kind, n := range map[string]*atomic.Uint64{"expired": &m.s.cleaned.expired, "version": &m.s.cleaned.versions, "idempotency": &m.s.cleaned.keys} {
 		ch <- prometheus.MustNewConstMetric(removed, prometheus.CounterValue, float64(n.Load()), kind)
+	}
+	if usage, err := m.s.cfg.FS.GetDiskUsage(m.s.cfg.Dir); err == nil { // a file system in memory has none
+		send(ch, diskReadings, disk{usage.AvailBytes, usage.TotalBytes})
 	}
 	// A state that is closed has no more to say.
 	_ = m.s.read(func(db *pebble.DB) error {

@@ -114,11 +114,11 @@ func (c *Config) Validate() error {
 
 // CheckAddrs is the part of Validate that can be asked before there is a node.
 func (c *Config) CheckAddrs() error {
-	return errors.Join(c.checkAddr("addr", c.Addr), c.checkAddr("grpc-addr", c.GRPCAddr))
+	return errors.Join(CheckAddr("addr", c.Addr, c.Insecure), CheckAddr("grpc-addr", c.GRPCAddr, c.Insecure))
 }
 
-// checkAddr refuses an address that others could reach, unless that is wanted.
-func (c *Config) checkAddr(name, addr string) error {
+// CheckAddr refuses an address that others could reach, unless that is wanted.
+func CheckAddr(name, addr string, insecure bool) error {
 	if addr == "" {
 		return nil
 	}
@@ -126,7 +126,7 @@ func (c *Config) checkAddr(name, addr string) error {
 	if err != nil {
 		return fmt.Errorf("%s %q is not host:port: %w", name, addr, err)
 	}
-	if c.Insecure || host == "localhost" {
+	if insecure || host == "localhost" {
 		return nil
 	}
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {

@@ -16,10 +16,12 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc"
+	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
 
@@ -32,12 +34,20 @@ type Config struct {
 	Addr string
 	// GRPCAddr serves gRPC on a transport of its own. Default 127.0.0.1:8081.
 	GRPCAddr string
+	// AdminAddr serves metrics, health and profiles. Default: nowhere, and no metrics are
+	// kept.
+	AdminAddr string
 	// Insecure permits addresses other than loopback without TLS and authentication.
 	Insecure bool
 	// Version is the program's own, for those who ask.
 	Version string
 	// Log receives what happens. Default: nothing is logged.
 	Log *slog.Logger
+
+	// Requests is which calls are logged, and SlowRequest how long one takes that is
+	// slow. Defaults: none, and observe.DefaultSlow.
+	Requests    observe.Selection
+	SlowRequest time.Duration
 
 	// OpenFGA is what its API may be told.
 	OpenFGA openfga.Config
@@ -64,14 +74,20 @@ func (c *Config) defaults() {
 	}
 }
 
+// Validate reports every fault of the settings, as far as they show by themselves.
+func (c *Config) Validate() error {
+	api := rpc.Config{Addr: c.Addr, GRPCAddr: c.GRPCAddr, Insecure: c.Insecure}
+	watch := observe.Config{Requests: c.Requests, Slow: c.SlowRequest}
+	return errors.Join(c.OpenFGA.Validate(), watch.Validate(), api.CheckAddrs(), rpc.CheckAddr("admin-addr", c.AdminAddr, c.Insecure))
+}
+
 // check finds out whether the settings make sense and the ports can be had before
 // anything else is opened: who mistypes one should not start a node, nor wait for one.
 func (c *Config) check(ctx context.Context) error {
-	api := rpc.Config{Addr: c.Addr, GRPCAddr: c.GRPCAddr, Insecure: c.Insecure}
-	if err := errors.Join(c.OpenFGA.Validate(), api.CheckAddrs()); err != nil {
+	if err := c.Validate(); err != nil {
 		return err
 	}
-	for _, addr := range []string{c.Addr, c.GRPCAddr} {
+	for _, addr := range []string{c.Addr, c.GRPCAddr, c.AdminAddr} {
 		if addr == "" {
 			continue
 		}
@@ -100,6 +116,7 @@ type Server struct {
 	state  *fsm.State
 	node   *cluster.Node
 	api    *rpc.Server
+	admin  *admin // nil without an address
 
 	fatal     chan error // what ends the node, at most one
 	fatalOnce sync.Once
@@ -128,9 +145,19 @@ func (s *Server) open(ctx context.Context) error {
 	if s.lock, err = lockDir(s.config.DataDir); err != nil {
 		return err
 	}
+	var registry prometheus.Registerer // nil keeps no metrics
+	if s.config.AdminAddr != "" {
+		if s.admin, err = openAdmin(ctx, s.config.AdminAddr, s.config.Version, s.config.Log); err != nil {
+			return err
+		}
+		registry = s.admin.registry
+	}
 	s.state, err = fsm.Open(fsm.Config{Dir: filepath.Join(s.config.DataDir, "state"), Log: s.config.Log, Fatal: s.fail})
 	if err != nil {
 		return err
+	}
+	if registry != nil {
+		registry.MustRegister(s.state.Metrics())
 	}
 	s.node, err = cluster.Open(ctx, cluster.Config{
 		Dir:               filepath.Join(s.config.DataDir, "raft"),
@@ -142,6 +169,7 @@ func (s *Server) open(ctx context.Context) error {
 		DurableIndex:      s.state.DurableIndex,
 		Published:         s.state.Published,
 		Log:               s.config.Log,
+		Metrics:           registry,
 		Fatal:             s.fail,
 		SnapshotThreshold: s.config.SnapshotThreshold,
 		SnapshotInterval:  s.config.SnapshotInterval,
@@ -156,15 +184,21 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.api, err = rpc.Listen(ctx, rpc.Config{
-		Addr:     s.config.Addr,
-		GRPCAddr: s.config.GRPCAddr,
-		Insecure: s.config.Insecure,
-		State:    s.state,
-		Node:     s.node,
-		OpenFGA:  s.config.OpenFGA,
-		Version:  s.config.Version,
-		Log:      s.config.Log,
+		Addr:        s.config.Addr,
+		GRPCAddr:    s.config.GRPCAddr,
+		Insecure:    s.config.Insecure,
+		State:       s.state,
+		Node:        s.node,
+		OpenFGA:     s.config.OpenFGA,
+		Version:     s.config.Version,
+		Log:         s.config.Log,
+		Metrics:     registry,
+		Requests:    s.config.Requests,
+		SlowRequest: s.config.SlowRequest,
 	})
+	if err == nil && s.admin != nil {
+		s.admin.served.Store(&served{api: s.api, node: s.node})
+	}
 	return err
 }
 
@@ -209,6 +243,14 @@ func (s *Server) Addr() string { return s.api.Addr().String() }
 // GRPCAddr is where gRPC is served on a transport of its own.
 func (s *Server) GRPCAddr() string { return s.api.GRPCAddr().String() }
 
+// AdminAddr is where metrics, health and profiles are served; empty if nowhere.
+func (s *Server) AdminAddr() string {
+	if s.admin == nil {
+		return ""
+	}
+	return s.admin.listener.Addr().String()
+}
+
 // Connect is the API for callers in the same process.
 func (s *Server) Connect() *connect.Server { return s.api.Connect() }
 
@@ -236,7 +278,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-// Close stops a Server that does not Run: ports, Raft, state, lock.
+// Close stops a Server that does not Run: ports, Raft, state, admin, lock.
 func (s *Server) Close() error {
 	var errs []error
 	if s.api != nil {
@@ -250,6 +292,10 @@ func (s *Server) Close() error {
 	if s.state != nil {
 		errs = append(errs, s.state.Close())
 		s.state = nil
+	}
+	if s.admin != nil {
+		errs = append(errs, s.admin.close())
+		s.admin = nil
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.release())

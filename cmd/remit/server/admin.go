@@ -1,0 +1,125 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/rpc"
+)
+
+// An admin listens for those who run a node, on an address that its users need not
+// reach: metrics, health and profiles. It is there before the state is open and after
+// the ports are closed, so that a long start and a long stop can be watched.
+type admin struct {
+	registry *prometheus.Registry
+	served   atomic.Pointer[served]
+	listener net.Listener
+	server   *http.Server
+	done     chan error // takes what Serve returns
+}
+
+// served is what a node is ready by.
+type served struct {
+	api  *rpc.Server
+	node *cluster.Node
+}
+
+// openAdmin opens the address and answers there until close.
+func openAdmin(ctx context.Context, addr, version string, log *slog.Logger) (*admin, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, reason(err))
+	}
+	a := &admin{registry: newRegistry(version), listener: listener, done: make(chan error, 1)}
+	a.server = &http.Server{
+		Handler:           a.handler(log),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		// What a profile takes its caller says, so there is no limit to writing.
+	}
+	go func() { a.done <- a.server.Serve(listener) }()
+	return a, nil
+}
+
+// newRegistry has what is known of the process.
+func newRegistry(version string) *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "remit_build_info",
+		Help: "1, with the versions of the program and of Go as labels.",
+	}, []string{"version", "go_version"})
+	build.WithLabelValues(version, runtime.Version()).Set(1)
+	registry.MustRegister(build,
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.MetricsGC)),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func (a *admin) handler(log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{
+		ErrorLog:      scrapeLog{log},
+		ErrorHandling: promhttp.ContinueOnError, // most is better than nothing
+		// Those who gather are few; more would be a fault that costs every request.
+		MaxRequestsInFlight: 4,
+		EnableOpenMetrics:   true,
+	}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, a.ready()) })
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// ready reports whether the node answers calls and knows who leads.
+func (a *admin) ready() bool {
+	s := a.served.Load()
+	return s != nil && s.api.Ready() && s.node.Leader() != ""
+}
+
+// writeState answers in the words of grpc.health.v1, as the API's own health page does.
+func writeState(w http.ResponseWriter, good bool) {
+	state, code := "SERVING", http.StatusOK
+	if !good {
+		state, code = "NOT_SERVING", http.StatusServiceUnavailable
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	// A client that has gone away cannot be told.
+	_ = json.NewEncoder(w).Encode(map[string]string{"status": state})
+}
+
+// close ends at once: a profile under way is cut off.
+func (a *admin) close() error {
+	err := a.server.Close()
+	if serveErr := <-a.done; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve admin: %w", serveErr))
+	}
+	return err
+}
+
+// A scrapeLog tells what kept metrics from being complete.
+type scrapeLog struct{ log *slog.Logger }
+
+// Println implements promhttp.Logger.
+func (l scrapeLog) Println(v ...any) {
+	l.log.Warn("metrics incomplete", "error", fmt.Sprint(v...))
+}
