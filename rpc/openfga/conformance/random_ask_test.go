@@ -21,7 +21,7 @@ import (
 
 // patience is how long one answer may take. OpenFGA takes time without bounds for some
 // cycles, and gigabytes with it.
-const patience = 2 * time.Second
+const patience = 500 * time.Millisecond
 
 // A place is a world in a store of a server.
 type place struct {

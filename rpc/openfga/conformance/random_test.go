@@ -21,7 +21,7 @@ const (
 	questionsPerWorld = 60
 	writesPerWorld    = 8
 
-	workers = 3
+	workers = 2
 
 	// repeats is how often a question is put to OpenFGA before its answer is taken for
 	// its opinion: on some worlds it depends on the order in which goroutines end.

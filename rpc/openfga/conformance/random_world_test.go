@@ -52,7 +52,7 @@ func (g *generator) newWorld() *world {
 		if g.chance(5) {
 			w.tuples = unique(append(g.chain(), g.tuples(3)...))
 		} else {
-			w.tuples = g.tuples(3 + g.IntN(25))
+			w.tuples = g.tuples(3 + g.IntN(18))
 		}
 	}
 	g.written = w.tuples
