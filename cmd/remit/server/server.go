@@ -5,8 +5,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,6 +50,9 @@ type Config struct {
 	// OpenFGA is what its API may be told.
 	OpenFGA openfga.Config
 
+	// Backup is whether the node saves backups by itself.
+	Backup BackupConfig
+
 	// SnapshotThreshold is how many log entries after the last snapshot the next is
 	// taken, SnapshotInterval how often that is looked at, and TrailingLogs how many
 	// entries a snapshot leaves in the log. Defaults: the cluster's.
@@ -72,13 +73,15 @@ func (c *Config) defaults() {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Backup.defaults()
 }
 
 // Validate reports every fault of the settings, as far as they show by themselves.
 func (c *Config) Validate() error {
 	api := rpc.Config{Addr: c.Addr, GRPCAddr: c.GRPCAddr, Insecure: c.Insecure}
 	watch := observe.Config{Requests: c.Requests, Slow: c.SlowRequest}
-	return errors.Join(c.OpenFGA.Validate(), watch.Validate(), api.CheckAddrs(), rpc.CheckAddr("admin-addr", c.AdminAddr, c.Insecure))
+	return errors.Join(c.OpenFGA.Validate(), watch.Validate(), api.CheckAddrs(), rpc.CheckAddr("admin-addr", c.AdminAddr, c.Insecure),
+		c.Backup.check(c.DataDir))
 }
 
 // check finds out whether the settings make sense and the ports can be had before
@@ -116,7 +119,8 @@ type Server struct {
 	state  *fsm.State
 	node   *cluster.Node
 	api    *rpc.Server
-	admin  *admin // nil without an address
+	admin  *admin        // nil without an address
+	backup *backupKeeper // nil without a folder
 
 	fatal     chan error // what ends the node, at most one
 	fatalOnce sync.Once
@@ -145,6 +149,9 @@ func (s *Server) open(ctx context.Context) error {
 	if s.lock, err = lockDir(s.config.DataDir); err != nil {
 		return err
 	}
+	if err := checkRestored(s.config.DataDir); err != nil {
+		return err
+	}
 	var registry prometheus.Registerer // nil keeps no metrics
 	if s.config.AdminAddr != "" {
 		if s.admin, err = openAdmin(ctx, s.config.AdminAddr, s.config.Version, s.config.Log); err != nil {
@@ -152,7 +159,7 @@ func (s *Server) open(ctx context.Context) error {
 		}
 		registry = s.admin.registry
 	}
-	s.state, err = fsm.Open(fsm.Config{Dir: filepath.Join(s.config.DataDir, "state"), Log: s.config.Log, Fatal: s.fail})
+	s.state, err = fsm.Open(fsm.Config{Dir: filepath.Join(s.config.DataDir, stateDir), Log: s.config.Log, Fatal: s.fail})
 	if err != nil {
 		return err
 	}
@@ -160,7 +167,7 @@ func (s *Server) open(ctx context.Context) error {
 		registry.MustRegister(s.state.Metrics())
 	}
 	s.node, err = cluster.Open(ctx, cluster.Config{
-		Dir:               filepath.Join(s.config.DataDir, "raft"),
+		Dir:               filepath.Join(s.config.DataDir, raftDir),
 		FSM:               s.state,
 		Snapshots:         s.state.Snapshots(),
 		Seal:              fsm.Seal,
@@ -182,6 +189,11 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	if err := s.found(ctx); err != nil {
 		return err
+	}
+	if s.config.Backup.Dir != "" {
+		if s.backup, err = newBackupKeeper(&s.config, s.state, registry); err != nil {
+			return err
+		}
 	}
 	s.api, err = rpc.Listen(ctx, rpc.Config{
 		Addr:        s.config.Addr,
@@ -208,11 +220,10 @@ func (s *Server) found(ctx context.Context) error {
 	if s.state.Epoch() != 0 {
 		return nil
 	}
-	var random [8]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return fmt.Errorf("choose an epoch: %w", err)
+	epoch, err := newEpoch(0)
+	if err != nil {
+		return err
 	}
-	epoch := max(1, binary.BigEndian.Uint64(random[:])) // 0 means that there is none
 	command := &fsm.Command{Principal: "remit", Reason: "first start", Body: &fsm.SetEpoch{To: epoch}}
 	encoded, err := command.Encode()
 	if err != nil {
@@ -268,10 +279,18 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-serving.Done():
 		}
 	}()
+	saved := make(chan struct{})
+	go func() {
+		defer close(saved)
+		if s.backup != nil {
+			s.backup.run(serving)
+		}
+	}()
 	err := s.api.Run(serving)
 	s.api = nil // Run has closed it
 	stop(nil)
 	<-watched
+	<-saved
 	if cause := context.Cause(serving); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		err = errors.Join(cause, err)
 	}
