@@ -377,9 +377,7 @@ func (e *evaluator) follow(f *frame) {
 	for e.fatal == nil {
 		if int(f.pos) == len(e.edges) {
 			if f.last {
-				if f.unjudged != 0 && !f.counts {
-					f.acc.or(outcome{value: unsure, err: f.unjudged, low: settled, reach: settled})
-				}
+				f.judge()
 				e.finish(f, f.acc)
 				return
 			}
@@ -393,21 +391,38 @@ func (e *evaluator) follow(f *frame) {
 			continue
 		}
 		if value == unsure {
-			e.blame(number, Userset{Object: f.object, Relation: f.via().ID}, edge.subject, edge.condition)
-			switch {
-			case !e.eager:
-			case edge.condition == condition.Inline:
-				f.acc.or(outcome{value: unsure, err: number, low: settled, reach: settled})
-			default:
-				f.unjudged = number
-			}
+			e.doubt(f, edge, number)
 		} else {
 			f.counts = true
 		}
+		target := e.target(f, edge.subject)
+		if target == nil {
+			continue
+		}
 		f.doubt, f.step = number, 2
-		if !e.ask(edge.subject.ID, e.target(f, edge.subject), f.depth+1) || e.followed(f) {
+		if !e.ask(edge.subject.ID, target, f.depth+1) || e.followed(f) {
 			return
 		}
+	}
+}
+
+// doubt notes that an edge's condition is unsure. If conditions are eager, that may matter
+// whatever is behind the edge, but not if the subject is nowhere that the model leads to.
+func (e *evaluator) doubt(f *frame, edge *followed, number uint32) {
+	e.blame(number, Userset{Object: f.object, Relation: f.via().ID}, edge.subject, edge.condition)
+	switch {
+	case !e.eager || !e.attainable(f.relation):
+	case edge.condition == condition.Inline:
+		f.acc.or(outcome{value: unsure, err: number, low: settled, reach: settled})
+	default:
+		f.unjudged = number
+	}
+}
+
+// judge adds to the frame's result the doubt that remains when no edge counts.
+func (f *frame) judge() {
+	if f.unjudged != 0 && !f.counts {
+		f.acc.or(outcome{value: unsure, err: f.unjudged, low: settled, reach: settled})
 	}
 }
 
@@ -458,7 +473,8 @@ func (f *frame) via() *model.Relation {
 }
 
 // load replaces the frame's edges by its next page: of the usersets of a direct
-// relation, or of the entities of a tupleset.
+// relation, or of the entities of a tupleset. Entities that have no relation to ask are
+// among them only if their conditions matter nevertheless.
 func (e *evaluator) load(f *frame) {
 	r, usersets := f.via(), f.rewrite.Op == model.OpDirect
 	e.edges = e.edges[:f.base]
@@ -480,7 +496,7 @@ func (e *evaluator) load(f *frame) {
 			continue
 		}
 		a := admits(r, edge)
-		if a == nil || e.target(f, edge.Subject) == nil {
+		if a == nil || !e.eager && e.target(f, edge.Subject) == nil {
 			continue
 		}
 		e.edges = append(e.edges, followed{subject: edge.Subject, condition: a.Condition, context: edge.Context})

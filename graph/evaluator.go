@@ -83,6 +83,7 @@ type evaluator struct {
 
 	subject Subject
 	anyone  Subject // the wildcard that also matches the subject; zero if none does
+	mayHave []bool  // by relation: whether the model can let the subject have it; nil until needed
 
 	slots  []slot // open addressing from goals to nodes
 	epoch  uint32
@@ -169,11 +170,19 @@ func (e *evaluator) release() {
 
 // about sets the subject and forgets what was found out about another one.
 func (e *evaluator) about(s Subject) {
-	e.subject, e.anyone = s, Subject{}
+	e.subject, e.anyone, e.mayHave = s, Subject{}, nil
 	if s.Relation == 0 && !s.ID.IsWildcard() {
 		e.anyone = Subject{ID: Wildcard(s.ID.Type())}
 	}
 	e.forget()
+}
+
+// attainable reports whether the model can let the subject have the relation.
+func (e *evaluator) attainable(r *model.Relation) bool {
+	if e.mayHave == nil {
+		e.mayHave = usesOf(e.plan).having(e.subject)
+	}
+	return e.mayHave[r.ID]
 }
 
 // forget forgets what was found out.

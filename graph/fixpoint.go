@@ -1,9 +1,6 @@
 package graph
 
-import (
-	"github.com/remit-authz/remit/graph/condition"
-	"github.com/remit-authz/remit/graph/model"
-)
+import "github.com/remit-authz/remit/graph/model"
 
 // fixpoint decides a goal by its well-founded value: everything the goal depends on
 // is written out as a graph of and, or and but-not, and two bounds close in on it from
@@ -19,7 +16,6 @@ func (e *evaluator) fixpoint(object ID, r *model.Relation) (truth, uint32) {
 	g := ground{evaluator: e, goals: map[goal]uint32{}}
 	if e.maxDepth != unlimited {
 		e.forget() // the way through what is known may be the shortest one
-		g.having = usesOf(e.plan).having(e.subject)
 	}
 	g.goal(object, r)
 	g.write()
@@ -63,10 +59,7 @@ type ground struct {
 	vertices []vertex
 	goals    map[goal]uint32
 	todo     []pending
-
-	// With a limit of depth only:
-	further []pending // one step further away than those in todo
-	having  []bool    // by relation: whether the subject can have it at all
+	further  []pending // with a limit of depth: one step further away than those in todo
 }
 
 type vertex struct {
@@ -116,7 +109,7 @@ func (g *ground) write() {
 			continue // met again on a shorter way
 		}
 		g.vertices[next.vertex].open = false
-		if g.having != nil && !g.having[next.relation.ID] {
+		if !g.attainable(next.relation) {
 			continue
 		}
 		kid := g.expression(next.relation, next.relation.Rewrite, next.object)
@@ -128,7 +121,7 @@ func (g *ground) write() {
 func (g *ground) leave() {
 	for _, p := range g.further {
 		v := &g.vertices[p.vertex]
-		if v.open && g.having[p.relation.ID] {
+		if v.open && g.attainable(p.relation) {
 			v.kind, v.err = doubt, g.tooDeep().err
 		}
 		v.open = false
@@ -207,36 +200,34 @@ func (g *ground) arrows(r *model.Relation, w *model.Rewrite, object ID) []uint32
 				return kids
 			}
 		}
-		if f.acc.value == unsure {
-			kids = append(kids, g.constant(unsure, f.acc.err))
-		}
-		if !usersets {
-			return kids
-		}
-		f.after = Subject{ID: ^ID(0)}
+		f.after, f.last = Subject{ID: ^ID(0)}, !usersets
 	}
 	for !f.last && e.fatal == nil {
 		e.load(&f)
-		for _, edge := range e.edges[f.base:] {
+		for i := range e.edges[f.base:] {
+			edge := &e.edges[int(f.base)+i]
 			value, number := e.holds(edge.condition, edge.context)
-			if value == denied {
+			switch value {
+			case denied:
+				continue
+			case unsure:
+				e.doubt(&f, edge, number)
+			case allowed:
+				f.counts = true
+			}
+			target := e.target(&f, edge.subject)
+			if target == nil {
 				continue
 			}
-			kid := g.step(edge.subject.ID, e.target(&f, edge.subject))
+			kid := g.step(edge.subject.ID, target)
 			if value == unsure {
-				e.blame(number, Userset{Object: object, Relation: f.via().ID}, edge.subject, edge.condition)
 				kid = g.add(vertex{kind: allOf, kids: []uint32{g.constant(unsure, number), kid}})
-				if f.unjudged = number; e.eager && edge.condition == condition.Inline {
-					kids = append(kids, g.constant(unsure, number))
-				}
-			} else {
-				f.counts = true
 			}
 			kids = append(kids, kid)
 		}
 	}
-	if e.eager && f.unjudged != 0 && !f.counts {
-		kids = append(kids, g.constant(unsure, f.unjudged))
+	if f.judge(); f.acc.value == unsure {
+		kids = append(kids, g.constant(unsure, f.acc.err))
 	}
 	e.edges = e.edges[:f.base]
 	return kids
