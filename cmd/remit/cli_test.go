@@ -373,8 +373,8 @@ func TestATakenPortIsTold(t *testing.T) {
 func TestServeReadsTheEnvironment(t *testing.T) {
 	for name, test := range map[string]struct{ value, want string }{
 		"REMIT_ADDR":       {"https://remit.example", `REMIT_ADDR="https://remit.example" is no HOST:PORT to listen on; give --addr`},
-		"REMIT_LOG_FORMAT": {"xml", "--log-format xml is unknown; it is text or json"},
-		"REMIT_LOG_LEVEL":  {"loud", "--log-level loud is unknown; it is debug, info, warn or error"},
+		"REMIT_LOG_FORMAT": {"xml", "REMIT_LOG_FORMAT=xml is unknown; it is text or json"},
+		"REMIT_LOG_LEVEL":  {"loud", "REMIT_LOG_LEVEL=loud is unknown; it is debug, info, warn or error"},
 		"REMIT_GRPC_ADDR":  {"0.0.0.0:0", "can be reached from outside"},
 		"REMIT_INSECURE":   {"perhaps", `REMIT_INSECURE="perhaps"`},
 	} {

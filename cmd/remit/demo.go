@@ -57,7 +57,7 @@ prints real decisions with the reasons for them, and goes on serving.`,
 			return a.demo(cmd.Context(), config, once)
 		},
 	}
-	serverFlags(cmd, &config)
+	serverSettings(&settings{flags: cmd.Flags()}, &config)
 	cmd.Flags().StringVar(&config.DataDir, "data-dir", "./data/demo", "the `folder` that holds all data")
 	cmd.Flags().BoolVar(&once, "once", false, "end after printing")
 	return cmd

@@ -93,7 +93,7 @@ Exit status: 0 if done, 1 if tests fail (or, with --exit-code, if a check is den
 		a.listActionsCommand(), a.explainCommand(), a.expandCommand(),
 		a.writeCommand(), a.deleteCommand(), a.readCommand(),
 		a.storeCommand(), a.modelCommand(),
-		a.serveCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
+		a.serveCommand(), a.configCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupRun)
 	root.SetCompletionCommandGroupID(groupRun)

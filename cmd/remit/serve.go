@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"os"
 	"strings"
 	"syscall"
 
@@ -15,12 +13,94 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/remit-authz/remit/cmd/remit/server"
+	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
 
+// A serveConfig is all that serve can be told.
+type serveConfig struct {
+	server.Config
+	logFormat, logLevel string
+	logRequests         string
+}
+
+// serveSettings is the one table of what serve can be told: flags of a command, and what
+// the environment and a configuration file say in their place.
+func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
+	s := &settings{flags: flags}
+	serverSettings(s, &c.Config)
+	s.address(&c.AdminAddr, "admin-addr", "", "serve metrics, health and profiles here, as `host:port`; without it nowhere")
+	s.text(&c.DataDir, "data-dir", "./data", "the `folder` that holds all data")
+	s.boolean(&c.Insecure, "insecure", false, "serve other addresses than loopback, without TLS and authentication")
+	s.choice(&c.logFormat, "log-format", "text", []string{"text", "json"}, "the `form` of the log on standard error: text or json")
+	s.choice(&c.logLevel, "log-level", "info", []string{"debug", "info", "warn", "error"}, "log from this `level` on: debug, info, warn or error")
+	s.choice(&c.logRequests, "log-requests", string(observe.Off), observe.Selections(), "log these `requests`: off, errors, slow (with errors) or all")
+	s.span(&c.SlowRequest, "log-slow", observe.DefaultSlow, "the `time` from which on a request is slow")
+	openfgaSettings(s, &c.OpenFGA)
+	s.hide(
+		s.count(&c.SnapshotThreshold, "snapshot-threshold", 0, "log entries from one snapshot to the next"),
+		s.span(&c.SnapshotInterval, "snapshot-interval", 0, "how often to see whether a snapshot is due"),
+		s.count(&c.TrailingLogs, "trailing-logs", 0, "log entries that a snapshot leaves in the log"),
+		s.boolean(&c.UnsafeNoSync, "unsafe-no-sync", false, "never sync the log; loses acknowledged writes"),
+		s.boolean(&c.UnsafeKeepLog, "unsafe-keep-log", false, "never truncate the log; fills the disk"),
+	)
+	flags.StringVar(&s.file, "config", "", "read settings from this `file`; flags and environment go before it")
+	return s
+}
+
+// serverSettings are those of serve and demo alike. Their --addr is where to listen, and
+// stands in for the global one, which is where to call.
+func serverSettings(s *settings, c *server.Config) {
+	s.address(&c.Addr, "addr", "127.0.0.1:8080", "listen here for Connect, gRPC, gRPC-Web and JSON, as `host:port`")
+	s.address(&c.GRPCAddr, "grpc-addr", "127.0.0.1:8081", "listen here for gRPC alone, as `host:port`")
+}
+
+// openfgaSettings are the limits of OpenFGA's API.
+func openfgaSettings(s *settings, c *openfga.Config) {
+	s.number(&c.MaxDepth, "openfga-max-depth", openfga.DefaultMaxDepth, 1, "`steps` of resolution that a question may nest")
+	s.number(&c.MaxTuplesPerWrite, "openfga-max-tuples-per-write", openfga.DefaultMaxTuplesPerWrite, 1, "`tuples` that one Write may name")
+	s.number(&c.MaxChecksPerBatch, "openfga-max-checks-per-batch", openfga.DefaultMaxChecksPerBatch, 1, "`checks` that one BatchCheck may hold")
+	s.number(&c.ListObjectsMaxResults, "openfga-max-list-results", openfga.DefaultMaxListResults, -1, "`results` of ListObjects and ListUsers; more are left out, -1 leaves out none")
+	s.span(&c.ListObjectsDeadline, "openfga-list-deadline", openfga.DefaultListDeadline, "`time` after which a list is what was found so far; -1s is never")
+	s.span(&c.RequestTimeout, "openfga-request-timeout", openfga.DefaultRequestTimeout, "`time` after which a request ends; -1s is never")
+	s.list(&c.CORSOrigins, "openfga-cors-origins", []string{"*"}, "`origins` whose pages may call the API")
+	s.text(&c.AuthZENBaseURL, "authzen-base-url", "", "the `URL` that AuthZEN's discovery tells clients to call; without it there is none")
+}
+
+// effective resolves the settings, and judges the whole that they make.
+func (c *serveConfig) effective(s *settings) error {
+	err := s.resolve()
+	c.Requests = observe.Selection(c.logRequests)
+	c.OpenFGA.ListUsersMaxResults = c.OpenFGA.ListObjectsMaxResults
+	c.OpenFGA.ListUsersDeadline = c.OpenFGA.ListObjectsDeadline
+	return errors.Join(err, settingFaults(c.Validate()))
+}
+
+// fieldSettings are the settings behind fields that the server's faults name.
+var fieldSettings = strings.NewReplacer(
+	"ListObjectsDeadline", "openfga-list-deadline", "ListUsersDeadline", "openfga-list-deadline",
+	"RequestTimeout", "openfga-request-timeout", "AuthZENBaseURL", "authzen-base-url",
+)
+
+// settingFaults tells faults in the words of the settings, each once.
+func settingFaults(err error) error {
+	if err == nil {
+		return nil
+	}
+	var faults []error
+	told := map[string]bool{}
+	for line := range strings.SplitSeq(fieldSettings.Replace(err.Error()), "\n") {
+		if !told[line] {
+			told[line] = true
+			faults = append(faults, errors.New(line))
+		}
+	}
+	return errors.Join(faults...)
+}
+
 func (a *app) serveCommand() *cobra.Command {
-	var config server.Config
-	var logFormat, logLevel string
+	var config serveConfig
+	var set *settings
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the service",
@@ -31,97 +111,41 @@ directory, which one process at a time may use. It prints one line when it is re
 of its own, which costs less per call. Only loopback addresses are served without
 --insecure: the service has no TLS of its own and asks nobody who they are.
 
+--admin-addr serves /metrics for Prometheus, /healthz, /readyz and /debug/pprof, from
+the beginning of the start to the end of the stop.
+
 SIGINT and SIGTERM let requests under way end; a second signal ends the process at
 once, which loses nothing that was acknowledged.
 
 OpenFGA's clients find their API on the same ports, with OpenFGA's own limits unless the
 flags that begin with --openfga say otherwise.
 
-Environment: REMIT_DATA_DIR stands in for --data-dir where that is not given, and so on
-for every flag: upper case, with _ for -.`,
+Every flag can also be given in the environment and in a file, and goes in this order:
+--data-dir, then REMIT_DATA_DIR (upper case, with _ for -), then the key data-dir of the
+YAML file that --config or REMIT_CONFIG names. "remit config print" shows what comes of
+them, "remit config schema" what the file may say.`,
 		Example: `  remit serve
   remit serve --data-dir /var/lib/remit
-  remit serve --addr 127.0.0.1:9080 --grpc-addr 127.0.0.1:9081 --log-format json`,
+  remit serve --addr 127.0.0.1:9080 --grpc-addr 127.0.0.1:9081 --log-format json
+  remit serve --config remit.yaml --admin-addr 127.0.0.1:2112`,
 		GroupID:     groupRun,
 		Args:        cobra.NoArgs,
 		Annotations: local,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd, "data-dir", "addr", "grpc-addr", "insecure", "log-format", "log-level",
-				"openfga-max-depth", "openfga-max-tuples-per-write", "openfga-max-checks-per-batch", "openfga-max-list-results",
-				"openfga-list-deadline", "openfga-request-timeout", "openfga-cors-origins", "authzen-base-url"); err != nil {
+			if err := config.effective(set); err != nil {
 				return err
 			}
 			var err error
-			if config.Log, err = newLog(a.stderr, logFormat, logLevel); err != nil {
+			if config.Log, err = newLog(a.stderr, config.logFormat, config.logLevel); err != nil {
 				return err
 			}
 			config.Version = buildVersion()
-			config.OpenFGA.ListUsersMaxResults = config.OpenFGA.ListObjectsMaxResults
-			config.OpenFGA.ListUsersDeadline = config.OpenFGA.ListObjectsDeadline
-			return a.serve(cmd.Context(), config)
+			return a.serve(cmd.Context(), config.Config)
 		},
 	}
-	flags := cmd.Flags()
-	serverFlags(cmd, &config)
-	openfgaFlags(flags, &config.OpenFGA)
-	flags.StringVar(&config.DataDir, "data-dir", "./data", "the `folder` that holds all data")
-	flags.BoolVar(&config.Insecure, "insecure", false, "serve other addresses than loopback, without TLS and authentication")
-	flags.StringVar(&logFormat, "log-format", "text", "the `form` of the log on standard error: text or json")
-	flags.StringVar(&logLevel, "log-level", "info", "log from this `level` on: debug, info, warn or error")
-	flags.Uint64Var(&config.SnapshotThreshold, "snapshot-threshold", 0, "log entries from one snapshot to the next")
-	flags.DurationVar(&config.SnapshotInterval, "snapshot-interval", 0, "how often to see whether a snapshot is due")
-	flags.Uint64Var(&config.TrailingLogs, "trailing-logs", 0, "log entries that a snapshot leaves in the log")
-	flags.BoolVar(&config.UnsafeNoSync, "unsafe-no-sync", false, "never sync the log; loses acknowledged writes")
-	flags.BoolVar(&config.UnsafeKeepLog, "unsafe-keep-log", false, "never truncate the log; fills the disk")
-	for _, hidden := range []string{"snapshot-threshold", "snapshot-interval", "trailing-logs", "unsafe-no-sync", "unsafe-keep-log"} {
-		if err := flags.MarkHidden(hidden); err != nil {
-			panic(fmt.Sprintf("hide --%s: %v", hidden, err)) // no such flag: our own mistake
-		}
-	}
-	complete(cmd, "log-format", "text", "json")
-	complete(cmd, "log-level", "debug", "info", "warn", "error")
+	set = serveSettings(cmd.Flags(), &config)
+	set.complete(cmd)
 	return cmd
-}
-
-// serverFlags are those of serve and demo alike. Their --addr is where to listen, and
-// stands in for the global one, which is where to call.
-func serverFlags(cmd *cobra.Command, config *server.Config) {
-	cmd.Flags().StringVar(&config.Addr, "addr", "127.0.0.1:8080", "listen here for Connect, gRPC, gRPC-Web and JSON, as `host:port`")
-	cmd.Flags().StringVar(&config.GRPCAddr, "grpc-addr", "127.0.0.1:8081", "listen here for gRPC alone, as `host:port`")
-}
-
-// openfgaFlags are the limits of OpenFGA's API.
-func openfgaFlags(flags *pflag.FlagSet, config *openfga.Config) {
-	flags.IntVar(&config.MaxDepth, "openfga-max-depth", openfga.DefaultMaxDepth, "`steps` of resolution that a question may nest")
-	flags.IntVar(&config.MaxTuplesPerWrite, "openfga-max-tuples-per-write", openfga.DefaultMaxTuplesPerWrite, "`tuples` that one Write may name")
-	flags.IntVar(&config.MaxChecksPerBatch, "openfga-max-checks-per-batch", openfga.DefaultMaxChecksPerBatch, "`checks` that one BatchCheck may hold")
-	flags.IntVar(&config.ListObjectsMaxResults, "openfga-max-list-results", openfga.DefaultMaxListResults, "`results` of ListObjects and ListUsers; more are left out, -1 leaves out none")
-	flags.DurationVar(&config.ListObjectsDeadline, "openfga-list-deadline", openfga.DefaultListDeadline, "`time` after which a list is what was found so far; -1s is never")
-	flags.DurationVar(&config.RequestTimeout, "openfga-request-timeout", openfga.DefaultRequestTimeout, "`time` after which a request ends; -1s is never")
-	flags.StringSliceVar(&config.CORSOrigins, "openfga-cors-origins", []string{"*"}, "`origins` whose pages may call the API")
-	flags.StringVar(&config.AuthZENBaseURL, "authzen-base-url", "", "the `URL` that AuthZEN's discovery tells clients to call; without it there is none")
-}
-
-// fromEnvironment sets the flags that were not given from the environment: --data-dir
-// from REMIT_DATA_DIR.
-func fromEnvironment(cmd *cobra.Command, names ...string) error {
-	var faults []error
-	for _, flag := range names {
-		variable, f := "REMIT_"+strings.ReplaceAll(strings.ToUpper(flag), "-", "_"), cmd.Flags().Lookup(flag)
-		value := os.Getenv(variable)
-		if value == "" || f == nil || f.Changed {
-			continue
-		}
-		if err := f.Value.Set(value); err != nil {
-			faults = append(faults, fmt.Errorf("%s=%q: %w", variable, value, err))
-		}
-		if strings.HasSuffix(flag, "addr") {
-			if _, _, err := net.SplitHostPort(value); err != nil || strings.Contains(value, "/") {
-				faults = append(faults, fmt.Errorf("%s=%q is no HOST:PORT to listen on; give --%s", variable, value, flag))
-			}
-		}
-	}
-	return errors.Join(faults...)
 }
 
 // newLog makes the service's log.
@@ -146,7 +170,8 @@ func (a *app) serve(ctx context.Context, config server.Config) error {
 	if err != nil {
 		return err
 	}
-	config.Log.InfoContext(ctx, "serving", "addr", s.Addr(), "grpc_addr", s.GRPCAddr(), "data_dir", config.DataDir, "version", config.Version)
+	config.Log.InfoContext(ctx, "serving", "addr", s.Addr(), "grpc_addr", s.GRPCAddr(), "admin_addr", s.AdminAddr(),
+		"data_dir", config.DataDir, "version", config.Version)
 	printf(a.stdout, "remit serves http://%s (gRPC also on %s)\n", s.Addr(), s.GRPCAddr())
 	defer context.AfterFunc(ctx, func() { config.Log.Info("stopping; requests under way may end") })()
 	if err := s.Run(ctx); err != nil {
