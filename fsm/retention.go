@@ -68,18 +68,6 @@ func (s *State) FirstPast(store StoreID) (horizon graph.Revision, found bool, er
 	return horizon, found, err
 }
 
-// FirstTime is the earliest revision whose time is known; 0 if none is.
-func (s *State) FirstTime() (rev graph.Revision, err error) {
-	prefix := storePrefix(spaceRevisionTime, StoreID{})
-	err = s.read(func(db *pebble.DB) error {
-		return scan(db, prefix, prefixEnd(prefix), func(key, _ []byte) (bool, error) {
-			rev = graph.Revision(binary.BigEndian.Uint64(key[prefixSize:]))
-			return false, nil
-		})
-	})
-	return rev, err
-}
-
 // TimeOf is the leader's time at a revision that some store keeps; ErrRevisionGone if
 // none does.
 func (s *State) TimeOf(revision graph.Revision) (time.Time, error) {

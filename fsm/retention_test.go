@@ -114,9 +114,6 @@ func TestTimesAreKeptAsLongAsAnyStoreNeedsThem(t *testing.T) {
 		t.Errorf("TimeOf(%d), which a store keeps: %v", revisions[0], err)
 	}
 	m.do(&Command{Store: b, Body: &AdvanceHistory{Horizon: revisions[10]}})
-	if first, err := m.s.FirstTime(); err != nil || first != revisions[10] {
-		t.Errorf("FirstTime = %d, %v, want %d", first, err, revisions[10])
-	}
 	for _, rev := range revisions[10:] {
 		if _, err := m.s.TimeOf(rev); err != nil {
 			t.Errorf("TimeOf(%d): %v", rev, err)

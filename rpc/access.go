@@ -26,7 +26,7 @@ func (s *accessService) Check(ctx context.Context, req *remitv1.CheckRequest) (*
 	if err != nil {
 		return nil, under("question", err)
 	}
-	return &remitv1.CheckResponse{Allowed: allowed, Token: q.Token()}, nil
+	return &remitv1.CheckResponse{Allowed: allowed, Token: q.Token(), AsOf: q.asOf(req.Scope.Consistency)}, nil
 }
 
 // check resolves and answers one question. Faults name the fields of the question.
@@ -79,7 +79,7 @@ func (s *accessService) ListActions(ctx context.Context, req *remitv1.ListAction
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ListActionsResponse{Token: q.Token(), Relations: make([]string, len(held))}
+	res := &remitv1.ListActionsResponse{Token: q.Token(), AsOf: q.asOf(req.Scope.Consistency), Relations: make([]string, len(held))}
 	for i, r := range held {
 		res.Relations[i] = r.Name
 	}
@@ -124,7 +124,7 @@ func (s *accessService) Expand(ctx context.Context, req *remitv1.ExpandRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &remitv1.ExpandResponse{Root: root, Token: q.Token()}, nil
+	return &remitv1.ExpandResponse{Root: root, Token: q.Token(), AsOf: q.asOf(req.Scope.Consistency)}, nil
 }
 
 var expandKinds = map[model.Op]remitv1.ExpandNode_Kind{
@@ -188,7 +188,9 @@ func (s *accessService) Explain(ctx context.Context, req *remitv1.ExplainRequest
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ExplainResponse{Allowed: e.Allowed, Token: q.Token(), ModelId: q.Plan.ID(), At: timestamppb.New(q.At)}
+	res := &remitv1.ExplainResponse{
+		Allowed: e.Allowed, Token: q.Token(), ModelId: q.Plan.ID(), At: timestamppb.New(q.At), AsOf: q.asOf(req.Scope.Consistency),
+	}
 	if res.Reason, err = q.reason(e.Reason, req.Question.Subject); err != nil {
 		return nil, err
 	}

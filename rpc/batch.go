@@ -32,7 +32,7 @@ func (s *accessService) BatchCheck(ctx context.Context, req *remitv1.BatchCheckR
 	if err != nil {
 		return nil, err
 	}
-	return &remitv1.BatchCheckResponse{Answers: answers, Token: q.Token()}, nil
+	return &remitv1.BatchCheckResponse{Answers: answers, Token: q.Token(), AsOf: q.asOf(req.Scope.Consistency)}, nil
 }
 
 // checkOne answers one question of a batch, with its own context and tuples. The

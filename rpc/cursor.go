@@ -34,6 +34,7 @@ const (
 	cursorSubjects
 	cursorWatch
 	cursorExport
+	cursorDifferences
 )
 
 // A cursor says where the next page of a list begins and which state all its pages

@@ -158,7 +158,7 @@ func (s *accessService) ListObjects(ctx context.Context, req *remitv1.ListObject
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ListObjectsResponse{Token: l.question.Token()}
+	res := &remitv1.ListObjectsResponse{Token: l.question.Token(), AsOf: l.question.asOf(req.Scope.Consistency)}
 	more, err := l.take(ctx, size, func(name string) error {
 		res.Ids = append(res.Ids, name)
 		return nil
@@ -176,15 +176,15 @@ func (s *accessService) StreamObjects(ctx context.Context, req *remitv1.ListObje
 	if err != nil {
 		return err
 	}
-	token := l.question.Token()
-	res := &remitv1.ListObjectsResponse{Token: token}
+	token, asOf := l.question.Token(), l.question.asOf(req.Scope.Consistency)
+	res := &remitv1.ListObjectsResponse{Token: token, AsOf: asOf}
 	emit := func(name string) error {
 		if len(res.Ids) == streamChunk {
 			res.Cursor = l.cursor()
 			if err := stream.Send(res); err != nil {
 				return err
 			}
-			res = &remitv1.ListObjectsResponse{Token: token}
+			res = &remitv1.ListObjectsResponse{Token: token, AsOf: asOf}
 		}
 		res.Ids = append(res.Ids, name)
 		return nil
@@ -282,7 +282,7 @@ func (s *accessService) ListSubjects(ctx context.Context, req *remitv1.ListSubje
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ListSubjectsResponse{Token: l.question.Token()}
+	res := &remitv1.ListSubjectsResponse{Token: l.question.Token(), AsOf: l.question.asOf(req.Scope.Consistency)}
 	more, err := l.take(ctx, size, func(m *remitv1.ListedSubject) error {
 		res.Subjects = append(res.Subjects, m)
 		return nil
@@ -300,15 +300,15 @@ func (s *accessService) StreamSubjects(ctx context.Context, req *remitv1.ListSub
 	if err != nil {
 		return err
 	}
-	token := l.question.Token()
-	res := &remitv1.ListSubjectsResponse{Token: token}
+	token, asOf := l.question.Token(), l.question.asOf(req.Scope.Consistency)
+	res := &remitv1.ListSubjectsResponse{Token: token, AsOf: asOf}
 	emit := func(m *remitv1.ListedSubject) error {
 		if len(res.Subjects) == streamChunk {
 			res.Cursor = l.cursor()
 			if err := stream.Send(res); err != nil {
 				return err
 			}
-			res = &remitv1.ListSubjectsResponse{Token: token}
+			res = &remitv1.ListSubjectsResponse{Token: token, AsOf: asOf}
 		}
 		res.Subjects = append(res.Subjects, m)
 		return nil

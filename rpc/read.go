@@ -50,7 +50,7 @@ func (s *tupleService) Read(ctx context.Context, req *remitv1.ReadRequest) (*rem
 	if err != nil {
 		return nil, err
 	}
-	res := &remitv1.ReadResponse{Token: s.reader.Token(state.Base.Revision()), Tuples: make([]*remitv1.StoredTuple, len(rows))}
+	res := &remitv1.ReadResponse{AsOf: asOfRead(&state, req.Consistency), Token: s.reader.Token(state.Base.Revision()), Tuples: make([]*remitv1.StoredTuple, len(rows))}
 	for i := range rows {
 		named, err := backend.RowTuple(state.Symbols, state.Base, &rows[i])
 		if err != nil {
@@ -70,6 +70,18 @@ func (s *tupleService) Read(ctx context.Context, req *remitv1.ReadRequest) (*rem
 		res.Cursor = c.String()
 	}
 	return res, nil
+}
+
+// asOfRead says which exact state was read; nil if the newest was asked for.
+func asOfRead(s *backend.Snapshot, c *remitv1.Consistency) *remitv1.Moment {
+	if !exact(c) {
+		return nil
+	}
+	m := &remitv1.Moment{Revision: uint64(s.Base.Revision()), At: c.GetAtExactTime()}
+	if m.At == nil {
+		m.At = timestamppb.New(s.Base.Time())
+	}
+	return m
 }
 
 func appendRow(b []byte, row graph.Row) []byte {

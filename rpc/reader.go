@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/value"
@@ -112,10 +114,16 @@ func (q *question) tuple(row *graph.Row) (*remitv1.Tuple, error) {
 // snapshot finds a store in the state that the consistency asks for.
 func (r *reader) snapshot(ctx context.Context, storeField, store, field string, c *remitv1.Consistency) (backend.Snapshot, error) {
 	revision, err := r.await(ctx, field, c)
+	root := r.Config.State.Current()
+	if errors.Is(err, fsm.ErrRevisionGone) {
+		// An instant before all that anybody keeps: the store tells since when it can be asked.
+		if head, missing := backend.FindStore(root, storeField, store); missing == nil {
+			err = at(field, r.Gone(head, err))
+		}
+	}
 	if err != nil {
 		return backend.Snapshot{}, err
 	}
-	root := r.Config.State.Current()
 	head, err := backend.FindStore(root, storeField, store)
 	if err != nil {
 		return backend.Snapshot{}, err
@@ -126,7 +134,7 @@ func (r *reader) snapshot(ctx context.Context, storeField, store, field string, 
 	}
 	if revision != root.Revision() {
 		if s, err = r.PastOf(head, revision); err != nil {
-			return backend.Snapshot{}, at(field, err)
+			return backend.Snapshot{}, at(field, r.Gone(head, err))
 		}
 	}
 	// Whether others have written since must not change what an exact state answers, so
@@ -176,6 +184,10 @@ func (r *reader) await(ctx context.Context, field string, c *remitv1.Consistency
 	case *remitv1.Consistency_AtExactSnapshot:
 		field += ".at_exact_snapshot"
 		revision, err = r.Exactly(ctx, want.AtExactSnapshot)
+	case *remitv1.Consistency_AtExactRevision:
+		field += ".at_exact_revision"
+		revision = graph.Revision(want.AtExactRevision)
+		err = r.ExactRevision(ctx, revision)
 	case *remitv1.Consistency_AtExactTime:
 		field += ".at_exact_time"
 		var t time.Time
@@ -190,4 +202,27 @@ func (r *reader) await(ctx context.Context, field string, c *remitv1.Consistency
 		return 0, at(field, err)
 	}
 	return revision, nil
+}
+
+// exact reports whether a consistency names one state of the past.
+func exact(c *remitv1.Consistency) bool {
+	switch c.GetRequirement().(type) {
+	case *remitv1.Consistency_AtExactSnapshot, *remitv1.Consistency_AtExactTime, *remitv1.Consistency_AtExactRevision:
+		return true
+	}
+	return false
+}
+
+// asOf says what an answer about an exact state was judged by; nil if the question was
+// not about one.
+func (q *question) asOf(c *remitv1.Consistency) *remitv1.Moment {
+	if !exact(c) {
+		return nil
+	}
+	return q.moment()
+}
+
+// moment is what the question is judged by.
+func (q *question) moment() *remitv1.Moment {
+	return &remitv1.Moment{Revision: uint64(q.Base.Revision()), At: timestamppb.New(q.At)}
 }

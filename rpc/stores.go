@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/remit-authz/remit/fsm"
@@ -40,8 +41,10 @@ func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStore
 	if err != nil {
 		return nil, err
 	}
+	created := timestamppb.New(time.UnixMilli(result.Time))
 	store := &remitv1.Store{
-		Id: result.Store.String(), Name: req.Name, CreatedAt: timestamppb.New(time.UnixMilli(result.Time)),
+		Id: result.Store.String(), Name: req.Name, CreatedAt: created,
+		Retention: retentionMessage(fsm.DefaultRetention), EarliestRevision: uint64(result.Revision), EarliestAt: created,
 	}
 	return &remitv1.CreateStoreResponse{Store: store, Token: s.reader.Token(result.Revision)}, nil
 }
@@ -52,14 +55,73 @@ func (s *storeService) GetStore(_ context.Context, req *remitv1.GetStoreRequest)
 	if err != nil {
 		return nil, err
 	}
-	return &remitv1.GetStoreResponse{Store: storeMessage(store)}, nil
+	m, err := s.message(store)
+	return &remitv1.GetStoreResponse{Store: m}, err
 }
 
+// message describes a store.
+func (s *storeService) message(store *fsm.Store) (*remitv1.Store, error) {
+	revision, at, err := s.reader.Earliest(store)
+	m := storeMessage(store)
+	m.EarliestRevision, m.EarliestAt = uint64(revision), timestamppb.New(at)
+	return m, err
+}
+
+// storeMessage describes a store as far as the store itself tells: not since when it can
+// be asked about.
 func storeMessage(s *fsm.Store) *remitv1.Store {
 	return &remitv1.Store{
 		Id: s.ID().String(), Name: s.StoreName(),
 		CreatedAt: timestamppb.New(s.CreatedTime()), TupleCount: s.TupleCount(),
+		Retention: retentionMessage(s.Retention()),
 	}
+}
+
+func retentionMessage(ms int64) *remitv1.Retention {
+	if ms == fsm.Forever {
+		return &remitv1.Retention{Kind: &remitv1.Retention_Forever{Forever: true}}
+	}
+	seconds, rest := ms/1000, ms%1000
+	return &remitv1.Retention{Kind: &remitv1.Retention_Period{
+		Period: &durationpb.Duration{Seconds: seconds, Nanos: int32(rest * 1e6)},
+	}}
+}
+
+// retentionOf reads a retention. It may be longer than a time.Duration can be.
+func retentionOf(m *remitv1.Retention) int64 {
+	if m.GetForever() {
+		return fsm.Forever
+	}
+	return m.GetPeriod().GetSeconds()*1000 + int64(m.GetPeriod().GetNanos())/1e6
+}
+
+// SetRetention changes for how long a store's past is kept.
+func (s *storeService) SetRetention(ctx context.Context, req *remitv1.SetRetentionRequest) (*remitv1.SetRetentionResponse, error) {
+	var id fsm.StoreID
+	result, err := s.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
+		store, err := backend.FindStore(root, "store", req.Store)
+		if err != nil {
+			return nil, err
+		}
+		id = store.ID()
+		return &fsm.Command{
+			Store: id, Key: req.IdempotencyKey, RequestID: requestID(ctx),
+			Body: &fsm.SetRetention{Retention: retentionOf(req.Retention)},
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The answer shows the store as this change left it, so this node must have it.
+	if err := s.reader.WaitFor(ctx, result.Revision); err != nil {
+		return nil, err
+	}
+	store, err := backend.FindStore(s.reader.Config.State.Current(), "store", id.String())
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.message(store)
+	return &remitv1.SetRetentionResponse{Store: m, Token: s.reader.Token(result.Revision)}, err
 }
 
 // ListStores pages through the stores in the order of their ids. Its pages are not
@@ -86,8 +148,9 @@ func (s *storeService) ListStores(_ context.Context, req *remitv1.ListStoresRequ
 	res := &remitv1.ListStoresResponse{}
 	emit := func(store *fsm.Store) error {
 		after = store.ID()
-		res.Stores = append(res.Stores, storeMessage(store))
-		return nil
+		m, err := s.message(store)
+		res.Stores = append(res.Stores, m)
+		return err
 	}
 	more, err := take(size, func(yield func(*fsm.Store) bool) error {
 		if req.Name == "" {

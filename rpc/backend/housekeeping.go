@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
 )
 
 const (
@@ -16,12 +18,28 @@ const (
 	ExpiryGrace = 24 * time.Hour
 
 	// housekeepingInterval is how often it is looked whether something may go. Expired
-	// tuples count for nobody meanwhile; they only take room.
+	// tuples count for nobody meanwhile; they, and what is past its retention, only take
+	// room.
 	housekeepingInterval = time.Minute
+
+	// pastSteps is how many steps of the past of one store go in one sweep, so that no
+	// store keeps the others waiting. Each is up to 10,000 versions.
+	pastSteps = 60
+
+	// pastPause is how many times as long as a step took the next one waits: the writes
+	// of others have most of the time.
+	pastPause = 3
+
+	// worthwhile is how many revisions a store's history horizon lags behind where it
+	// may be before it is moved although the store itself has nothing to give up: it
+	// holds back the times of revisions, which all stores share.
+	worthwhile = 10_000
 )
 
-// A Housekeeper lets tuples leave the newest state that expired longer than ExpiryGrace
-// ago; exact states of the past keep them. Every node has one, and the leader's works.
+// A Housekeeper lets go of what has had its time: tuples leave the newest state when they
+// expired longer than ExpiryGrace ago, though exact states of the past keep them, and the
+// past of a store goes when it is older than the store's retention. Every node has one,
+// and the leader's works.
 type Housekeeper struct {
 	config *Config
 	writer *Writer
@@ -38,7 +56,7 @@ func (h *Housekeeper) Run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if err := h.Sweep(ctx); err != nil && ctx.Err() == nil {
-			h.config.Log.WarnContext(ctx, "expired tuples not removed", "error", err)
+			h.config.Log.WarnContext(ctx, "housekeeping not finished", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -49,41 +67,118 @@ func (h *Housekeeper) Run(ctx context.Context) {
 }
 
 // Sweep goes through all stores once. A store where nothing has to go is left alone: to
-// move its horizon would refuse questions about the past for nothing.
+// move its horizons would refuse questions about the past for nothing.
 func (h *Housekeeper) Sweep(ctx context.Context) error {
 	if h.config.Node.Leader() != h.config.Node.ID() {
 		return nil
 	}
-	horizon := h.config.Clock().Add(-ExpiryGrace).UnixMilli()
-	var faults []error
-	h.config.State.Current().Stores(fsm.StoreID{}, func(s *fsm.Store) bool {
-		first, found, err := h.config.State.FirstExpiry(s.ID())
-		if err == nil && found && first <= horizon {
-			err = h.advance(ctx, s.ID(), horizon)
+	s := sweep{Housekeeper: h, now: h.config.Clock(), pinned: math.MaxUint64, kept: map[int64]graph.Revision{}}
+	root := h.config.State.Current()
+	root.Stores(fsm.StoreID{}, func(store *fsm.Store) bool {
+		if store.Retention() == fsm.Forever {
+			s.pinned = min(s.pinned, store.HistoryHorizon())
 		}
+		return true
+	})
+	var faults []error
+	root.Stores(fsm.StoreID{}, func(store *fsm.Store) bool {
+		err := errors.Join(s.expiry(ctx, store.ID()), s.past(ctx, store))
 		if err != nil && !errors.Is(err, fsm.ErrStoreNotFound) { // it may be deleted meanwhile
-			faults = append(faults, fmt.Errorf("store %s: %w", s.ID(), err))
+			faults = append(faults, fmt.Errorf("store %s: %w", store.ID(), err))
 		}
 		return ctx.Err() == nil
 	})
 	return errors.Join(faults...)
 }
 
-// advance removes what has expired until the horizon, in as many steps as that takes:
+// A sweep is one look at all stores.
+type sweep struct {
+	*Housekeeper
+	now    time.Time
+	pinned graph.Revision           // the times of revisions from it on must stay whatever else goes
+	kept   map[int64]graph.Revision // by retention: the first revision that it covers; 0: all
+}
+
+// expiry removes what has expired from the newest state, in as many steps as that takes:
 // each is small enough not to hold up the writes of others.
-func (h *Housekeeper) advance(ctx context.Context, store fsm.StoreID, horizon int64) error {
+func (s *sweep) expiry(ctx context.Context, store fsm.StoreID) error {
+	horizon := s.now.Add(-ExpiryGrace).UnixMilli()
+	first, found, err := s.config.State.FirstExpiry(store)
+	if err != nil || !found || first > horizon {
+		return err
+	}
 	for {
-		result, err := h.writer.propose(ctx, &fsm.Command{
-			Store: store, Principal: "remit", Reason: "expired", Body: &fsm.AdvanceExpiry{Horizon: horizon},
-		})
-		switch {
-		case err != nil:
+		remaining, err := s.propose(ctx, store, "expired", &fsm.AdvanceExpiry{Horizon: horizon})
+		if err != nil {
 			return err
-		case result.Err != nil:
-			return result.Err
-		case !result.Remaining:
-			h.config.Log.DebugContext(ctx, "expired tuples removed", "store", store, "horizon", time.UnixMilli(horizon).UTC())
+		}
+		if !remaining {
+			s.config.Log.DebugContext(ctx, "expired tuples removed", "store", store, "horizon", time.UnixMilli(horizon).UTC())
 			return nil
 		}
 	}
+}
+
+// past moves a store's history horizon to where its retention ends, and removes what lies
+// behind it, one step after the other.
+func (s *sweep) past(ctx context.Context, store *fsm.Store) error {
+	horizon, err := s.horizon(store)
+	if err != nil {
+		return err
+	}
+	first, found, err := s.config.State.FirstPast(store.ID())
+	if err != nil {
+		return err
+	}
+	if (!found || first > horizon) && min(horizon, s.pinned) < store.HistoryHorizon()+worthwhile {
+		return nil
+	}
+	for range pastSteps {
+		begin := time.Now()
+		remaining, err := s.propose(ctx, store.ID(), "past its retention", &fsm.AdvanceHistory{Horizon: horizon})
+		if errors.Is(err, fsm.ErrHorizon) {
+			return nil // the store is to keep its past for ever since a moment ago
+		}
+		if err != nil {
+			return err
+		}
+		if !remaining {
+			s.config.Log.DebugContext(ctx, "past given up", "store", store.ID(), "horizon", horizon)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pastPause * time.Since(begin)):
+		}
+	}
+	return nil
+}
+
+// horizon is the first revision that a store's retention covers, or the horizon that it
+// has already.
+func (s *sweep) horizon(store *fsm.Store) (graph.Revision, error) {
+	retention := store.Retention()
+	if retention == fsm.Forever {
+		return store.HistoryHorizon(), nil
+	}
+	kept, ok := s.kept[retention]
+	if !ok {
+		var err error
+		kept, err = s.config.State.RevisionAt(time.UnixMilli(s.now.UnixMilli() - retention))
+		if err != nil && !errors.Is(err, fsm.ErrRevisionGone) { // nothing is as old as that
+			return 0, err
+		}
+		s.kept[retention] = kept
+	}
+	return max(kept, store.HistoryHorizon()), nil
+}
+
+// propose commits one step.
+func (s *sweep) propose(ctx context.Context, store fsm.StoreID, reason string, body fsm.Body) (remaining bool, err error) {
+	result, err := s.writer.propose(ctx, &fsm.Command{Store: store, Principal: "remit", Reason: reason, Body: body})
+	if err != nil {
+		return false, err
+	}
+	return result.Remaining, result.Err
 }

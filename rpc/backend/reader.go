@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -104,6 +105,74 @@ func (r *Reader) RevisionAt(ctx context.Context, t time.Time) (graph.Revision, e
 		}
 	}
 	return r.Config.State.RevisionAt(t)
+}
+
+// Earliest is the first state of a store that can be asked about, and when it came about.
+func (r *Reader) Earliest(store *fsm.Store) (graph.Revision, time.Time, error) {
+	for {
+		revision := store.HistoryHorizon()
+		if revision == store.CreatedRevision() {
+			return revision, store.CreatedTime(), nil
+		}
+		at, err := r.Config.State.TimeOf(revision)
+		if !errors.Is(err, fsm.ErrRevisionGone) {
+			return revision, at, err
+		}
+		// The horizon has moved on since the caller looked.
+		newer, ok := r.Config.State.Current().Store(store.ID())
+		if !ok {
+			return 0, time.Time{}, fsm.ErrStoreNotFound
+		}
+		if newer.HistoryHorizon() == revision {
+			return 0, time.Time{}, err
+		}
+		store = newer
+	}
+}
+
+// Gone adds to an error that a past state is no longer kept, or never was, what can be
+// asked about instead. Other errors stay as they are.
+func (r *Reader) Gone(store *fsm.Store, err error) error {
+	if !errors.Is(err, fsm.ErrRevisionGone) {
+		return err
+	}
+	revision, at, missing := r.Earliest(store)
+	if missing != nil {
+		return err
+	}
+	return &goneError{revision: revision, at: at, created: revision == store.CreatedRevision()}
+}
+
+// A goneError is fsm.ErrRevisionGone with the earliest state that can be asked about.
+type goneError struct {
+	revision graph.Revision
+	at       time.Time
+	created  bool // it is the one that made the store
+}
+
+func (e *goneError) Error() string {
+	why := "the state is no longer kept"
+	if e.created {
+		why = "the store did not exist yet"
+	}
+	return fmt.Sprintf("%s: the earliest that can be asked about is revision %d of %s", why, e.revision, e.at.Format(time.RFC3339Nano))
+}
+
+func (e *goneError) Unwrap() error { return fsm.ErrRevisionGone }
+
+// ExactRevision waits until this node shows a revision. One that no node has reached is
+// ErrRequest.
+func (r *Reader) ExactRevision(ctx context.Context, revision graph.Revision) error {
+	if revision <= r.Config.State.Current().Revision() {
+		return nil
+	}
+	if err := r.CatchUp(ctx); err != nil {
+		return err
+	}
+	if newest := r.Config.State.Current().Revision(); revision > newest {
+		return fmt.Errorf("%w: it lies in the future: the newest revision is %d", ErrRequest, newest)
+	}
+	return nil
 }
 
 // FindStore finds a store by id or by name; field names where it stood. What reads as

@@ -219,6 +219,115 @@ func (Reason_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_remit_v1_access_proto_rawDescGZIP(), []int{22, 0}
 }
 
+type AccessDifference_Kind int32
+
+const (
+	AccessDifference_KIND_UNSPECIFIED AccessDifference_Kind = 0
+	AccessDifference_KIND_GAINED      AccessDifference_Kind = 1
+	AccessDifference_KIND_LOST        AccessDifference_Kind = 2
+)
+
+// Enum value maps for AccessDifference_Kind.
+var (
+	AccessDifference_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_GAINED",
+		2: "KIND_LOST",
+	}
+	AccessDifference_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_GAINED":      1,
+		"KIND_LOST":        2,
+	}
+)
+
+func (x AccessDifference_Kind) Enum() *AccessDifference_Kind {
+	p := new(AccessDifference_Kind)
+	*p = x
+	return p
+}
+
+func (x AccessDifference_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AccessDifference_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_remit_v1_access_proto_enumTypes[3].Descriptor()
+}
+
+func (AccessDifference_Kind) Type() protoreflect.EnumType {
+	return &file_remit_v1_access_proto_enumTypes[3]
+}
+
+func (x AccessDifference_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AccessDifference_Kind.Descriptor instead.
+func (AccessDifference_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_remit_v1_access_proto_rawDescGZIP(), []int{27, 0}
+}
+
+type AccessCause_Kind int32
+
+const (
+	AccessCause_KIND_UNSPECIFIED AccessCause_Kind = 0
+	// Tuples were written or removed.
+	AccessCause_KIND_TUPLES AccessCause_Kind = 1
+	// A version of the model was written, with or without tuples.
+	AccessCause_KIND_MODEL AccessCause_Kind = 2
+	// Nothing was changed: a tuple expired, or a condition such as a schedule began or
+	// ceased to hold.
+	AccessCause_KIND_TIME AccessCause_Kind = 3
+	// More was changed between the moments than one request looks at.
+	AccessCause_KIND_UNKNOWN AccessCause_Kind = 4
+)
+
+// Enum value maps for AccessCause_Kind.
+var (
+	AccessCause_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_TUPLES",
+		2: "KIND_MODEL",
+		3: "KIND_TIME",
+		4: "KIND_UNKNOWN",
+	}
+	AccessCause_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_TUPLES":      1,
+		"KIND_MODEL":       2,
+		"KIND_TIME":        3,
+		"KIND_UNKNOWN":     4,
+	}
+)
+
+func (x AccessCause_Kind) Enum() *AccessCause_Kind {
+	p := new(AccessCause_Kind)
+	*p = x
+	return p
+}
+
+func (x AccessCause_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AccessCause_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_remit_v1_access_proto_enumTypes[4].Descriptor()
+}
+
+func (AccessCause_Kind) Type() protoreflect.EnumType {
+	return &file_remit_v1_access_proto_enumTypes[4]
+}
+
+func (x AccessCause_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AccessCause_Kind.Descriptor instead.
+func (AccessCause_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_remit_v1_access_proto_rawDescGZIP(), []int{28, 0}
+}
+
 // One question.
 type Question struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -336,7 +445,9 @@ type CheckResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Allowed bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
 	// The state that was asked: pass it on to see no older one.
-	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// If an exact state of the past was asked for: which one, and at which instant.
+	AsOf          *Moment `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -383,6 +494,13 @@ func (x *CheckResponse) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *CheckResponse) GetAsOf() *Moment {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
 }
 
 type BatchCheckRequest struct {
@@ -502,8 +620,10 @@ func (x *BatchQuestion) GetContextualTuples() []*Tuple {
 type BatchCheckResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order of the questions.
-	Answers       []*BatchAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
-	Token         string         `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Answers []*BatchAnswer `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	Token   string         `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// If an exact state of the past was asked for: which one, and at which instant.
+	AsOf          *Moment `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -550,6 +670,13 @@ func (x *BatchCheckResponse) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *BatchCheckResponse) GetAsOf() *Moment {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
 }
 
 type BatchAnswer struct {
@@ -757,8 +884,10 @@ type ListObjectsResponse struct {
 	// Ids, without the type.
 	Ids []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
 	// Where the next page begins. Empty: the list is complete.
-	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	Token         string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Token  string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// If an exact state of the past was asked for: which one, and at which instant.
+	AsOf          *Moment `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -812,6 +941,13 @@ func (x *ListObjectsResponse) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *ListObjectsResponse) GetAsOf() *Moment {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
 }
 
 type ListSubjectsRequest struct {
@@ -909,10 +1045,12 @@ func (x *ListSubjectsRequest) GetCursor() string {
 }
 
 type ListSubjectsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subjects      []*ListedSubject       `protobuf:"bytes,1,rep,name=subjects,proto3" json:"subjects,omitempty"`
-	Cursor        string                 `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	Token         string                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Subjects []*ListedSubject       `protobuf:"bytes,1,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Cursor   string                 `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Token    string                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// If an exact state of the past was asked for: which one, and at which instant.
+	AsOf          *Moment `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -966,6 +1104,13 @@ func (x *ListSubjectsResponse) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *ListSubjectsResponse) GetAsOf() *Moment {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
 }
 
 type ListedSubject struct {
@@ -1094,8 +1239,10 @@ func (x *ListActionsRequest) GetRelations() []string {
 type ListActionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Sorted by name.
-	Relations     []string `protobuf:"bytes,1,rep,name=relations,proto3" json:"relations,omitempty"`
-	Token         string   `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Relations []string `protobuf:"bytes,1,rep,name=relations,proto3" json:"relations,omitempty"`
+	Token     string   `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// If an exact state of the past was asked for: which one, and at which instant.
+	AsOf          *Moment `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1142,6 +1289,13 @@ func (x *ListActionsResponse) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *ListActionsResponse) GetAsOf() *Moment {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
 }
 
 type ExpandRequest struct {
@@ -1214,9 +1368,11 @@ func (x *ExpandRequest) GetDepth() int32 {
 }
 
 type ExpandResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Root          *ExpandNode            `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
-	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Root  *ExpandNode            `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	Token string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// If an exact state of the past was asked for: which one, and at which instant.
+	AsOf          *Moment `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1263,6 +1419,13 @@ func (x *ExpandResponse) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *ExpandResponse) GetAsOf() *Moment {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
 }
 
 type ExpandNode struct {
@@ -1413,7 +1576,9 @@ type ExplainResponse struct {
 	Proof []*ProofTuple `protobuf:"bytes,6,rep,name=proof,proto3" json:"proof,omitempty"`
 	// If denied: at most three changes, permitted by the model, that would allow it.
 	// Empty if there are none so few, or none was found with the work that is allowed.
-	Nearest       []*TupleChange `protobuf:"bytes,7,rep,name=nearest,proto3" json:"nearest,omitempty"`
+	Nearest []*TupleChange `protobuf:"bytes,7,rep,name=nearest,proto3" json:"nearest,omitempty"`
+	// If an exact state of the past was asked for: which one, and at which instant.
+	AsOf          *Moment `protobuf:"bytes,8,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1493,6 +1658,13 @@ func (x *ExplainResponse) GetProof() []*ProofTuple {
 func (x *ExplainResponse) GetNearest() []*TupleChange {
 	if x != nil {
 		return x.Nearest
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetAsOf() *Moment {
+	if x != nil {
+		return x.AsOf
 	}
 	return nil
 }
@@ -1690,6 +1862,563 @@ func (x *Reason) GetChildren() []*Reason {
 	return nil
 }
 
+type DiffAccessRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The store, by id or by name.
+	Store string `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
+	// The model to judge both moments by. Absent: at each moment the newest then, so that
+	// a change of the model may be what brought a difference about.
+	ModelId string `protobuf:"bytes,2,opt,name=model_id,json=modelId,proto3" json:"model_id,omitempty"`
+	// The earlier moment: an exact snapshot, time or revision.
+	From *Consistency `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	// The later moment. Absent: now.
+	To *Consistency `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// Parameters of conditions, the same at both moments.
+	Context *structpb.Struct `protobuf:"bytes,5,opt,name=context,proto3" json:"context,omitempty"`
+	// Whose access is compared.
+	//
+	// Types that are valid to be assigned to Of:
+	//
+	//	*DiffAccessRequest_Subject
+	//	*DiffAccessRequest_Object
+	Of isDiffAccessRequest_Of `protobuf_oneof:"of"`
+	// At most this many, 1 to 1000. 0: 100.
+	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous page, with every other field as it was.
+	Cursor        string `protobuf:"bytes,9,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffAccessRequest) Reset() {
+	*x = DiffAccessRequest{}
+	mi := &file_remit_v1_access_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffAccessRequest) ProtoMessage() {}
+
+func (x *DiffAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_access_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffAccessRequest.ProtoReflect.Descriptor instead.
+func (*DiffAccessRequest) Descriptor() ([]byte, []int) {
+	return file_remit_v1_access_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DiffAccessRequest) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *DiffAccessRequest) GetModelId() string {
+	if x != nil {
+		return x.ModelId
+	}
+	return ""
+}
+
+func (x *DiffAccessRequest) GetFrom() *Consistency {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *DiffAccessRequest) GetTo() *Consistency {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *DiffAccessRequest) GetContext() *structpb.Struct {
+	if x != nil {
+		return x.Context
+	}
+	return nil
+}
+
+func (x *DiffAccessRequest) GetOf() isDiffAccessRequest_Of {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *DiffAccessRequest) GetSubject() *SubjectAccess {
+	if x != nil {
+		if x, ok := x.Of.(*DiffAccessRequest_Subject); ok {
+			return x.Subject
+		}
+	}
+	return nil
+}
+
+func (x *DiffAccessRequest) GetObject() *ObjectAccess {
+	if x != nil {
+		if x, ok := x.Of.(*DiffAccessRequest_Object); ok {
+			return x.Object
+		}
+	}
+	return nil
+}
+
+func (x *DiffAccessRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *DiffAccessRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+type isDiffAccessRequest_Of interface {
+	isDiffAccessRequest_Of()
+}
+
+type DiffAccessRequest_Subject struct {
+	// The objects of one type that a subject has a relation to.
+	Subject *SubjectAccess `protobuf:"bytes,6,opt,name=subject,proto3,oneof"`
+}
+
+type DiffAccessRequest_Object struct {
+	// The subjects of one kind that have a relation to an object.
+	Object *ObjectAccess `protobuf:"bytes,7,opt,name=object,proto3,oneof"`
+}
+
+func (*DiffAccessRequest_Subject) isDiffAccessRequest_Of() {}
+
+func (*DiffAccessRequest_Object) isDiffAccessRequest_Of() {}
+
+type SubjectAccess struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subject       string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Relation      string                 `protobuf:"bytes,2,opt,name=relation,proto3" json:"relation,omitempty"`
+	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubjectAccess) Reset() {
+	*x = SubjectAccess{}
+	mi := &file_remit_v1_access_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubjectAccess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubjectAccess) ProtoMessage() {}
+
+func (x *SubjectAccess) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_access_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubjectAccess.ProtoReflect.Descriptor instead.
+func (*SubjectAccess) Descriptor() ([]byte, []int) {
+	return file_remit_v1_access_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SubjectAccess) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *SubjectAccess) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *SubjectAccess) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+type ObjectAccess struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Object   string                 `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	Relation string                 `protobuf:"bytes,2,opt,name=relation,proto3" json:"relation,omitempty"`
+	// As in ListSubjectsRequest.
+	SubjectType     string `protobuf:"bytes,3,opt,name=subject_type,json=subjectType,proto3" json:"subject_type,omitempty"`
+	SubjectRelation string `protobuf:"bytes,4,opt,name=subject_relation,json=subjectRelation,proto3" json:"subject_relation,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ObjectAccess) Reset() {
+	*x = ObjectAccess{}
+	mi := &file_remit_v1_access_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObjectAccess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObjectAccess) ProtoMessage() {}
+
+func (x *ObjectAccess) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_access_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObjectAccess.ProtoReflect.Descriptor instead.
+func (*ObjectAccess) Descriptor() ([]byte, []int) {
+	return file_remit_v1_access_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ObjectAccess) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *ObjectAccess) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
+func (x *ObjectAccess) GetSubjectType() string {
+	if x != nil {
+		return x.SubjectType
+	}
+	return ""
+}
+
+func (x *ObjectAccess) GetSubjectRelation() string {
+	if x != nil {
+		return x.SubjectRelation
+	}
+	return ""
+}
+
+type DiffAccessResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of ids. A page may be short, or empty, although more follow.
+	Differences []*AccessDifference `protobuf:"bytes,1,rep,name=differences,proto3" json:"differences,omitempty"`
+	// Where the next page begins. Empty: the list is complete.
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// The moments that were compared.
+	From *Moment `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To   *Moment `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// The token of the later state.
+	Token         string `protobuf:"bytes,5,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffAccessResponse) Reset() {
+	*x = DiffAccessResponse{}
+	mi := &file_remit_v1_access_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffAccessResponse) ProtoMessage() {}
+
+func (x *DiffAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_access_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffAccessResponse.ProtoReflect.Descriptor instead.
+func (*DiffAccessResponse) Descriptor() ([]byte, []int) {
+	return file_remit_v1_access_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DiffAccessResponse) GetDifferences() []*AccessDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *DiffAccessResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *DiffAccessResponse) GetFrom() *Moment {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *DiffAccessResponse) GetTo() *Moment {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *DiffAccessResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type AccessDifference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  AccessDifference_Kind  `protobuf:"varint,1,opt,name=kind,proto3,enum=remit.v1.AccessDifference_Kind" json:"kind,omitempty"`
+	// The object, deal:orion, or the subject, user:anna, user:* or group:eng#member.
+	Name          string       `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Cause         *AccessCause `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessDifference) Reset() {
+	*x = AccessDifference{}
+	mi := &file_remit_v1_access_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessDifference) ProtoMessage() {}
+
+func (x *AccessDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_access_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessDifference.ProtoReflect.Descriptor instead.
+func (*AccessDifference) Descriptor() ([]byte, []int) {
+	return file_remit_v1_access_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *AccessDifference) GetKind() AccessDifference_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return AccessDifference_KIND_UNSPECIFIED
+}
+
+func (x *AccessDifference) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AccessDifference) GetCause() *AccessCause {
+	if x != nil {
+		return x.Cause
+	}
+	return nil
+}
+
+// What made access become what it is at the later moment. If it came and went in
+// between, it is the last time: access is looked at behind every change that can matter
+// to it. What time alone opened and closed again between two changes is not seen.
+type AccessCause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  AccessCause_Kind       `protobuf:"varint,1,opt,name=kind,proto3,enum=remit.v1.AccessCause_Kind" json:"kind,omitempty"`
+	// The state that shows the change; for KIND_TIME, the one that time passed over.
+	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// When it happened, to the millisecond.
+	At *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// Who changed it and why, as the request said.
+	Actor     string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	Principal string `protobuf:"bytes,5,opt,name=principal,proto3" json:"principal,omitempty"`
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason    string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// For KIND_TUPLES: what was changed, up to ten tuples; if one that grants or granted
+	// access is known, such ones alone. For KIND_TIME: the tuples that expired, if it was
+	// that.
+	Changes []*TupleChange `protobuf:"bytes,8,rep,name=changes,proto3" json:"changes,omitempty"`
+	// There were more changes at that revision than are shown.
+	MoreChanges bool `protobuf:"varint,9,opt,name=more_changes,json=moreChanges,proto3" json:"more_changes,omitempty"`
+	// For KIND_MODEL: the model.
+	ModelId string `protobuf:"bytes,10,opt,name=model_id,json=modelId,proto3" json:"model_id,omitempty"`
+	// So much was changed that not every state in between was looked at: this change did
+	// make access what it is, but it may have come and gone again since.
+	PerhapsNotLast bool `protobuf:"varint,11,opt,name=perhaps_not_last,json=perhapsNotLast,proto3" json:"perhaps_not_last,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *AccessCause) Reset() {
+	*x = AccessCause{}
+	mi := &file_remit_v1_access_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessCause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessCause) ProtoMessage() {}
+
+func (x *AccessCause) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_access_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessCause.ProtoReflect.Descriptor instead.
+func (*AccessCause) Descriptor() ([]byte, []int) {
+	return file_remit_v1_access_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *AccessCause) GetKind() AccessCause_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return AccessCause_KIND_UNSPECIFIED
+}
+
+func (x *AccessCause) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *AccessCause) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *AccessCause) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AccessCause) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *AccessCause) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AccessCause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AccessCause) GetChanges() []*TupleChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *AccessCause) GetMoreChanges() bool {
+	if x != nil {
+		return x.MoreChanges
+	}
+	return false
+}
+
+func (x *AccessCause) GetModelId() string {
+	if x != nil {
+		return x.ModelId
+	}
+	return ""
+}
+
+func (x *AccessCause) GetPerhapsNotLast() bool {
+	if x != nil {
+		return x.PerhapsNotLast
+	}
+	return false
+}
+
 var File_remit_v1_access_proto protoreflect.FileDescriptor
 
 const file_remit_v1_access_proto_rawDesc = "" +
@@ -1705,20 +2434,22 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"R\asubject\"u\n" +
 	"\fCheckRequest\x12-\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0f.remit.v1.ScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x126\n" +
-	"\bquestion\x18\x02 \x01(\v2\x12.remit.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01R\bquestion\"?\n" +
+	"\bquestion\x18\x02 \x01(\v2\x12.remit.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01R\bquestion\"f\n" +
 	"\rCheckResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"\x86\x01\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12%\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x10.remit.v1.MomentR\x04asOf\"\x86\x01\n" +
 	"\x11BatchCheckRequest\x12-\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0f.remit.v1.ScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12B\n" +
 	"\tquestions\x18\x02 \x03(\v2\x17.remit.v1.BatchQuestionB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\tquestions\"\xc2\x01\n" +
 	"\rBatchQuestion\x126\n" +
 	"\bquestion\x18\x01 \x01(\v2\x12.remit.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01R\bquestion\x121\n" +
 	"\acontext\x18\x02 \x01(\v2\x17.google.protobuf.StructR\acontext\x12F\n" +
-	"\x11contextual_tuples\x18\x03 \x03(\v2\x0f.remit.v1.TupleB\b\xbaH\x05\x92\x01\x02\x10dR\x10contextualTuples\"[\n" +
+	"\x11contextual_tuples\x18\x03 \x03(\v2\x0f.remit.v1.TupleB\b\xbaH\x05\x92\x01\x02\x10dR\x10contextualTuples\"\x82\x01\n" +
 	"\x12BatchCheckResponse\x12/\n" +
 	"\aanswers\x18\x01 \x03(\v2\x15.remit.v1.BatchAnswerR\aanswers\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"S\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12%\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x10.remit.v1.MomentR\x04asOf\"S\n" +
 	"\vBatchAnswer\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12*\n" +
 	"\x05error\x18\x02 \x01(\v2\x14.remit.v1.BatchErrorR\x05error\"i\n" +
@@ -1738,11 +2469,12 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"R\asubject\x12'\n" +
 	"\tpage_size\x18\x05 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12 \n" +
-	"\x06cursor\x18\x06 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06cursor\"U\n" +
+	"\x06cursor\x18\x06 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06cursor\"|\n" +
 	"\x13ListObjectsResponse\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x14\n" +
-	"\x05token\x18\x03 \x01(\tR\x05token\"\xbf\x02\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12%\n" +
+	"\x05as_of\x18\x04 \x01(\v2\x10.remit.v1.MomentR\x04asOf\"\xbf\x02\n" +
 	"\x13ListSubjectsRequest\x12-\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0f.remit.v1.ScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12\"\n" +
 	"\x06object\x18\x02 \x01(\tB\n" +
@@ -1754,11 +2486,12 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"\x10subject_relation\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\xfe\x01R\x0fsubjectRelation\x12'\n" +
 	"\tpage_size\x18\x06 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12 \n" +
-	"\x06cursor\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06cursor\"y\n" +
+	"\x06cursor\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06cursor\"\xa0\x01\n" +
 	"\x14ListSubjectsResponse\x123\n" +
 	"\bsubjects\x18\x01 \x03(\v2\x17.remit.v1.ListedSubjectR\bsubjects\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x14\n" +
-	"\x05token\x18\x03 \x01(\tR\x05token\"E\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12%\n" +
+	"\x05as_of\x18\x04 \x01(\v2\x10.remit.v1.MomentR\x04asOf\"E\n" +
 	"\rListedSubject\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1a\n" +
 	"\bexcluded\x18\x02 \x03(\tR\bexcluded\"\xb6\x01\n" +
@@ -1769,20 +2502,22 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"\asubject\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05 \x03(\x80\n" +
 	"R\asubject\x12'\n" +
-	"\trelations\x18\x04 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\trelations\"I\n" +
+	"\trelations\x18\x04 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\trelations\"p\n" +
 	"\x13ListActionsResponse\x12\x1c\n" +
 	"\trelations\x18\x01 \x03(\tR\trelations\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"\xab\x01\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12%\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x10.remit.v1.MomentR\x04asOf\"\xab\x01\n" +
 	"\rExpandRequest\x12-\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0f.remit.v1.ScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12\"\n" +
 	"\x06object\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05 \x03(\x80\bR\x06object\x12&\n" +
 	"\brelation\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05 \x01(\xfe\x01R\brelation\x12\x1f\n" +
-	"\x05depth\x18\x04 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x19(\x00R\x05depth\"P\n" +
+	"\x05depth\x18\x04 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x19(\x00R\x05depth\"w\n" +
 	"\x0eExpandResponse\x12(\n" +
 	"\x04root\x18\x01 \x01(\v2\x14.remit.v1.ExpandNodeR\x04root\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"\xdb\x02\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12%\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x10.remit.v1.MomentR\x04asOf\"\xdb\x02\n" +
 	"\n" +
 	"ExpandNode\x12-\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x19.remit.v1.ExpandNode.KindR\x04kind\x12\x18\n" +
@@ -1801,7 +2536,7 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"\x0eKIND_EXCLUSION\x10\x06\"w\n" +
 	"\x0eExplainRequest\x12-\n" +
 	"\x05scope\x18\x01 \x01(\v2\x0f.remit.v1.ScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x126\n" +
-	"\bquestion\x18\x02 \x01(\v2\x12.remit.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01R\bquestion\"\x8f\x02\n" +
+	"\bquestion\x18\x02 \x01(\v2\x12.remit.v1.QuestionB\x06\xbaH\x03\xc8\x01\x01R\bquestion\"\xb6\x02\n" +
 	"\x0fExplainResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x19\n" +
@@ -1809,7 +2544,8 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12(\n" +
 	"\x06reason\x18\x05 \x01(\v2\x10.remit.v1.ReasonR\x06reason\x12*\n" +
 	"\x05proof\x18\x06 \x03(\v2\x14.remit.v1.ProofTupleR\x05proof\x12/\n" +
-	"\anearest\x18\a \x03(\v2\x15.remit.v1.TupleChangeR\anearest\"S\n" +
+	"\anearest\x18\a \x03(\v2\x15.remit.v1.TupleChangeR\anearest\x12%\n" +
+	"\x05as_of\x18\b \x01(\v2\x10.remit.v1.MomentR\x04asOf\"S\n" +
 	"\n" +
 	"ProofTuple\x12%\n" +
 	"\x05tuple\x18\x01 \x01(\v2\x0f.remit.v1.TupleR\x05tuple\x12\x1e\n" +
@@ -1849,7 +2585,71 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"\fKIND_EXPIRED\x10\v\x12\x10\n" +
 	"\fKIND_USERSET\x10\f\x12\x11\n" +
 	"\rKIND_LEFT_OUT\x10\r\x12\x10\n" +
-	"\fKIND_UNKNOWN\x10\x0e2\xbc\x05\n" +
+	"\fKIND_UNKNOWN\x10\x0e\"\xa5\x03\n" +
+	"\x11DiffAccessRequest\x12 \n" +
+	"\x05store\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x02R\x05store\x12\"\n" +
+	"\bmodel_id\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\amodelId\x121\n" +
+	"\x04from\x18\x03 \x01(\v2\x15.remit.v1.ConsistencyB\x06\xbaH\x03\xc8\x01\x01R\x04from\x12%\n" +
+	"\x02to\x18\x04 \x01(\v2\x15.remit.v1.ConsistencyR\x02to\x121\n" +
+	"\acontext\x18\x05 \x01(\v2\x17.google.protobuf.StructR\acontext\x123\n" +
+	"\asubject\x18\x06 \x01(\v2\x17.remit.v1.SubjectAccessH\x00R\asubject\x120\n" +
+	"\x06object\x18\a \x01(\v2\x16.remit.v1.ObjectAccessH\x00R\x06object\x12'\n" +
+	"\tpage_size\x18\b \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12 \n" +
+	"\x06cursor\x18\t \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06cursorB\v\n" +
+	"\x02of\x12\x05\xbaH\x02\b\x01\"}\n" +
+	"\rSubjectAccess\x12$\n" +
+	"\asubject\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x03(\x80\n" +
+	"R\asubject\x12&\n" +
+	"\brelation\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\xfe\x01R\brelation\x12\x1e\n" +
+	"\x04type\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\xfe\x01R\x04type\"\xbe\x01\n" +
+	"\fObjectAccess\x12\"\n" +
+	"\x06object\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x03(\x80\bR\x06object\x12&\n" +
+	"\brelation\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\xfe\x01R\brelation\x12-\n" +
+	"\fsubject_type\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\xfe\x01R\vsubjectType\x123\n" +
+	"\x10subject_relation\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\xfe\x01R\x0fsubjectRelation\"\xc8\x01\n" +
+	"\x12DiffAccessResponse\x12<\n" +
+	"\vdifferences\x18\x01 \x03(\v2\x1a.remit.v1.AccessDifferenceR\vdifferences\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12$\n" +
+	"\x04from\x18\x03 \x01(\v2\x10.remit.v1.MomentR\x04from\x12 \n" +
+	"\x02to\x18\x04 \x01(\v2\x10.remit.v1.MomentR\x02to\x12\x14\n" +
+	"\x05token\x18\x05 \x01(\tR\x05token\"\xc6\x01\n" +
+	"\x10AccessDifference\x123\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1f.remit.v1.AccessDifference.KindR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12+\n" +
+	"\x05cause\x18\x03 \x01(\v2\x15.remit.v1.AccessCauseR\x05cause\"<\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vKIND_GAINED\x10\x01\x12\r\n" +
+	"\tKIND_LOST\x10\x02\"\xe9\x03\n" +
+	"\vAccessCause\x12.\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1a.remit.v1.AccessCause.KindR\x04kind\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x1c\n" +
+	"\tprincipal\x18\x05 \x01(\tR\tprincipal\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12/\n" +
+	"\achanges\x18\b \x03(\v2\x15.remit.v1.TupleChangeR\achanges\x12!\n" +
+	"\fmore_changes\x18\t \x01(\bR\vmoreChanges\x12\x19\n" +
+	"\bmodel_id\x18\n" +
+	" \x01(\tR\amodelId\x12(\n" +
+	"\x10perhaps_not_last\x18\v \x01(\bR\x0eperhapsNotLast\"^\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vKIND_TUPLES\x10\x01\x12\x0e\n" +
+	"\n" +
+	"KIND_MODEL\x10\x02\x12\r\n" +
+	"\tKIND_TIME\x10\x03\x12\x10\n" +
+	"\fKIND_UNKNOWN\x10\x042\x8a\x06\n" +
 	"\rAccessService\x12=\n" +
 	"\x05Check\x12\x16.remit.v1.CheckRequest\x1a\x17.remit.v1.CheckResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\n" +
@@ -1860,7 +2660,9 @@ const file_remit_v1_access_proto_rawDesc = "" +
 	"\x0eStreamSubjects\x12\x1d.remit.v1.ListSubjectsRequest\x1a\x1e.remit.v1.ListSubjectsResponse0\x01\x12O\n" +
 	"\vListActions\x12\x1c.remit.v1.ListActionsRequest\x1a\x1d.remit.v1.ListActionsResponse\"\x03\x90\x02\x01\x12@\n" +
 	"\x06Expand\x12\x17.remit.v1.ExpandRequest\x1a\x18.remit.v1.ExpandResponse\"\x03\x90\x02\x01\x12C\n" +
-	"\aExplain\x12\x18.remit.v1.ExplainRequest\x1a\x19.remit.v1.ExplainResponse\"\x03\x90\x02\x01B\x93\x01\n" +
+	"\aExplain\x12\x18.remit.v1.ExplainRequest\x1a\x19.remit.v1.ExplainResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\n" +
+	"DiffAccess\x12\x1b.remit.v1.DiffAccessRequest\x1a\x1c.remit.v1.DiffAccessResponse\"\x03\x90\x02\x01B\x93\x01\n" +
 	"\fcom.remit.v1B\vAccessProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (
@@ -1875,96 +2677,128 @@ func file_remit_v1_access_proto_rawDescGZIP() []byte {
 	return file_remit_v1_access_proto_rawDescData
 }
 
-var file_remit_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_remit_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_remit_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_remit_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_remit_v1_access_proto_goTypes = []any{
 	(ExpandNode_Kind)(0),          // 0: remit.v1.ExpandNode.Kind
 	(TupleChange_Kind)(0),         // 1: remit.v1.TupleChange.Kind
 	(Reason_Kind)(0),              // 2: remit.v1.Reason.Kind
-	(*Question)(nil),              // 3: remit.v1.Question
-	(*CheckRequest)(nil),          // 4: remit.v1.CheckRequest
-	(*CheckResponse)(nil),         // 5: remit.v1.CheckResponse
-	(*BatchCheckRequest)(nil),     // 6: remit.v1.BatchCheckRequest
-	(*BatchQuestion)(nil),         // 7: remit.v1.BatchQuestion
-	(*BatchCheckResponse)(nil),    // 8: remit.v1.BatchCheckResponse
-	(*BatchAnswer)(nil),           // 9: remit.v1.BatchAnswer
-	(*BatchError)(nil),            // 10: remit.v1.BatchError
-	(*ListObjectsRequest)(nil),    // 11: remit.v1.ListObjectsRequest
-	(*ListObjectsResponse)(nil),   // 12: remit.v1.ListObjectsResponse
-	(*ListSubjectsRequest)(nil),   // 13: remit.v1.ListSubjectsRequest
-	(*ListSubjectsResponse)(nil),  // 14: remit.v1.ListSubjectsResponse
-	(*ListedSubject)(nil),         // 15: remit.v1.ListedSubject
-	(*ListActionsRequest)(nil),    // 16: remit.v1.ListActionsRequest
-	(*ListActionsResponse)(nil),   // 17: remit.v1.ListActionsResponse
-	(*ExpandRequest)(nil),         // 18: remit.v1.ExpandRequest
-	(*ExpandResponse)(nil),        // 19: remit.v1.ExpandResponse
-	(*ExpandNode)(nil),            // 20: remit.v1.ExpandNode
-	(*ExplainRequest)(nil),        // 21: remit.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 22: remit.v1.ExplainResponse
-	(*ProofTuple)(nil),            // 23: remit.v1.ProofTuple
-	(*TupleChange)(nil),           // 24: remit.v1.TupleChange
-	(*Reason)(nil),                // 25: remit.v1.Reason
-	(*Scope)(nil),                 // 26: remit.v1.Scope
-	(*structpb.Struct)(nil),       // 27: google.protobuf.Struct
-	(*Tuple)(nil),                 // 28: remit.v1.Tuple
-	(*ErrorDetail)(nil),           // 29: remit.v1.ErrorDetail
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(AccessDifference_Kind)(0),    // 3: remit.v1.AccessDifference.Kind
+	(AccessCause_Kind)(0),         // 4: remit.v1.AccessCause.Kind
+	(*Question)(nil),              // 5: remit.v1.Question
+	(*CheckRequest)(nil),          // 6: remit.v1.CheckRequest
+	(*CheckResponse)(nil),         // 7: remit.v1.CheckResponse
+	(*BatchCheckRequest)(nil),     // 8: remit.v1.BatchCheckRequest
+	(*BatchQuestion)(nil),         // 9: remit.v1.BatchQuestion
+	(*BatchCheckResponse)(nil),    // 10: remit.v1.BatchCheckResponse
+	(*BatchAnswer)(nil),           // 11: remit.v1.BatchAnswer
+	(*BatchError)(nil),            // 12: remit.v1.BatchError
+	(*ListObjectsRequest)(nil),    // 13: remit.v1.ListObjectsRequest
+	(*ListObjectsResponse)(nil),   // 14: remit.v1.ListObjectsResponse
+	(*ListSubjectsRequest)(nil),   // 15: remit.v1.ListSubjectsRequest
+	(*ListSubjectsResponse)(nil),  // 16: remit.v1.ListSubjectsResponse
+	(*ListedSubject)(nil),         // 17: remit.v1.ListedSubject
+	(*ListActionsRequest)(nil),    // 18: remit.v1.ListActionsRequest
+	(*ListActionsResponse)(nil),   // 19: remit.v1.ListActionsResponse
+	(*ExpandRequest)(nil),         // 20: remit.v1.ExpandRequest
+	(*ExpandResponse)(nil),        // 21: remit.v1.ExpandResponse
+	(*ExpandNode)(nil),            // 22: remit.v1.ExpandNode
+	(*ExplainRequest)(nil),        // 23: remit.v1.ExplainRequest
+	(*ExplainResponse)(nil),       // 24: remit.v1.ExplainResponse
+	(*ProofTuple)(nil),            // 25: remit.v1.ProofTuple
+	(*TupleChange)(nil),           // 26: remit.v1.TupleChange
+	(*Reason)(nil),                // 27: remit.v1.Reason
+	(*DiffAccessRequest)(nil),     // 28: remit.v1.DiffAccessRequest
+	(*SubjectAccess)(nil),         // 29: remit.v1.SubjectAccess
+	(*ObjectAccess)(nil),          // 30: remit.v1.ObjectAccess
+	(*DiffAccessResponse)(nil),    // 31: remit.v1.DiffAccessResponse
+	(*AccessDifference)(nil),      // 32: remit.v1.AccessDifference
+	(*AccessCause)(nil),           // 33: remit.v1.AccessCause
+	(*Scope)(nil),                 // 34: remit.v1.Scope
+	(*Moment)(nil),                // 35: remit.v1.Moment
+	(*structpb.Struct)(nil),       // 36: google.protobuf.Struct
+	(*Tuple)(nil),                 // 37: remit.v1.Tuple
+	(*ErrorDetail)(nil),           // 38: remit.v1.ErrorDetail
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*Consistency)(nil),           // 40: remit.v1.Consistency
 }
 var file_remit_v1_access_proto_depIdxs = []int32{
-	26, // 0: remit.v1.CheckRequest.scope:type_name -> remit.v1.Scope
-	3,  // 1: remit.v1.CheckRequest.question:type_name -> remit.v1.Question
-	26, // 2: remit.v1.BatchCheckRequest.scope:type_name -> remit.v1.Scope
-	7,  // 3: remit.v1.BatchCheckRequest.questions:type_name -> remit.v1.BatchQuestion
-	3,  // 4: remit.v1.BatchQuestion.question:type_name -> remit.v1.Question
-	27, // 5: remit.v1.BatchQuestion.context:type_name -> google.protobuf.Struct
-	28, // 6: remit.v1.BatchQuestion.contextual_tuples:type_name -> remit.v1.Tuple
-	9,  // 7: remit.v1.BatchCheckResponse.answers:type_name -> remit.v1.BatchAnswer
-	10, // 8: remit.v1.BatchAnswer.error:type_name -> remit.v1.BatchError
-	29, // 9: remit.v1.BatchError.detail:type_name -> remit.v1.ErrorDetail
-	26, // 10: remit.v1.ListObjectsRequest.scope:type_name -> remit.v1.Scope
-	26, // 11: remit.v1.ListSubjectsRequest.scope:type_name -> remit.v1.Scope
-	15, // 12: remit.v1.ListSubjectsResponse.subjects:type_name -> remit.v1.ListedSubject
-	26, // 13: remit.v1.ListActionsRequest.scope:type_name -> remit.v1.Scope
-	26, // 14: remit.v1.ExpandRequest.scope:type_name -> remit.v1.Scope
-	20, // 15: remit.v1.ExpandResponse.root:type_name -> remit.v1.ExpandNode
-	0,  // 16: remit.v1.ExpandNode.kind:type_name -> remit.v1.ExpandNode.Kind
-	28, // 17: remit.v1.ExpandNode.tuples:type_name -> remit.v1.Tuple
-	20, // 18: remit.v1.ExpandNode.children:type_name -> remit.v1.ExpandNode
-	26, // 19: remit.v1.ExplainRequest.scope:type_name -> remit.v1.Scope
-	3,  // 20: remit.v1.ExplainRequest.question:type_name -> remit.v1.Question
-	30, // 21: remit.v1.ExplainResponse.at:type_name -> google.protobuf.Timestamp
-	25, // 22: remit.v1.ExplainResponse.reason:type_name -> remit.v1.Reason
-	23, // 23: remit.v1.ExplainResponse.proof:type_name -> remit.v1.ProofTuple
-	24, // 24: remit.v1.ExplainResponse.nearest:type_name -> remit.v1.TupleChange
-	28, // 25: remit.v1.ProofTuple.tuple:type_name -> remit.v1.Tuple
-	1,  // 26: remit.v1.TupleChange.kind:type_name -> remit.v1.TupleChange.Kind
-	28, // 27: remit.v1.TupleChange.tuple:type_name -> remit.v1.Tuple
-	2,  // 28: remit.v1.Reason.kind:type_name -> remit.v1.Reason.Kind
-	28, // 29: remit.v1.Reason.tuple:type_name -> remit.v1.Tuple
-	25, // 30: remit.v1.Reason.children:type_name -> remit.v1.Reason
-	4,  // 31: remit.v1.AccessService.Check:input_type -> remit.v1.CheckRequest
-	6,  // 32: remit.v1.AccessService.BatchCheck:input_type -> remit.v1.BatchCheckRequest
-	11, // 33: remit.v1.AccessService.ListObjects:input_type -> remit.v1.ListObjectsRequest
-	11, // 34: remit.v1.AccessService.StreamObjects:input_type -> remit.v1.ListObjectsRequest
-	13, // 35: remit.v1.AccessService.ListSubjects:input_type -> remit.v1.ListSubjectsRequest
-	13, // 36: remit.v1.AccessService.StreamSubjects:input_type -> remit.v1.ListSubjectsRequest
-	16, // 37: remit.v1.AccessService.ListActions:input_type -> remit.v1.ListActionsRequest
-	18, // 38: remit.v1.AccessService.Expand:input_type -> remit.v1.ExpandRequest
-	21, // 39: remit.v1.AccessService.Explain:input_type -> remit.v1.ExplainRequest
-	5,  // 40: remit.v1.AccessService.Check:output_type -> remit.v1.CheckResponse
-	8,  // 41: remit.v1.AccessService.BatchCheck:output_type -> remit.v1.BatchCheckResponse
-	12, // 42: remit.v1.AccessService.ListObjects:output_type -> remit.v1.ListObjectsResponse
-	12, // 43: remit.v1.AccessService.StreamObjects:output_type -> remit.v1.ListObjectsResponse
-	14, // 44: remit.v1.AccessService.ListSubjects:output_type -> remit.v1.ListSubjectsResponse
-	14, // 45: remit.v1.AccessService.StreamSubjects:output_type -> remit.v1.ListSubjectsResponse
-	17, // 46: remit.v1.AccessService.ListActions:output_type -> remit.v1.ListActionsResponse
-	19, // 47: remit.v1.AccessService.Expand:output_type -> remit.v1.ExpandResponse
-	22, // 48: remit.v1.AccessService.Explain:output_type -> remit.v1.ExplainResponse
-	40, // [40:49] is the sub-list for method output_type
-	31, // [31:40] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	34, // 0: remit.v1.CheckRequest.scope:type_name -> remit.v1.Scope
+	5,  // 1: remit.v1.CheckRequest.question:type_name -> remit.v1.Question
+	35, // 2: remit.v1.CheckResponse.as_of:type_name -> remit.v1.Moment
+	34, // 3: remit.v1.BatchCheckRequest.scope:type_name -> remit.v1.Scope
+	9,  // 4: remit.v1.BatchCheckRequest.questions:type_name -> remit.v1.BatchQuestion
+	5,  // 5: remit.v1.BatchQuestion.question:type_name -> remit.v1.Question
+	36, // 6: remit.v1.BatchQuestion.context:type_name -> google.protobuf.Struct
+	37, // 7: remit.v1.BatchQuestion.contextual_tuples:type_name -> remit.v1.Tuple
+	11, // 8: remit.v1.BatchCheckResponse.answers:type_name -> remit.v1.BatchAnswer
+	35, // 9: remit.v1.BatchCheckResponse.as_of:type_name -> remit.v1.Moment
+	12, // 10: remit.v1.BatchAnswer.error:type_name -> remit.v1.BatchError
+	38, // 11: remit.v1.BatchError.detail:type_name -> remit.v1.ErrorDetail
+	34, // 12: remit.v1.ListObjectsRequest.scope:type_name -> remit.v1.Scope
+	35, // 13: remit.v1.ListObjectsResponse.as_of:type_name -> remit.v1.Moment
+	34, // 14: remit.v1.ListSubjectsRequest.scope:type_name -> remit.v1.Scope
+	17, // 15: remit.v1.ListSubjectsResponse.subjects:type_name -> remit.v1.ListedSubject
+	35, // 16: remit.v1.ListSubjectsResponse.as_of:type_name -> remit.v1.Moment
+	34, // 17: remit.v1.ListActionsRequest.scope:type_name -> remit.v1.Scope
+	35, // 18: remit.v1.ListActionsResponse.as_of:type_name -> remit.v1.Moment
+	34, // 19: remit.v1.ExpandRequest.scope:type_name -> remit.v1.Scope
+	22, // 20: remit.v1.ExpandResponse.root:type_name -> remit.v1.ExpandNode
+	35, // 21: remit.v1.ExpandResponse.as_of:type_name -> remit.v1.Moment
+	0,  // 22: remit.v1.ExpandNode.kind:type_name -> remit.v1.ExpandNode.Kind
+	37, // 23: remit.v1.ExpandNode.tuples:type_name -> remit.v1.Tuple
+	22, // 24: remit.v1.ExpandNode.children:type_name -> remit.v1.ExpandNode
+	34, // 25: remit.v1.ExplainRequest.scope:type_name -> remit.v1.Scope
+	5,  // 26: remit.v1.ExplainRequest.question:type_name -> remit.v1.Question
+	39, // 27: remit.v1.ExplainResponse.at:type_name -> google.protobuf.Timestamp
+	27, // 28: remit.v1.ExplainResponse.reason:type_name -> remit.v1.Reason
+	25, // 29: remit.v1.ExplainResponse.proof:type_name -> remit.v1.ProofTuple
+	26, // 30: remit.v1.ExplainResponse.nearest:type_name -> remit.v1.TupleChange
+	35, // 31: remit.v1.ExplainResponse.as_of:type_name -> remit.v1.Moment
+	37, // 32: remit.v1.ProofTuple.tuple:type_name -> remit.v1.Tuple
+	1,  // 33: remit.v1.TupleChange.kind:type_name -> remit.v1.TupleChange.Kind
+	37, // 34: remit.v1.TupleChange.tuple:type_name -> remit.v1.Tuple
+	2,  // 35: remit.v1.Reason.kind:type_name -> remit.v1.Reason.Kind
+	37, // 36: remit.v1.Reason.tuple:type_name -> remit.v1.Tuple
+	27, // 37: remit.v1.Reason.children:type_name -> remit.v1.Reason
+	40, // 38: remit.v1.DiffAccessRequest.from:type_name -> remit.v1.Consistency
+	40, // 39: remit.v1.DiffAccessRequest.to:type_name -> remit.v1.Consistency
+	36, // 40: remit.v1.DiffAccessRequest.context:type_name -> google.protobuf.Struct
+	29, // 41: remit.v1.DiffAccessRequest.subject:type_name -> remit.v1.SubjectAccess
+	30, // 42: remit.v1.DiffAccessRequest.object:type_name -> remit.v1.ObjectAccess
+	32, // 43: remit.v1.DiffAccessResponse.differences:type_name -> remit.v1.AccessDifference
+	35, // 44: remit.v1.DiffAccessResponse.from:type_name -> remit.v1.Moment
+	35, // 45: remit.v1.DiffAccessResponse.to:type_name -> remit.v1.Moment
+	3,  // 46: remit.v1.AccessDifference.kind:type_name -> remit.v1.AccessDifference.Kind
+	33, // 47: remit.v1.AccessDifference.cause:type_name -> remit.v1.AccessCause
+	4,  // 48: remit.v1.AccessCause.kind:type_name -> remit.v1.AccessCause.Kind
+	39, // 49: remit.v1.AccessCause.at:type_name -> google.protobuf.Timestamp
+	26, // 50: remit.v1.AccessCause.changes:type_name -> remit.v1.TupleChange
+	6,  // 51: remit.v1.AccessService.Check:input_type -> remit.v1.CheckRequest
+	8,  // 52: remit.v1.AccessService.BatchCheck:input_type -> remit.v1.BatchCheckRequest
+	13, // 53: remit.v1.AccessService.ListObjects:input_type -> remit.v1.ListObjectsRequest
+	13, // 54: remit.v1.AccessService.StreamObjects:input_type -> remit.v1.ListObjectsRequest
+	15, // 55: remit.v1.AccessService.ListSubjects:input_type -> remit.v1.ListSubjectsRequest
+	15, // 56: remit.v1.AccessService.StreamSubjects:input_type -> remit.v1.ListSubjectsRequest
+	18, // 57: remit.v1.AccessService.ListActions:input_type -> remit.v1.ListActionsRequest
+	20, // 58: remit.v1.AccessService.Expand:input_type -> remit.v1.ExpandRequest
+	23, // 59: remit.v1.AccessService.Explain:input_type -> remit.v1.ExplainRequest
+	28, // 60: remit.v1.AccessService.DiffAccess:input_type -> remit.v1.DiffAccessRequest
+	7,  // 61: remit.v1.AccessService.Check:output_type -> remit.v1.CheckResponse
+	10, // 62: remit.v1.AccessService.BatchCheck:output_type -> remit.v1.BatchCheckResponse
+	14, // 63: remit.v1.AccessService.ListObjects:output_type -> remit.v1.ListObjectsResponse
+	14, // 64: remit.v1.AccessService.StreamObjects:output_type -> remit.v1.ListObjectsResponse
+	16, // 65: remit.v1.AccessService.ListSubjects:output_type -> remit.v1.ListSubjectsResponse
+	16, // 66: remit.v1.AccessService.StreamSubjects:output_type -> remit.v1.ListSubjectsResponse
+	19, // 67: remit.v1.AccessService.ListActions:output_type -> remit.v1.ListActionsResponse
+	21, // 68: remit.v1.AccessService.Expand:output_type -> remit.v1.ExpandResponse
+	24, // 69: remit.v1.AccessService.Explain:output_type -> remit.v1.ExplainResponse
+	31, // 70: remit.v1.AccessService.DiffAccess:output_type -> remit.v1.DiffAccessResponse
+	61, // [61:71] is the sub-list for method output_type
+	51, // [51:61] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_access_proto_init() }
@@ -1973,13 +2807,17 @@ func file_remit_v1_access_proto_init() {
 		return
 	}
 	file_remit_v1_core_proto_init()
+	file_remit_v1_access_proto_msgTypes[23].OneofWrappers = []any{
+		(*DiffAccessRequest_Subject)(nil),
+		(*DiffAccessRequest_Object)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_remit_v1_access_proto_rawDesc), len(file_remit_v1_access_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   23,
+			NumEnums:      5,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

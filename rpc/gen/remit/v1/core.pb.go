@@ -320,6 +320,7 @@ type Consistency struct {
 	//	*Consistency_AtExactSnapshot
 	//	*Consistency_AtExactTime
 	//	*Consistency_FullyConsistent
+	//	*Consistency_AtExactRevision
 	Requirement   isConsistency_Requirement `protobuf_oneof:"requirement"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -407,6 +408,15 @@ func (x *Consistency) GetFullyConsistent() bool {
 	return false
 }
 
+func (x *Consistency) GetAtExactRevision() uint64 {
+	if x != nil {
+		if x, ok := x.Requirement.(*Consistency_AtExactRevision); ok {
+			return x.AtExactRevision
+		}
+	}
+	return 0
+}
+
 type isConsistency_Requirement interface {
 	isConsistency_Requirement()
 }
@@ -436,6 +446,11 @@ type Consistency_FullyConsistent struct {
 	FullyConsistent bool `protobuf:"varint,5,opt,name=fully_consistent,json=fullyConsistent,proto3,oneof"`
 }
 
+type Consistency_AtExactRevision struct {
+	// Exactly the state at a revision, as answers about the past and stores show them.
+	AtExactRevision uint64 `protobuf:"varint,6,opt,name=at_exact_revision,json=atExactRevision,proto3,oneof"`
+}
+
 func (*Consistency_MinimizeLatency) isConsistency_Requirement() {}
 
 func (*Consistency_AtLeastAsFresh) isConsistency_Requirement() {}
@@ -445,6 +460,63 @@ func (*Consistency_AtExactSnapshot) isConsistency_Requirement() {}
 func (*Consistency_AtExactTime) isConsistency_Requirement() {}
 
 func (*Consistency_FullyConsistent) isConsistency_Requirement() {}
+
+func (*Consistency_AtExactRevision) isConsistency_Requirement() {}
+
+// What an answer about the past was judged by.
+type Moment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state: every change up to this revision, and none after it.
+	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The instant at which conditions, shifts and expiry were judged.
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Moment) Reset() {
+	*x = Moment{}
+	mi := &file_remit_v1_core_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Moment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Moment) ProtoMessage() {}
+
+func (x *Moment) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_core_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Moment.ProtoReflect.Descriptor instead.
+func (*Moment) Descriptor() ([]byte, []int) {
+	return file_remit_v1_core_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Moment) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Moment) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
 
 // What every query has in common.
 type Scope struct {
@@ -469,7 +541,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_remit_v1_core_proto_msgTypes[3]
+	mi := &file_remit_v1_core_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -481,7 +553,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_core_proto_msgTypes[3]
+	mi := &file_remit_v1_core_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -494,7 +566,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_remit_v1_core_proto_rawDescGZIP(), []int{3}
+	return file_remit_v1_core_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Scope) GetStore() string {
@@ -559,7 +631,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_remit_v1_core_proto_msgTypes[4]
+	mi := &file_remit_v1_core_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +643,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_core_proto_msgTypes[4]
+	mi := &file_remit_v1_core_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +656,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_remit_v1_core_proto_rawDescGZIP(), []int{4}
+	return file_remit_v1_core_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ErrorDetail) GetReason() ErrorReason {
@@ -655,7 +727,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\tCondition\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05 \x01(\xfe\x01R\x04name\x121\n" +
-	"\acontext\x18\x02 \x01(\v2\x17.google.protobuf.StructR\acontext\"\xc4\x02\n" +
+	"\acontext\x18\x02 \x01(\v2\x17.google.protobuf.StructR\acontext\"\xfb\x02\n" +
 	"\vConsistency\x124\n" +
 	"\x10minimize_latency\x18\x01 \x01(\bB\a\xbaH\x04j\x02\b\x01H\x00R\x0fminimizeLatency\x127\n" +
 	"\x11at_least_as_fresh\x18\x02 \x01(\tB\n" +
@@ -663,8 +735,12 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x11at_exact_snapshot\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x02H\x00R\x0fatExactSnapshot\x12@\n" +
 	"\rat_exact_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\vatExactTime\x124\n" +
-	"\x10fully_consistent\x18\x05 \x01(\bB\a\xbaH\x04j\x02\b\x01H\x00R\x0ffullyConsistentB\x14\n" +
-	"\vrequirement\x12\x05\xbaH\x02\b\x01\"\xae\x02\n" +
+	"\x10fully_consistent\x18\x05 \x01(\bB\a\xbaH\x04j\x02\b\x01H\x00R\x0ffullyConsistent\x125\n" +
+	"\x11at_exact_revision\x18\x06 \x01(\x04B\a\xbaH\x042\x02 \x00H\x00R\x0fatExactRevisionB\x14\n" +
+	"\vrequirement\x12\x05\xbaH\x02\b\x01\"P\n" +
+	"\x06Moment\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xae\x02\n" +
 	"\x05Scope\x12 \n" +
 	"\x05store\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x02R\x05store\x12\"\n" +
@@ -732,32 +808,34 @@ func file_remit_v1_core_proto_rawDescGZIP() []byte {
 }
 
 var file_remit_v1_core_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_remit_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_remit_v1_core_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_remit_v1_core_proto_goTypes = []any{
 	(ErrorReason)(0),              // 0: remit.v1.ErrorReason
 	(*Tuple)(nil),                 // 1: remit.v1.Tuple
 	(*Condition)(nil),             // 2: remit.v1.Condition
 	(*Consistency)(nil),           // 3: remit.v1.Consistency
-	(*Scope)(nil),                 // 4: remit.v1.Scope
-	(*ErrorDetail)(nil),           // 5: remit.v1.ErrorDetail
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 7: google.protobuf.Struct
+	(*Moment)(nil),                // 4: remit.v1.Moment
+	(*Scope)(nil),                 // 5: remit.v1.Scope
+	(*ErrorDetail)(nil),           // 6: remit.v1.ErrorDetail
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
 }
 var file_remit_v1_core_proto_depIdxs = []int32{
-	2, // 0: remit.v1.Tuple.condition:type_name -> remit.v1.Condition
-	6, // 1: remit.v1.Tuple.expires_at:type_name -> google.protobuf.Timestamp
-	7, // 2: remit.v1.Condition.context:type_name -> google.protobuf.Struct
-	6, // 3: remit.v1.Consistency.at_exact_time:type_name -> google.protobuf.Timestamp
-	3, // 4: remit.v1.Scope.consistency:type_name -> remit.v1.Consistency
-	6, // 5: remit.v1.Scope.at:type_name -> google.protobuf.Timestamp
-	7, // 6: remit.v1.Scope.context:type_name -> google.protobuf.Struct
-	1, // 7: remit.v1.Scope.contextual_tuples:type_name -> remit.v1.Tuple
-	0, // 8: remit.v1.ErrorDetail.reason:type_name -> remit.v1.ErrorReason
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	2,  // 0: remit.v1.Tuple.condition:type_name -> remit.v1.Condition
+	7,  // 1: remit.v1.Tuple.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 2: remit.v1.Condition.context:type_name -> google.protobuf.Struct
+	7,  // 3: remit.v1.Consistency.at_exact_time:type_name -> google.protobuf.Timestamp
+	7,  // 4: remit.v1.Moment.at:type_name -> google.protobuf.Timestamp
+	3,  // 5: remit.v1.Scope.consistency:type_name -> remit.v1.Consistency
+	7,  // 6: remit.v1.Scope.at:type_name -> google.protobuf.Timestamp
+	8,  // 7: remit.v1.Scope.context:type_name -> google.protobuf.Struct
+	1,  // 8: remit.v1.Scope.contextual_tuples:type_name -> remit.v1.Tuple
+	0,  // 9: remit.v1.ErrorDetail.reason:type_name -> remit.v1.ErrorReason
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_core_proto_init() }
@@ -771,6 +849,7 @@ func file_remit_v1_core_proto_init() {
 		(*Consistency_AtExactSnapshot)(nil),
 		(*Consistency_AtExactTime)(nil),
 		(*Consistency_FullyConsistent)(nil),
+		(*Consistency_AtExactRevision)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -778,7 +857,7 @@ func file_remit_v1_core_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_remit_v1_core_proto_rawDesc), len(file_remit_v1_core_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

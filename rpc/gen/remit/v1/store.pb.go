@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -31,9 +32,15 @@ type Store struct {
 	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// The number of tuples in the newest state.
-	TupleCount    uint64 `protobuf:"varint,4,opt,name=tuple_count,json=tupleCount,proto3" json:"tuple_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TupleCount uint64 `protobuf:"varint,4,opt,name=tuple_count,json=tupleCount,proto3" json:"tuple_count,omitempty"`
+	// For how long the store's past is kept.
+	Retention *Retention `protobuf:"bytes,5,opt,name=retention,proto3" json:"retention,omitempty"`
+	// The earliest state that can be asked about, and when it came about. It lies within
+	// the retention, or, for want of anything to give up, before it.
+	EarliestRevision uint64                 `protobuf:"varint,6,opt,name=earliest_revision,json=earliestRevision,proto3" json:"earliest_revision,omitempty"`
+	EarliestAt       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=earliest_at,json=earliestAt,proto3" json:"earliest_at,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Store) Reset() {
@@ -94,6 +101,226 @@ func (x *Store) GetTupleCount() uint64 {
 	return 0
 }
 
+func (x *Store) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+func (x *Store) GetEarliestRevision() uint64 {
+	if x != nil {
+		return x.EarliestRevision
+	}
+	return 0
+}
+
+func (x *Store) GetEarliestAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EarliestAt
+	}
+	return nil
+}
+
+// For how long what was replaced or removed can still be asked about. A new store has a
+// period of 30 days.
+type Retention struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Retention_Period
+	//	*Retention_Forever
+	Kind          isRetention_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retention) Reset() {
+	*x = Retention{}
+	mi := &file_remit_v1_store_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retention) ProtoMessage() {}
+
+func (x *Retention) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_store_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retention.ProtoReflect.Descriptor instead.
+func (*Retention) Descriptor() ([]byte, []int) {
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Retention) GetKind() isRetention_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Retention) GetPeriod() *durationpb.Duration {
+	if x != nil {
+		if x, ok := x.Kind.(*Retention_Period); ok {
+			return x.Period
+		}
+	}
+	return nil
+}
+
+func (x *Retention) GetForever() bool {
+	if x != nil {
+		if x, ok := x.Kind.(*Retention_Forever); ok {
+			return x.Forever
+		}
+	}
+	return false
+}
+
+type isRetention_Kind interface {
+	isRetention_Kind()
+}
+
+type Retention_Period struct {
+	// At least one minute, at most 36,500 days; kept to the millisecond.
+	Period *durationpb.Duration `protobuf:"bytes,1,opt,name=period,proto3,oneof"`
+}
+
+type Retention_Forever struct {
+	Forever bool `protobuf:"varint,2,opt,name=forever,proto3,oneof"`
+}
+
+func (*Retention_Period) isRetention_Kind() {}
+
+func (*Retention_Forever) isRetention_Kind() {}
+
+type SetRetentionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By id or by name.
+	Store     string     `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
+	Retention *Retention `protobuf:"bytes,2,opt,name=retention,proto3" json:"retention,omitempty"`
+	// Makes a retry safe: see WriteRequest.
+	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetRetentionRequest) Reset() {
+	*x = SetRetentionRequest{}
+	mi := &file_remit_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRetentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRetentionRequest) ProtoMessage() {}
+
+func (x *SetRetentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRetentionRequest.ProtoReflect.Descriptor instead.
+func (*SetRetentionRequest) Descriptor() ([]byte, []int) {
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SetRetentionRequest) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *SetRetentionRequest) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+func (x *SetRetentionRequest) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type SetRetentionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Store         *Store                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRetentionResponse) Reset() {
+	*x = SetRetentionResponse{}
+	mi := &file_remit_v1_store_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRetentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRetentionResponse) ProtoMessage() {}
+
+func (x *SetRetentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_store_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRetentionResponse.ProtoReflect.Descriptor instead.
+func (*SetRetentionResponse) Descriptor() ([]byte, []int) {
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SetRetentionResponse) GetStore() *Store {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+func (x *SetRetentionResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 type CreateStoreRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -105,7 +332,7 @@ type CreateStoreRequest struct {
 
 func (x *CreateStoreRequest) Reset() {
 	*x = CreateStoreRequest{}
-	mi := &file_remit_v1_store_proto_msgTypes[1]
+	mi := &file_remit_v1_store_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -117,7 +344,7 @@ func (x *CreateStoreRequest) String() string {
 func (*CreateStoreRequest) ProtoMessage() {}
 
 func (x *CreateStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_store_proto_msgTypes[1]
+	mi := &file_remit_v1_store_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -130,7 +357,7 @@ func (x *CreateStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStoreRequest.ProtoReflect.Descriptor instead.
 func (*CreateStoreRequest) Descriptor() ([]byte, []int) {
-	return file_remit_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateStoreRequest) GetName() string {
@@ -157,7 +384,7 @@ type CreateStoreResponse struct {
 
 func (x *CreateStoreResponse) Reset() {
 	*x = CreateStoreResponse{}
-	mi := &file_remit_v1_store_proto_msgTypes[2]
+	mi := &file_remit_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -169,7 +396,7 @@ func (x *CreateStoreResponse) String() string {
 func (*CreateStoreResponse) ProtoMessage() {}
 
 func (x *CreateStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_store_proto_msgTypes[2]
+	mi := &file_remit_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -182,7 +409,7 @@ func (x *CreateStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStoreResponse.ProtoReflect.Descriptor instead.
 func (*CreateStoreResponse) Descriptor() ([]byte, []int) {
-	return file_remit_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateStoreResponse) GetStore() *Store {
@@ -209,7 +436,7 @@ type GetStoreRequest struct {
 
 func (x *GetStoreRequest) Reset() {
 	*x = GetStoreRequest{}
-	mi := &file_remit_v1_store_proto_msgTypes[3]
+	mi := &file_remit_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -221,7 +448,7 @@ func (x *GetStoreRequest) String() string {
 func (*GetStoreRequest) ProtoMessage() {}
 
 func (x *GetStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_store_proto_msgTypes[3]
+	mi := &file_remit_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -234,7 +461,7 @@ func (x *GetStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreRequest) Descriptor() ([]byte, []int) {
-	return file_remit_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetStoreRequest) GetStore() string {
@@ -253,7 +480,7 @@ type GetStoreResponse struct {
 
 func (x *GetStoreResponse) Reset() {
 	*x = GetStoreResponse{}
-	mi := &file_remit_v1_store_proto_msgTypes[4]
+	mi := &file_remit_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +492,7 @@ func (x *GetStoreResponse) String() string {
 func (*GetStoreResponse) ProtoMessage() {}
 
 func (x *GetStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_store_proto_msgTypes[4]
+	mi := &file_remit_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +505,7 @@ func (x *GetStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStoreResponse.ProtoReflect.Descriptor instead.
 func (*GetStoreResponse) Descriptor() ([]byte, []int) {
-	return file_remit_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetStoreResponse) GetStore() *Store {
@@ -302,7 +529,7 @@ type ListStoresRequest struct {
 
 func (x *ListStoresRequest) Reset() {
 	*x = ListStoresRequest{}
-	mi := &file_remit_v1_store_proto_msgTypes[5]
+	mi := &file_remit_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -314,7 +541,7 @@ func (x *ListStoresRequest) String() string {
 func (*ListStoresRequest) ProtoMessage() {}
 
 func (x *ListStoresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_store_proto_msgTypes[5]
+	mi := &file_remit_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,7 +554,7 @@ func (x *ListStoresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoresRequest.ProtoReflect.Descriptor instead.
 func (*ListStoresRequest) Descriptor() ([]byte, []int) {
-	return file_remit_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListStoresRequest) GetName() string {
@@ -363,7 +590,7 @@ type ListStoresResponse struct {
 
 func (x *ListStoresResponse) Reset() {
 	*x = ListStoresResponse{}
-	mi := &file_remit_v1_store_proto_msgTypes[6]
+	mi := &file_remit_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +602,7 @@ func (x *ListStoresResponse) String() string {
 func (*ListStoresResponse) ProtoMessage() {}
 
 func (x *ListStoresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_store_proto_msgTypes[6]
+	mi := &file_remit_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +615,7 @@ func (x *ListStoresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoresResponse.ProtoReflect.Descriptor instead.
 func (*ListStoresResponse) Descriptor() ([]byte, []int) {
-	return file_remit_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListStoresResponse) GetStores() []*Store {
@@ -416,7 +643,7 @@ type DeleteStoreRequest struct {
 
 func (x *DeleteStoreRequest) Reset() {
 	*x = DeleteStoreRequest{}
-	mi := &file_remit_v1_store_proto_msgTypes[7]
+	mi := &file_remit_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +655,7 @@ func (x *DeleteStoreRequest) String() string {
 func (*DeleteStoreRequest) ProtoMessage() {}
 
 func (x *DeleteStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_store_proto_msgTypes[7]
+	mi := &file_remit_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +668,7 @@ func (x *DeleteStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStoreRequest.ProtoReflect.Descriptor instead.
 func (*DeleteStoreRequest) Descriptor() ([]byte, []int) {
-	return file_remit_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteStoreRequest) GetStoreId() string {
@@ -467,7 +694,7 @@ type DeleteStoreResponse struct {
 
 func (x *DeleteStoreResponse) Reset() {
 	*x = DeleteStoreResponse{}
-	mi := &file_remit_v1_store_proto_msgTypes[8]
+	mi := &file_remit_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +706,7 @@ func (x *DeleteStoreResponse) String() string {
 func (*DeleteStoreResponse) ProtoMessage() {}
 
 func (x *DeleteStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_store_proto_msgTypes[8]
+	mi := &file_remit_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +719,7 @@ func (x *DeleteStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStoreResponse.ProtoReflect.Descriptor instead.
 func (*DeleteStoreResponse) Descriptor() ([]byte, []int) {
-	return file_remit_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_remit_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteStoreResponse) GetToken() string {
@@ -506,14 +733,30 @@ var File_remit_v1_store_proto protoreflect.FileDescriptor
 
 const file_remit_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x14remit/v1/store.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x01\n" +
+	"\x14remit/v1/store.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x02\n" +
 	"\x05Store\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x129\n" +
 	"\n" +
 	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1f\n" +
 	"\vtuple_count\x18\x04 \x01(\x04R\n" +
-	"tupleCount\"g\n" +
+	"tupleCount\x121\n" +
+	"\tretention\x18\x05 \x01(\v2\x13.remit.v1.RetentionR\tretention\x12+\n" +
+	"\x11earliest_revision\x18\x06 \x01(\x04R\x10earliestRevision\x12;\n" +
+	"\vearliest_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"earliestAt\"\x88\x01\n" +
+	"\tRetention\x12G\n" +
+	"\x06period\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\xbc\xe0\xdf\v2\x02\b<H\x00R\x06period\x12#\n" +
+	"\aforever\x18\x02 \x01(\bB\a\xbaH\x04j\x02\b\x01H\x00R\aforeverB\r\n" +
+	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xa5\x01\n" +
+	"\x13SetRetentionRequest\x12 \n" +
+	"\x05store\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x02R\x05store\x129\n" +
+	"\tretention\x18\x02 \x01(\v2\x13.remit.v1.RetentionB\x06\xbaH\x03\xc8\x01\x01R\tretention\x121\n" +
+	"\x0fidempotency_key\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x0eidempotencyKey\"S\n" +
+	"\x14SetRetentionResponse\x12%\n" +
+	"\x05store\x18\x01 \x01(\v2\x0f.remit.v1.StoreR\x05store\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"g\n" +
 	"\x12CreateStoreRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x02R\x04name\x121\n" +
@@ -538,12 +781,13 @@ const file_remit_v1_store_proto_rawDesc = "" +
 	"\bstore_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(@R\astoreId\x121\n" +
 	"\x0fidempotency_key\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x0eidempotencyKey\"+\n" +
 	"\x13DeleteStoreResponse\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\tR\x05token2\xbc\x02\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token2\x8b\x03\n" +
 	"\fStoreService\x12J\n" +
 	"\vCreateStore\x12\x1c.remit.v1.CreateStoreRequest\x1a\x1d.remit.v1.CreateStoreResponse\x12F\n" +
 	"\bGetStore\x12\x19.remit.v1.GetStoreRequest\x1a\x1a.remit.v1.GetStoreResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\n" +
-	"ListStores\x12\x1b.remit.v1.ListStoresRequest\x1a\x1c.remit.v1.ListStoresResponse\"\x03\x90\x02\x01\x12J\n" +
+	"ListStores\x12\x1b.remit.v1.ListStoresRequest\x1a\x1c.remit.v1.ListStoresResponse\"\x03\x90\x02\x01\x12M\n" +
+	"\fSetRetention\x12\x1d.remit.v1.SetRetentionRequest\x1a\x1e.remit.v1.SetRetentionResponse\x12J\n" +
 	"\vDeleteStore\x12\x1c.remit.v1.DeleteStoreRequest\x1a\x1d.remit.v1.DeleteStoreResponseB\x92\x01\n" +
 	"\fcom.remit.v1B\n" +
 	"StoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
@@ -560,37 +804,48 @@ func file_remit_v1_store_proto_rawDescGZIP() []byte {
 	return file_remit_v1_store_proto_rawDescData
 }
 
-var file_remit_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_remit_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_remit_v1_store_proto_goTypes = []any{
 	(*Store)(nil),                 // 0: remit.v1.Store
-	(*CreateStoreRequest)(nil),    // 1: remit.v1.CreateStoreRequest
-	(*CreateStoreResponse)(nil),   // 2: remit.v1.CreateStoreResponse
-	(*GetStoreRequest)(nil),       // 3: remit.v1.GetStoreRequest
-	(*GetStoreResponse)(nil),      // 4: remit.v1.GetStoreResponse
-	(*ListStoresRequest)(nil),     // 5: remit.v1.ListStoresRequest
-	(*ListStoresResponse)(nil),    // 6: remit.v1.ListStoresResponse
-	(*DeleteStoreRequest)(nil),    // 7: remit.v1.DeleteStoreRequest
-	(*DeleteStoreResponse)(nil),   // 8: remit.v1.DeleteStoreResponse
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Retention)(nil),             // 1: remit.v1.Retention
+	(*SetRetentionRequest)(nil),   // 2: remit.v1.SetRetentionRequest
+	(*SetRetentionResponse)(nil),  // 3: remit.v1.SetRetentionResponse
+	(*CreateStoreRequest)(nil),    // 4: remit.v1.CreateStoreRequest
+	(*CreateStoreResponse)(nil),   // 5: remit.v1.CreateStoreResponse
+	(*GetStoreRequest)(nil),       // 6: remit.v1.GetStoreRequest
+	(*GetStoreResponse)(nil),      // 7: remit.v1.GetStoreResponse
+	(*ListStoresRequest)(nil),     // 8: remit.v1.ListStoresRequest
+	(*ListStoresResponse)(nil),    // 9: remit.v1.ListStoresResponse
+	(*DeleteStoreRequest)(nil),    // 10: remit.v1.DeleteStoreRequest
+	(*DeleteStoreResponse)(nil),   // 11: remit.v1.DeleteStoreResponse
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
 }
 var file_remit_v1_store_proto_depIdxs = []int32{
-	9, // 0: remit.v1.Store.created_at:type_name -> google.protobuf.Timestamp
-	0, // 1: remit.v1.CreateStoreResponse.store:type_name -> remit.v1.Store
-	0, // 2: remit.v1.GetStoreResponse.store:type_name -> remit.v1.Store
-	0, // 3: remit.v1.ListStoresResponse.stores:type_name -> remit.v1.Store
-	1, // 4: remit.v1.StoreService.CreateStore:input_type -> remit.v1.CreateStoreRequest
-	3, // 5: remit.v1.StoreService.GetStore:input_type -> remit.v1.GetStoreRequest
-	5, // 6: remit.v1.StoreService.ListStores:input_type -> remit.v1.ListStoresRequest
-	7, // 7: remit.v1.StoreService.DeleteStore:input_type -> remit.v1.DeleteStoreRequest
-	2, // 8: remit.v1.StoreService.CreateStore:output_type -> remit.v1.CreateStoreResponse
-	4, // 9: remit.v1.StoreService.GetStore:output_type -> remit.v1.GetStoreResponse
-	6, // 10: remit.v1.StoreService.ListStores:output_type -> remit.v1.ListStoresResponse
-	8, // 11: remit.v1.StoreService.DeleteStore:output_type -> remit.v1.DeleteStoreResponse
-	8, // [8:12] is the sub-list for method output_type
-	4, // [4:8] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	12, // 0: remit.v1.Store.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 1: remit.v1.Store.retention:type_name -> remit.v1.Retention
+	12, // 2: remit.v1.Store.earliest_at:type_name -> google.protobuf.Timestamp
+	13, // 3: remit.v1.Retention.period:type_name -> google.protobuf.Duration
+	1,  // 4: remit.v1.SetRetentionRequest.retention:type_name -> remit.v1.Retention
+	0,  // 5: remit.v1.SetRetentionResponse.store:type_name -> remit.v1.Store
+	0,  // 6: remit.v1.CreateStoreResponse.store:type_name -> remit.v1.Store
+	0,  // 7: remit.v1.GetStoreResponse.store:type_name -> remit.v1.Store
+	0,  // 8: remit.v1.ListStoresResponse.stores:type_name -> remit.v1.Store
+	4,  // 9: remit.v1.StoreService.CreateStore:input_type -> remit.v1.CreateStoreRequest
+	6,  // 10: remit.v1.StoreService.GetStore:input_type -> remit.v1.GetStoreRequest
+	8,  // 11: remit.v1.StoreService.ListStores:input_type -> remit.v1.ListStoresRequest
+	2,  // 12: remit.v1.StoreService.SetRetention:input_type -> remit.v1.SetRetentionRequest
+	10, // 13: remit.v1.StoreService.DeleteStore:input_type -> remit.v1.DeleteStoreRequest
+	5,  // 14: remit.v1.StoreService.CreateStore:output_type -> remit.v1.CreateStoreResponse
+	7,  // 15: remit.v1.StoreService.GetStore:output_type -> remit.v1.GetStoreResponse
+	9,  // 16: remit.v1.StoreService.ListStores:output_type -> remit.v1.ListStoresResponse
+	3,  // 17: remit.v1.StoreService.SetRetention:output_type -> remit.v1.SetRetentionResponse
+	11, // 18: remit.v1.StoreService.DeleteStore:output_type -> remit.v1.DeleteStoreResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_store_proto_init() }
@@ -598,13 +853,17 @@ func file_remit_v1_store_proto_init() {
 	if File_remit_v1_store_proto != nil {
 		return
 	}
+	file_remit_v1_store_proto_msgTypes[1].OneofWrappers = []any{
+		(*Retention_Period)(nil),
+		(*Retention_Forever)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_remit_v1_store_proto_rawDesc), len(file_remit_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -511,8 +511,10 @@ type ReadResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tuples []*StoredTuple         `protobuf:"bytes,1,rep,name=tuples,proto3" json:"tuples,omitempty"`
 	// Where the next page begins. Empty: this was the last.
-	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	Token         string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Token  string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// If an exact state of the past was asked for: which one.
+	AsOf          *Moment `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -566,6 +568,13 @@ func (x *ReadResponse) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *ReadResponse) GetAsOf() *Moment {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
 }
 
 type StoredTuple struct {
@@ -668,11 +677,12 @@ const file_remit_v1_tuple_proto_rawDesc = "" +
 	"\vconsistency\x18\x03 \x01(\v2\x15.remit.v1.ConsistencyR\vconsistency\x12'\n" +
 	"\tpage_size\x18\x04 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12 \n" +
-	"\x06cursor\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06cursor\"k\n" +
+	"\x06cursor\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06cursor\"\x92\x01\n" +
 	"\fReadResponse\x12-\n" +
 	"\x06tuples\x18\x01 \x03(\v2\x15.remit.v1.StoredTupleR\x06tuples\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x14\n" +
-	"\x05token\x18\x03 \x01(\tR\x05token\"o\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12%\n" +
+	"\x05as_of\x18\x04 \x01(\v2\x10.remit.v1.MomentR\x04asOf\"o\n" +
 	"\vStoredTuple\x12%\n" +
 	"\x05tuple\x18\x01 \x01(\v2\x0f.remit.v1.TupleR\x05tuple\x129\n" +
 	"\n" +
@@ -710,7 +720,8 @@ var file_remit_v1_tuple_proto_goTypes = []any{
 	(*StoredTuple)(nil),           // 9: remit.v1.StoredTuple
 	(*Tuple)(nil),                 // 10: remit.v1.Tuple
 	(*Consistency)(nil),           // 11: remit.v1.Consistency
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Moment)(nil),                // 12: remit.v1.Moment
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_remit_v1_tuple_proto_depIdxs = []int32{
 	0,  // 0: remit.v1.Operation.kind:type_name -> remit.v1.Operation.Kind
@@ -722,17 +733,18 @@ var file_remit_v1_tuple_proto_depIdxs = []int32{
 	6,  // 6: remit.v1.ReadRequest.filter:type_name -> remit.v1.TupleFilter
 	11, // 7: remit.v1.ReadRequest.consistency:type_name -> remit.v1.Consistency
 	9,  // 8: remit.v1.ReadResponse.tuples:type_name -> remit.v1.StoredTuple
-	10, // 9: remit.v1.StoredTuple.tuple:type_name -> remit.v1.Tuple
-	12, // 10: remit.v1.StoredTuple.written_at:type_name -> google.protobuf.Timestamp
-	4,  // 11: remit.v1.TupleService.Write:input_type -> remit.v1.WriteRequest
-	7,  // 12: remit.v1.TupleService.Read:input_type -> remit.v1.ReadRequest
-	5,  // 13: remit.v1.TupleService.Write:output_type -> remit.v1.WriteResponse
-	8,  // 14: remit.v1.TupleService.Read:output_type -> remit.v1.ReadResponse
-	13, // [13:15] is the sub-list for method output_type
-	11, // [11:13] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	12, // 9: remit.v1.ReadResponse.as_of:type_name -> remit.v1.Moment
+	10, // 10: remit.v1.StoredTuple.tuple:type_name -> remit.v1.Tuple
+	13, // 11: remit.v1.StoredTuple.written_at:type_name -> google.protobuf.Timestamp
+	4,  // 12: remit.v1.TupleService.Write:input_type -> remit.v1.WriteRequest
+	7,  // 13: remit.v1.TupleService.Read:input_type -> remit.v1.ReadRequest
+	5,  // 14: remit.v1.TupleService.Write:output_type -> remit.v1.WriteResponse
+	8,  // 15: remit.v1.TupleService.Read:output_type -> remit.v1.ReadResponse
+	14, // [14:16] is the sub-list for method output_type
+	12, // [12:14] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_tuple_proto_init() }

@@ -44,6 +44,8 @@ const (
 	AccessServiceExpandProcedure = "/remit.v1.AccessService/Expand"
 	// AccessServiceExplainProcedure is the procedure name of the AccessService's Explain RPC.
 	AccessServiceExplainProcedure = "/remit.v1.AccessService/Explain"
+	// AccessServiceDiffAccessProcedure is the procedure name of the AccessService's DiffAccess RPC.
+	AccessServiceDiffAccessProcedure = "/remit.v1.AccessService/DiffAccess"
 )
 
 var (
@@ -117,6 +119,14 @@ var (
 			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
+	accessServiceDiffAccessSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType:       connect.StreamTypeUnary,
+			Schema:           v1.File_remit_v1_access_proto.Services().ByName("AccessService").Methods().ByName("DiffAccess"),
+			Procedure:        AccessServiceDiffAccessProcedure,
+			IdempotencyLevel: connect.IdempotencyNoSideEffects,
+		}
+	})
 )
 
 // AccessServiceClient is a client for the remit.v1.AccessService service.
@@ -140,6 +150,9 @@ type AccessServiceClient interface {
 	Expand(context.Context, *v1.ExpandRequest) (*v1.ExpandResponse, error)
 	// Explain says why a check is answered as it is.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// DiffAccess pages through what a subject gained and lost, or who gained and lost an
+	// object, between two moments, with the change that brought each about.
+	DiffAccess(context.Context, *v1.DiffAccessRequest) (*v1.DiffAccessResponse, error)
 }
 
 // NewAccessServiceClient constructs a client for the remit.v1.AccessService service. Multiple
@@ -211,6 +224,9 @@ type AccessServiceHandler interface {
 	Expand(context.Context, *v1.ExpandRequest) (*v1.ExpandResponse, error)
 	// Explain says why a check is answered as it is.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// DiffAccess pages through what a subject gained and lost, or who gained and lost an
+	// object, between two moments, with the change that brought each about.
+	DiffAccess(context.Context, *v1.DiffAccessRequest) (*v1.DiffAccessResponse, error)
 }
 
 // RegisterAccessServiceHandler registers svc as the remit.v1.AccessService implementation on
@@ -227,6 +243,7 @@ func RegisterAccessServiceHandler(server *connect.Server, svc AccessServiceHandl
 		connect.Method{Spec: accessServiceListActionsSpec(), Handler: adapter.listActions},
 		connect.Method{Spec: accessServiceExpandSpec(), Handler: adapter.expand},
 		connect.Method{Spec: accessServiceExplainSpec(), Handler: adapter.explain},
+		connect.Method{Spec: accessServiceDiffAccessSpec(), Handler: adapter.diffAccess},
 	)
 }
 
@@ -301,6 +318,10 @@ func (UnimplementedAccessServiceHandler) Explain(context.Context, *v1.ExplainReq
 	return nil, connect.NewError(connect.CodeUnimplemented, "remit.v1.AccessService.Explain is not implemented")
 }
 
+func (UnimplementedAccessServiceHandler) DiffAccess(context.Context, *v1.DiffAccessRequest) (*v1.DiffAccessResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "remit.v1.AccessService.DiffAccess is not implemented")
+}
+
 type accessServiceClient struct {
 	client *connect.Client
 }
@@ -372,6 +393,14 @@ func (c *accessServiceClient) Expand(ctx context.Context, req *v1.ExpandRequest)
 func (c *accessServiceClient) Explain(ctx context.Context, req *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	var res v1.ExplainResponse
 	if err := c.client.CallUnary(ctx, accessServiceExplainSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *accessServiceClient) DiffAccess(ctx context.Context, req *v1.DiffAccessRequest) (*v1.DiffAccessResponse, error) {
+	var res v1.DiffAccessResponse
+	if err := c.client.CallUnary(ctx, accessServiceDiffAccessSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -473,6 +502,18 @@ func (h accessServiceHandler) explain(ctx context.Context, _ connect.Spec, strea
 		return err
 	}
 	res, err := h.svc.Explain(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h accessServiceHandler) diffAccess(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.DiffAccessRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.DiffAccess(ctx, &req)
 	if err != nil {
 		return err
 	}

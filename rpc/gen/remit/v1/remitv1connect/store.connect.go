@@ -30,6 +30,8 @@ const (
 	StoreServiceGetStoreProcedure = "/remit.v1.StoreService/GetStore"
 	// StoreServiceListStoresProcedure is the procedure name of the StoreService's ListStores RPC.
 	StoreServiceListStoresProcedure = "/remit.v1.StoreService/ListStores"
+	// StoreServiceSetRetentionProcedure is the procedure name of the StoreService's SetRetention RPC.
+	StoreServiceSetRetentionProcedure = "/remit.v1.StoreService/SetRetention"
 	// StoreServiceDeleteStoreProcedure is the procedure name of the StoreService's DeleteStore RPC.
 	StoreServiceDeleteStoreProcedure = "/remit.v1.StoreService/DeleteStore"
 )
@@ -58,6 +60,13 @@ var (
 			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
+	storeServiceSetRetentionSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeUnary,
+			Schema:     v1.File_remit_v1_store_proto.Services().ByName("StoreService").Methods().ByName("SetRetention"),
+			Procedure:  StoreServiceSetRetentionProcedure,
+		}
+	})
 	storeServiceDeleteStoreSpec = sync.OnceValue(func() connect.Spec {
 		return connect.Spec{
 			StreamType: connect.StreamTypeUnary,
@@ -72,6 +81,9 @@ type StoreServiceClient interface {
 	CreateStore(context.Context, *v1.CreateStoreRequest) (*v1.CreateStoreResponse, error)
 	GetStore(context.Context, *v1.GetStoreRequest) (*v1.GetStoreResponse, error)
 	ListStores(context.Context, *v1.ListStoresRequest) (*v1.ListStoresResponse, error)
+	// SetRetention says for how long a store's past can be asked about. What a shorter
+	// retention gives up is gone within minutes and does not come back.
+	SetRetention(context.Context, *v1.SetRetentionRequest) (*v1.SetRetentionResponse, error)
 	// DeleteStore removes a store with all that it holds.
 	DeleteStore(context.Context, *v1.DeleteStoreRequest) (*v1.DeleteStoreResponse, error)
 }
@@ -87,6 +99,9 @@ type StoreServiceHandler interface {
 	CreateStore(context.Context, *v1.CreateStoreRequest) (*v1.CreateStoreResponse, error)
 	GetStore(context.Context, *v1.GetStoreRequest) (*v1.GetStoreResponse, error)
 	ListStores(context.Context, *v1.ListStoresRequest) (*v1.ListStoresResponse, error)
+	// SetRetention says for how long a store's past can be asked about. What a shorter
+	// retention gives up is gone within minutes and does not come back.
+	SetRetention(context.Context, *v1.SetRetentionRequest) (*v1.SetRetentionResponse, error)
 	// DeleteStore removes a store with all that it holds.
 	DeleteStore(context.Context, *v1.DeleteStoreRequest) (*v1.DeleteStoreResponse, error)
 }
@@ -98,6 +113,7 @@ func RegisterStoreServiceHandler(server *connect.Server, svc StoreServiceHandler
 		connect.Method{Spec: storeServiceCreateStoreSpec(), Handler: adapter.createStore},
 		connect.Method{Spec: storeServiceGetStoreSpec(), Handler: adapter.getStore},
 		connect.Method{Spec: storeServiceListStoresSpec(), Handler: adapter.listStores},
+		connect.Method{Spec: storeServiceSetRetentionSpec(), Handler: adapter.setRetention},
 		connect.Method{Spec: storeServiceDeleteStoreSpec(), Handler: adapter.deleteStore},
 	)
 }
@@ -115,6 +131,10 @@ func (UnimplementedStoreServiceHandler) GetStore(context.Context, *v1.GetStoreRe
 
 func (UnimplementedStoreServiceHandler) ListStores(context.Context, *v1.ListStoresRequest) (*v1.ListStoresResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "remit.v1.StoreService.ListStores is not implemented")
+}
+
+func (UnimplementedStoreServiceHandler) SetRetention(context.Context, *v1.SetRetentionRequest) (*v1.SetRetentionResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, "remit.v1.StoreService.SetRetention is not implemented")
 }
 
 func (UnimplementedStoreServiceHandler) DeleteStore(context.Context, *v1.DeleteStoreRequest) (*v1.DeleteStoreResponse, error) {
@@ -144,6 +164,14 @@ func (c *storeServiceClient) GetStore(ctx context.Context, req *v1.GetStoreReque
 func (c *storeServiceClient) ListStores(ctx context.Context, req *v1.ListStoresRequest) (*v1.ListStoresResponse, error) {
 	var res v1.ListStoresResponse
 	if err := c.client.CallUnary(ctx, storeServiceListStoresSpec(), req, &res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+func (c *storeServiceClient) SetRetention(ctx context.Context, req *v1.SetRetentionRequest) (*v1.SetRetentionResponse, error) {
+	var res v1.SetRetentionResponse
+	if err := c.client.CallUnary(ctx, storeServiceSetRetentionSpec(), req, &res); err != nil {
 		return nil, err
 	}
 	return &res, nil
@@ -189,6 +217,18 @@ func (h storeServiceHandler) listStores(ctx context.Context, _ connect.Spec, str
 		return err
 	}
 	res, err := h.svc.ListStores(ctx, &req)
+	if err != nil {
+		return err
+	}
+	return stream.Send(res)
+}
+
+func (h storeServiceHandler) setRetention(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.SetRetentionRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	res, err := h.svc.SetRetention(ctx, &req)
 	if err != nil {
 		return err
 	}
