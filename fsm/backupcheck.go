@@ -100,7 +100,7 @@ func (v *verification) backup(m *BackupManifest) (faults []error, err error) {
 	if damaged {
 		return faults, nil // the state cannot be read
 	}
-	if err := v.d.verifyState(m); err != nil {
+	if err := v.d.verifyState(m); err != nil && v.d.has(m.Name()) {
 		faults = append(faults, &DamageError{Place: m.Name() + backupSuffix, Problem: "its files are as they were, but the state in them is not: " + err.Error()})
 	}
 	return faults, v.ctx.Err()
@@ -123,12 +123,21 @@ func (v *verification) file(f *BackupFile) (fault, err error) {
 	switch {
 	case v.ctx.Err() != nil:
 		return nil, v.ctx.Err()
+	case errors.Is(err, iofs.ErrNotExist) && !slices.ContainsFunc(users, v.d.has):
+		return nil, nil
 	case errors.Is(err, iofs.ErrNotExist):
 		return &DamageError{Place: what, Problem: "it is missing"}, nil
 	case err != nil:
 		return &DamageError{Place: what, Problem: "it cannot be read: " + err.Error()}, nil
 	}
 	return f.compare(what, sums.file(f.Name)), nil
+}
+
+// has says whether a backup is there: while one is verified, another process may remove
+// it.
+func (d *BackupDir) has(name string) bool {
+	_, err := d.fs.Stat(d.path(name + backupSuffix))
+	return !errors.Is(err, iofs.ErrNotExist)
 }
 
 // foreign tells what lies in the folder and belongs to no backup. What an interrupted
@@ -170,7 +179,7 @@ func (d *BackupDir) foreign(stored []StoredBackup) (faults []error, err error) {
 		}
 		if ours {
 			s, err := sumBackupFile(d.fs, d.path(backupFiles, name), room, func(int) error { return nil })
-			if err == nil && s.file(name).Sum == sum {
+			if errors.Is(err, iofs.ErrNotExist) || err == nil && s.file(name).Sum == sum {
 				continue // what a save has brought whole, and then was cut off
 			}
 		}

@@ -34,6 +34,9 @@ type BackupDir struct {
 // OpenBackups is a folder on the disk; it need not exist before something is saved.
 func OpenBackups(dir string) *BackupDir { return &BackupDir{fs: vfs.Default, dir: dir} }
 
+// Path is the folder's.
+func (d *BackupDir) Path() string { return d.dir }
+
 // A StoredBackup is a backup in a folder.
 type StoredBackup struct {
 	Name string
@@ -60,6 +63,9 @@ func (d *BackupDir) List() ([]StoredBackup, error) {
 		if name, ok := strings.CutSuffix(name, backupSuffix); ok {
 			s := StoredBackup{Name: name}
 			s.Manifest, s.Err = d.read(name)
+			if errors.Is(s.Err, iofs.ErrNotExist) {
+				continue // removed meanwhile
+			}
 			stored = append(stored, s)
 		}
 	}
