@@ -108,6 +108,9 @@ func (c *Config) Validate() error {
 	if c.DrainTimeout < 0 {
 		faults = append(faults, fmt.Errorf("drain timeout %s is negative", c.DrainTimeout))
 	}
+	if c.SlowReader < 0 {
+		faults = append(faults, fmt.Errorf("slow reader limit %s is negative", c.SlowReader))
+	}
 	watch := c.observe()
 	return errors.Join(append(faults, watch.Validate(), c.OpenFGA.Validate(), c.CheckAddrs())...)
 }

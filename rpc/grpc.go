@@ -41,6 +41,9 @@ func newGRPCServer(faces []face) *grpc.Server {
 		grpc.MaxRecvMsgSize(2*MaxMessageBytes),
 		grpc.ForceServerCodecV2(frameCodec{encoding.GetCodecV2(grpcproto.Name)}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+			if procedure, _ := grpc.MethodFromServerStream(stream); mayBeCut(procedure) {
+				return serveCuttable(procedure, stream, func(stream grpc.ServerStream) error { return serveGRPC(services, stream) })
+			}
 			return serveGRPC(services, stream)
 		}),
 	)

@@ -38,7 +38,7 @@ func newHTTPServer(faces []face, rest http.Handler, ready func() bool) *http.Ser
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:   unredirected(mux, rest),
+		Handler:   cuttable(unredirected(mux, rest)),
 		Protocols: protocols,
 		// A client that dawdles over its headers, or holds an idle connection, must not
 		// hold a file descriptor for ever.

@@ -2,19 +2,14 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/connect/v2/connectinprocess"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/remit-authz/remit/fsm"
@@ -472,9 +467,3 @@ func TestWatchEndsWhenTheNodeStops(t *testing.T) {
 		t.Errorf("%v, %v", err, detail)
 	}
 }
-
-var _ = errors.Is
-var _ = http.MethodGet
-var _ = rand.N[int]
-var _ = connecthttp.NewTransport
-var _ errgroup.Group
