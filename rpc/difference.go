@@ -149,7 +149,7 @@ func (r *reader) ends(ctx context.Context, req *remitv1.DiffAccessRequest) (from
 		end = r.Now()
 	}
 	if from.Base.Revision() > to.Base.Revision() || begin.After(end) {
-		err = at("to", fmt.Errorf("%w: it lies before from: revision %d of %s, and %d of %s", backend.ErrRequest,
+		err = at("to", fmt.Errorf("%w: the later moment, revision %d of %s, lies before the earlier one, revision %d of %s", backend.ErrRequest,
 			to.Base.Revision(), end.Format(time.RFC3339Nano), from.Base.Revision(), begin.Format(time.RFC3339Nano)))
 	}
 	return from, begin, to, end, err

@@ -54,6 +54,10 @@ one was denied.`,
 					return err
 				}
 				all.Answers, all.Token = append(all.Answers, answer.GetAnswers()...), answer.GetToken()
+				all.AsOf = answer.GetAsOf()
+				if answer.GetAsOf() != nil {
+					continue // every part is asked of the same state as it is
+				}
 				// The later parts are asked of the state that the first one saw.
 				scope.Consistency = &remitv1.Consistency{Requirement: &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: answer.GetToken()}}
 			}

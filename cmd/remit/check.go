@@ -22,10 +22,14 @@ func (a *app) checkCommand() *cobra.Command {
 ` + questionHelp + `
 
 The exit status says whether the question was answered: 0 for either answer, 2 if it
-could not be. With --exit-code it is 0 if allowed and 1 if denied, for scripts.`,
+could not be. With --exit-code it is 0 if allowed and 1 if denied, for scripts.
+
+With --as-of the question is asked of what was known then, judged at that time; with
+--at of what is known now, or was known as of then, judged at another time.`,
 		Example: `  remit check user:ann can_view deal:plan
   remit check deal:plan#can_view@user:ann --explain
   remit check user:bob on_duty shift:night --at 2026-03-29T22:00:00Z
+  remit check user:ann can_view deal:plan --as-of 2026-03-03T22:00Z
   remit check user:ann can_view report:q3 --context '{"ip": "10.0.0.7"}'
   remit check user:ann can_view deal:plan --exit-code -o json >answer.json && deploy`,
 		GroupID: groupAsk,

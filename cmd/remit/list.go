@@ -42,7 +42,7 @@ line. It is complete unless --limit cuts it, and then it says so.`,
 					return err
 				}
 				all.Ids = append(all.Ids, answer.GetIds()...)
-				all.Cursor, all.Token = answer.GetCursor(), answer.GetToken()
+				all.Cursor, all.Token, all.AsOf = answer.GetCursor(), answer.GetToken(), answer.GetAsOf()
 				if all.GetCursor() == "" || limit > 0 && len(all.GetIds()) >= limit {
 					break
 				}
@@ -74,7 +74,8 @@ line. A wildcard, such as user:*, stands for everyone of its type but those name
 behind it; others are listed beside it only if something grants it to them by name.`,
 		Example: `  remit who can_view deal:plan
   remit who can_view deal:plan --kind group#member
-  remit list-subjects deal:plan#can_view --at 2026-03-29T22:00:00Z`,
+  remit list-subjects deal:plan#can_view --at 2026-03-29T22:00:00Z
+  remit who can_view deal:plan --as-of 2026-03-03T22:00Z`,
 		GroupID: groupAsk,
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -98,7 +99,7 @@ behind it; others are listed beside it only if something grants it to them by na
 					return err
 				}
 				all.Subjects = append(all.Subjects, answer.GetSubjects()...)
-				all.Cursor, all.Token = answer.GetCursor(), answer.GetToken()
+				all.Cursor, all.Token, all.AsOf = answer.GetCursor(), answer.GetToken(), answer.GetAsOf()
 				if all.GetCursor() == "" || limit > 0 && len(all.GetSubjects()) >= limit {
 					break
 				}

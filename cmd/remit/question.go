@@ -45,6 +45,7 @@ func questionArgs(_ *cobra.Command, args []string) error {
 // and tuples, by which model.
 type circumstance struct {
 	at      string
+	asOf    string
 	context string
 	with    []string
 	model   string
@@ -53,6 +54,7 @@ type circumstance struct {
 func (q *circumstance) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&q.at, "at", "", "judge conditions, shifts and expiry at this `instant`, as 2026-03-29T22:00:00Z (default: now)")
+	q.registerAsOf(cmd)
 	flags.StringVar(&q.context, "context", "", "parameters of conditions, as a `JSON` object")
 	flags.StringArrayVar(&q.with, "with", nil, "a `tuple` that counts for this question alone (may be repeated)")
 	flags.StringVar(&q.model, "model", "", "judge by the model of this `id` (default: the newest)")
@@ -62,7 +64,7 @@ func (q *circumstance) register(cmd *cobra.Command) {
 func (a *app) scope(store string, q *circumstance) (*remitv1.Scope, error) {
 	scope := &remitv1.Scope{Store: store, ModelId: q.model}
 	var err error
-	if scope.Consistency, err = parseConsistency(a.consistency); err != nil {
+	if scope.Consistency, err = a.requirement(q.asOf); err != nil {
 		return nil, err
 	}
 	if q.at != "" {

@@ -12,6 +12,7 @@ import (
 
 func (a *app) readCommand() *cobra.Command {
 	var filter remitv1.TupleFilter
+	var q circumstance
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "read",
@@ -20,11 +21,12 @@ func (a *app) readCommand() *cobra.Command {
 it prints all. The list is complete unless --limit cuts it, and then it says so.`,
 		Example: `  remit read --object deal:plan
   remit read --object deal --relation owner
-  remit read --subject user:ann -o json`,
+  remit read --subject user:ann -o json
+  remit read --object deal:plan --as-of 2026-03-03T22:00Z`,
 		GroupID: groupAsk,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, scope, err := a.ask(cmd, &circumstance{})
+			c, scope, err := a.ask(cmd, &q)
 			if err != nil {
 				return err
 			}
@@ -38,7 +40,7 @@ it prints all. The list is complete unless --limit cuts it, and then it says so.
 					return err
 				}
 				all.Tuples = append(all.Tuples, answer.GetTuples()...)
-				all.Cursor, all.Token = answer.GetCursor(), answer.GetToken()
+				all.Cursor, all.Token, all.AsOf = answer.GetCursor(), answer.GetToken(), answer.GetAsOf()
 				if all.GetCursor() == "" || limit > 0 && len(all.GetTuples()) >= limit {
 					break
 				}
@@ -51,6 +53,7 @@ it prints all. The list is complete unless --limit cuts it, and then it says so.
 	flags.StringVar(&filter.Object, "object", "", "a `type`, or an object TYPE:ID")
 	flags.StringVar(&filter.Relation, "relation", "", "a `relation`")
 	flags.StringVar(&filter.Subject, "subject", "", "a `type`, an entity TYPE:ID, TYPE:*, or a userset TYPE:ID#RELATION")
+	q.registerAsOf(cmd)
 	flags.IntVar(&limit, "limit", 0, "stop after so many (default: read all)")
 	return cmd
 }

@@ -90,7 +90,7 @@ Exit status: 0 if done, 1 if tests fail (or, with --exit-code, if a check is den
 
 	root.AddCommand(
 		a.checkCommand(), a.batchCommand(), a.listObjectsCommand(), a.listSubjectsCommand(),
-		a.listActionsCommand(), a.explainCommand(), a.expandCommand(),
+		a.listActionsCommand(), a.explainCommand(), a.expandCommand(), a.diffAccessCommand(),
 		a.writeCommand(), a.deleteCommand(), a.readCommand(),
 		a.storeCommand(), a.modelCommand(),
 		a.serveCommand(), a.configCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),

@@ -20,7 +20,10 @@ func (a *app) storeCommand() *cobra.Command {
 		GroupID: groupStores,
 		Args:    cobra.NoArgs,
 	}
-	cmd.AddCommand(a.storeCreateCommand(), a.storeListCommand(), a.storeDeleteCommand(), a.storeImportCommand(), a.storeExportCommand())
+	cmd.AddCommand(
+		a.storeCreateCommand(), a.storeListCommand(), a.storeGetCommand(), a.storeSetRetentionCommand(), a.storeDeleteCommand(),
+		a.storeImportCommand(), a.storeExportCommand(),
+	)
 	return cmd
 }
 
@@ -131,7 +134,7 @@ asked it wants --yes. A name that several stores bear is refused: give the id th
 			}
 			s := found.GetStore()
 			if !sure {
-				if err := a.confirm(fmt.Sprintf("Delete store %s (%s) with its %s?", s.GetName(), s.GetId(), counted(int(s.GetTupleCount()), "tuple"))); err != nil {
+				if err := a.confirm(fmt.Sprintf("Delete store %s (%s) with its %s?", s.GetName(), s.GetId(), counted(int(s.GetTupleCount()), "tuple")), "nothing was deleted"); err != nil {
 					return err
 				}
 			}
@@ -149,8 +152,8 @@ asked it wants --yes. A name that several stores bear is refused: give the id th
 	return cmd
 }
 
-// confirm asks a person.
-func (a *app) confirm(question string) error {
+// confirm asks a person; otherwise is what happened if they decline.
+func (a *app) confirm(question, otherwise string) error {
 	if !isTerminal(a.stdin) {
 		return errors.New("there is nobody to ask; confirm with --yes")
 	}
@@ -160,7 +163,7 @@ func (a *app) confirm(question string) error {
 		return err
 	}
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
-		return errors.New("nothing was deleted")
+		return errors.New(otherwise)
 	}
 	return nil
 }
