@@ -63,9 +63,7 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 		{server: s.connect, maxBytes: MaxMessageBytes, json: newJSONCodec()},
 		{server: fga.Server(), maxBytes: config.OpenFGA.MaxMessageBytes, json: newLenientCodec()},
 	}
-	for _, f := range s.faces {
-		observer.Know(f.server)
-	}
+	observer.Know(s.connect, fga.Server())
 	s.http = newHTTPServer(s.faces, fga.Handler(), s.serving.Load)
 	s.grpc = newGRPCServer(s.faces)
 

@@ -1,6 +1,9 @@
 package observe
 
 import (
+	"maps"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -8,81 +11,139 @@ import (
 
 // durations are the bounds of the histogram of latencies: from what a Check in memory
 // takes to what no client waits for.
-var durations = []float64{
-	10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3,
-	0.1, 0.25, 0.5, 1, 2.5, 5, 10,
-}
+var durations = bounds(
+	10*time.Microsecond, 25*time.Microsecond, 50*time.Microsecond, 100*time.Microsecond, 250*time.Microsecond, 500*time.Microsecond,
+	time.Millisecond, 2500*time.Microsecond, 5*time.Millisecond, 10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond,
+	100*time.Millisecond, 250*time.Millisecond, 500*time.Millisecond, time.Second, 2500*time.Millisecond, 5*time.Second, 10*time.Second,
+)
 
-// metrics are those of all calls.
-type metrics struct {
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-	inFlight *prometheus.GaugeVec
-	edges    prometheus.Histogram
-}
+// edgeCounts go to the default budget, about a million.
+var edgeCounts = bounds(1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576)
 
-func newMetrics(registry prometheus.Registerer) *metrics {
-	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "remit_rpc_requests_total",
-			Help: "Calls that have ended, by face, RPC and code.",
-		}, []string{"face", "rpc", "code"}),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "remit_rpc_duration_seconds",
-			Help:    "How long calls took, by face and RPC.",
-			Buckets: durations,
-		}, []string{"face", "rpc"}),
-		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "remit_rpc_in_flight",
-			Help: "Calls under way, by face and RPC.",
-		}, []string{"face", "rpc"}),
-		edges: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "remit_query_edges",
-			Help:    "Edges that a question visited: its share of the budget.",
-			Buckets: prometheus.ExponentialBuckets(1, 4, 11), // to the default budget, about a million
-		}),
+func bounds(of ...time.Duration) []int64 {
+	all := make([]int64, len(of))
+	for i, b := range of {
+		all[i] = int64(b)
 	}
-	registry.MustRegister(m.requests, m.duration, m.inFlight, m.edges)
-	return m
+	return all
 }
 
-// A call is what is known of one RPC. Its metrics are found once, so that a call of it
-// looks nothing up.
+// A histogram counts whole numbers: a search and two additions for each. The library's
+// own, which adds floats and can be read while it is written to without a difference
+// between its parts, costs six times as much, and a Check is short enough to feel that.
+type histogram struct {
+	bounds  []int64 // the last bucket has none
+	buckets []atomic.Uint64
+	sum     atomic.Int64
+}
+
+func newHistogram(bounds []int64) *histogram {
+	return &histogram{bounds: bounds, buckets: make([]atomic.Uint64, len(bounds)+1)}
+}
+
+func (h *histogram) observe(v int64) {
+	i, n := 0, len(h.bounds)
+	for i < n {
+		if middle := (i + n) / 2; v <= h.bounds[middle] {
+			n = middle
+		} else {
+			i = middle + 1
+		}
+	}
+	h.buckets[i].Add(1)
+	h.sum.Add(v)
+}
+
+// metric is what the histogram holds, with units of so many to one of the metric's.
+func (h *histogram) metric(desc *prometheus.Desc, units float64, labels ...string) (m prometheus.Metric, count uint64) {
+	buckets := make(map[float64]uint64, len(h.bounds))
+	sum := h.sum.Load()
+	for i := range h.buckets {
+		count += h.buckets[i].Load()
+		if i < len(h.bounds) {
+			// Divided, for that gives the float nearest to 25 µs, as 25 × 1e-9 does not.
+			buckets[float64(h.bounds[i])/units] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(desc, count, float64(sum)/units, buckets, labels...), count
+}
+
+// metrics are those of all calls, as a prometheus.Collector.
+type metrics struct {
+	edges *histogram
+	calls map[string]*call // the observer's
+}
+
+var (
+	rpcLabels     = []string{"face", "rpc"}
+	requestsTotal = prometheus.NewDesc("remit_rpc_requests_total", "Calls that have ended, by face, RPC and code.", []string{"face", "rpc", "code"}, nil)
+	durationTime  = prometheus.NewDesc("remit_rpc_duration_seconds", "How long calls took, by face and RPC.", rpcLabels, nil)
+	inFlight      = prometheus.NewDesc("remit_rpc_in_flight", "Calls under way, by face and RPC.", rpcLabels, nil)
+	queryEdges    = prometheus.NewDesc("remit_query_edges", "Edges that a question visited: its share of the budget.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- requestsTotal
+	ch <- durationTime
+	ch <- inFlight
+	ch <- queryEdges
+}
+
+// Collect implements prometheus.Collector. Every RPC has its metrics from the beginning:
+// a rate that jumps from nothing cannot be told from one that was always there.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	edges, _ := m.edges.metric(queryEdges, 1)
+	ch <- edges
+	for _, c := range m.calls {
+		// What failed is read first, for it is counted last: what is left is not negative.
+		failed := c.outcomes()
+		ch <- prometheus.MustNewConstMetric(inFlight, prometheus.GaugeValue, float64(c.inFlight.Load()), c.face, c.rpc)
+		took, ok := c.took.metric(durationTime, float64(time.Second), c.face, c.rpc)
+		ch <- took
+		for outcome, n := range failed {
+			ok -= n
+			ch <- prometheus.MustNewConstMetric(requestsTotal, prometheus.CounterValue, float64(n), c.face, c.rpc, outcome)
+		}
+		ch <- prometheus.MustNewConstMetric(requestsTotal, prometheus.CounterValue, float64(ok), c.face, c.rpc, outcomeOK)
+	}
+}
+
+// A call is what is known of one RPC.
 type call struct {
 	procedure, face, rpc string
 
-	metrics  *metrics // nil: none are kept
-	ok       prometheus.Counter
-	duration prometheus.Observer
-	inFlight prometheus.Gauge
+	inFlight atomic.Int64
+	took     *histogram // of all that have ended; those that did not fail are the rest
+
+	mu     sync.Mutex
+	failed map[string]uint64 // by code; guarded by mu
 }
 
-// prepare finds the metrics of an RPC, which begin at zero: a rate that jumps from
-// nothing cannot be told from one that was always there.
-func (m *metrics) prepare(c *call) {
-	c.metrics = m
-	c.ok = m.requests.WithLabelValues(c.face, c.rpc, outcomeOK)
-	c.duration = m.duration.WithLabelValues(c.face, c.rpc)
-	c.inFlight = m.inFlight.WithLabelValues(c.face, c.rpc)
-}
-
-// begin counts a call that begins.
-func (c *call) begin() {
-	if c.metrics != nil {
-		c.inFlight.Inc()
-	}
+func newCall(procedure, face, rpc string) *call {
+	return &call{procedure: procedure, face: face, rpc: rpc, took: newHistogram(durations), failed: map[string]uint64{}}
 }
 
 // end counts a call that has ended.
 func (c *call) end(took time.Duration, outcome string) {
-	if c.metrics == nil {
-		return
-	}
-	c.inFlight.Dec()
-	c.duration.Observe(took.Seconds())
+	c.inFlight.Add(-1)
+	c.took.observe(int64(took))
 	if outcome == outcomeOK {
-		c.ok.Inc()
 		return
 	}
-	c.metrics.requests.WithLabelValues(c.face, c.rpc, outcome).Inc()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed[outcome]++
 }
+
+// outcomes are the calls that failed, by code.
+func (c *call) outcomes() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.failed)
+}
+
+// clock is time since the program began, which costs less to read than the time of day.
+func clock() time.Duration { return time.Since(began) }
+
+var began = time.Now()

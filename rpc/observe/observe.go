@@ -85,7 +85,7 @@ func New(config Config) *Observer {
 	o := &Observer{config: config, calls: map[string]*call{}}
 	o.logs = config.Log != nil && config.Requests != "" && config.Requests != Off
 	if config.Metrics != nil {
-		o.metrics = newMetrics(config.Metrics)
+		o.metrics = &metrics{edges: newHistogram(edgeCounts), calls: o.calls}
 	}
 	return o
 }
@@ -98,15 +98,16 @@ func (o *Observer) Interceptors() []connect.ServerInterceptor {
 	return []connect.ServerInterceptor{o.intercept}
 }
 
-// Know prepares for the procedures of a face. It must have been called before they are.
-func (o *Observer) Know(server *connect.Server) {
-	for spec := range server.Specs() {
-		face, rpc := split(spec.Procedure)
-		c := &call{procedure: strings.TrimPrefix(spec.Procedure, "/"), face: face, rpc: rpc}
-		if o.metrics != nil {
-			o.metrics.prepare(c)
+// Know prepares for the procedures of faces, all of them at once, before any is called.
+func (o *Observer) Know(servers ...*connect.Server) {
+	for _, server := range servers {
+		for spec := range server.Specs() {
+			face, rpc := split(spec.Procedure)
+			o.calls[spec.Procedure] = newCall(strings.TrimPrefix(spec.Procedure, "/"), face, rpc)
 		}
-		o.calls[spec.Procedure] = c
+	}
+	if o.metrics != nil {
+		o.config.Metrics.MustRegister(o.metrics)
 	}
 }
 
@@ -116,7 +117,7 @@ func (o *Observer) Visited() func(edges int) {
 		return nil
 	}
 	edges := o.metrics.edges
-	return func(n int) { edges.Observe(float64(n)) }
+	return func(n int) { edges.observe(int64(n)) }
 }
 
 // split takes a procedure apart: /remit.v1.AccessService/Check is Check of the service
@@ -140,15 +141,15 @@ func (o *Observer) intercept(next connect.ServerFunc) connect.ServerFunc {
 		if !ok {
 			return next(ctx, spec, stream)
 		}
-		start, ended := time.Now(), false
-		c.begin()
+		start, ended := clock(), false
+		c.inFlight.Add(1)
 		var seen *watched
 		if o.logs {
 			seen = &watched{ServerStream: stream}
 			stream = seen
 		}
 		defer func() {
-			took, outcome := time.Since(start), outcomeOK
+			took, outcome := clock()-start, outcomeOK
 			switch {
 			case !ended:
 				outcome = "panic" // on its way to the transport, which ends the connection
