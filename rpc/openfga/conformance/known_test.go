@@ -40,7 +40,7 @@ func known(ctx context.Context, d *difference, p *place) string {
 		}
 		return ""
 	case *openfgav1.WriteRequest:
-		if d.got == accepted && strings.Contains(d.want, "with a different condition") && withContexts(ctx, d, p) {
+		if strings.Contains(d.want, "with a different condition") && withContexts(ctx, d, p) {
 			return knownEmptyContext
 		}
 		return ""
@@ -51,7 +51,7 @@ func known(ctx context.Context, d *difference, p *place) string {
 	if failedCondition(d.got) != failedCondition(d.want) && irrelevant(ctx, d) {
 		return knownIrrelevant
 	}
-	if strings.Contains(d.want, "no parameters defined for the condition") && withParameter(ctx, d) {
+	if withParameter(ctx, d) {
 		return knownParameters
 	}
 	if d.got == verdict(true) && d.want == verdict(false) && hides(ctx, d, p) {
@@ -99,8 +99,8 @@ func sameButDeletes(got, want string) bool {
 	return runs(got) == runs(want)
 }
 
-// withContexts tells whether OpenFGA accepts a write once every condition has the same
-// kind of empty context as the tuple that is there.
+// withContexts tells whether OpenFGA answers a write as Remit does once every condition has
+// the same kind of empty context as the tuple that is there.
 func withContexts(ctx context.Context, d *difference, p *place) bool {
 	q := proto.CloneOf(d.question.(*openfgav1.WriteRequest))
 	for range q.GetWrites().GetTupleKeys() {
@@ -119,10 +119,10 @@ func withContexts(ctx context.Context, d *difference, p *place) bool {
 			}
 		}
 		if !changed {
-			return answer == accepted
+			return answer == d.got
 		}
 	}
-	return p.ask(ctx, q) == accepted
+	return p.ask(ctx, q) == d.got
 }
 
 // failedCondition tells whether an answer is a refusal because of a condition.
@@ -132,21 +132,25 @@ func failedCondition(answer string) bool {
 
 var conditionName = regexp.MustCompile(`condition:? '([^']+)'`)
 
-// withParameter tells whether OpenFGA agrees once every condition has a parameter, which
-// none of them uses.
+// withParameter tells whether OpenFGA agrees once each condition without parameters has one
+// that it does not use.
 func withParameter(ctx context.Context, d *difference) bool {
 	if d.world == nil || len(d.before) > 0 {
 		return false
 	}
 	w, question := d.world.clone(), proto.Clone(d.question)
-	for _, c := range w.current().GetConditions() {
-		if c.Parameters == nil {
-			c.Parameters = map[string]*openfgav1.ConditionParamTypeRef{}
-		}
-		c.Parameters["unused"] = &openfgav1.ConditionParamTypeRef{TypeName: openfgav1.ConditionParamTypeRef_TYPE_NAME_BOOL}
-	}
 	q, ok := question.(interface{ GetContext() *structpb.Struct })
 	if !ok || q.GetContext().GetFields() == nil {
+		return false
+	}
+	changed := false
+	for _, c := range w.current().GetConditions() {
+		if len(c.GetParameters()) == 0 {
+			changed = true
+			c.Parameters = map[string]*openfgav1.ConditionParamTypeRef{"unused": {TypeName: openfgav1.ConditionParamTypeRef_TYPE_NAME_BOOL}}
+		}
+	}
+	if !changed {
 		return false
 	}
 	q.GetContext().Fields["unused"] = structpb.NewBoolValue(true)
@@ -303,7 +307,8 @@ func contradicts(ctx context.Context, d *difference, p *place) bool {
 	}
 	switch q := d.question.(type) {
 	case *openfgav1.CheckRequest:
-		return d.got == byListUsers(ctx, p, q)
+		listed := byListUsers(ctx, p, q)
+		return listed == d.got || failedCondition(listed) && withoutFailing(ctx, d, q, failedNames(listed))
 	case *openfgav1.ListObjectsRequest:
 		return byChecks(ctx, p, d, func(element string) *openfgav1.CheckRequest {
 			return &openfgav1.CheckRequest{
@@ -327,6 +332,24 @@ func contradicts(ctx context.Context, d *difference, p *place) bool {
 		})
 	}
 	return false
+}
+
+// withoutFailing tells whether OpenFGA contradicts itself, with the same two answers, about
+// the world without the tuples whose conditions keep ListUsers from an answer.
+func withoutFailing(ctx context.Context, d *difference, q *openfgav1.CheckRequest, names []string) bool {
+	if d.world == nil || len(d.before) > 0 {
+		return false
+	}
+	carries := func(t *openfgav1.TupleKey) bool { return slices.Contains(names, t.GetCondition().GetName()) }
+	w, question := d.world.clone(), proto.CloneOf(q)
+	w.tuples = slices.DeleteFunc(w.tuples, carries)
+	withoutContextual(question, carries)
+	if got, want := askBoth(ctx, w, question); got != d.got || want != d.want {
+		return false
+	}
+	p, _, ok := settle(ctx, peer, w)
+	defer func() { _ = p.leave(ctx) }()
+	return ok && byListUsers(ctx, p, question) == d.got
 }
 
 func byListUsers(ctx context.Context, p *place, q *openfgav1.CheckRequest) string {

@@ -19,9 +19,12 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// patience is how long one answer may take. OpenFGA takes time without bounds for some
-// cycles, and gigabytes with it.
-const patience = 500 * time.Millisecond
+// peerPatience is how long OpenFGA may think about a question: for some cycles it would
+// for ever. A write, and any answer of Remit, takes long only if the machine does.
+const (
+	peerPatience = 2 * time.Second
+	patience     = 30 * time.Second
+)
 
 // A place is a world in a store of a server.
 type place struct {
@@ -82,7 +85,9 @@ const (
 // refusal tells an error as it is compared.
 func refusal(err error) string {
 	s := status.Convert(err)
-	if s.Code() == codes.DeadlineExceeded || s.Code() == codes.Code(openfgav1.InternalErrorCode_deadline_exceeded) {
+	switch s.Code() {
+	case codes.DeadlineExceeded, codes.Code(openfgav1.InternalErrorCode_deadline_exceeded),
+		codes.Code(openfgav1.UnprocessableContentErrorCode_throttled_timeout_error):
 		return tooSlow
 	}
 	return fmt.Sprintf("code %d: %s", s.Code(), mask(s.Message()))
@@ -90,7 +95,11 @@ func refusal(err error) string {
 
 // ask puts a question and returns the answer in a form that is equal for equal answers.
 func (p *place) ask(ctx context.Context, question proto.Message) string {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	limit := patience
+	if _, writes := question.(*openfgav1.WriteRequest); !writes && p.target.Name == OpenFGA {
+		limit = peerPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	question = p.addressed(question)
 	var answer string
@@ -127,6 +136,9 @@ func (p *place) ask(ctx context.Context, question proto.Message) string {
 		answer = accepted
 	default:
 		panic(fmt.Sprintf("no way to ask %T", question)) // our own mistake
+	}
+	if err != nil && ctx.Err() != nil {
+		return tooSlow // whatever the server made of it
 	}
 	if err != nil {
 		return refusal(err)

@@ -164,6 +164,12 @@ func addresses(line string) (addr, grpcAddr string, ok bool) {
 	return addr, strings.TrimRight(rest, ")\n"), ok && more && grpcOK
 }
 
+// throttling keeps OpenFGA from answers without bounds. Some cycles take it exponential
+// time, and then it starts goroutines faster than a cancelled context can reach them, until
+// the memory is gone. Few questions of a test need a hundred dispatches; from the 2000th on
+// one follows per millisecond, and those that wait for theirs see that they are cancelled.
+var throttling = config.DispatchThrottlingConfig{Enabled: true, Frequency: time.Millisecond, Threshold: 2000}
+
 // StartOpenFGA runs OpenFGA with its store in memory, as its own command would: the same
 // interceptors and the same HTTP gateway. Deadlines are long, so that a slow machine does
 // not change an answer, and $expression conditions are enabled.
@@ -185,6 +191,7 @@ func StartOpenFGA(ctx context.Context) (*Target, error) {
 	c.HTTP.UpstreamTimeout = 20 * time.Second
 	c.ListObjectsDeadline = 15 * time.Second
 	c.ListUsersDeadline = 15 * time.Second
+	c.CheckDispatchThrottling, c.ListObjectsDispatchThrottling, c.ListUsersDispatchThrottling = throttling, throttling, throttling
 
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
