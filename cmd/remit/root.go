@@ -51,8 +51,8 @@ It keeps an access graph: tuples such as deal:plan#owner@user:ann, and a model t
 says what follows from them. "remit serve" runs the service; the other commands are
 its clients, except "remit test", which needs no server.
 
-Exit status: 0 if done, 1 if tests fail (or, with --exit-code, if a check is denied),
-2 if something went wrong.`,
+Exit status: 0 if done, 1 if tests fail or a backup is damaged (or, with --exit-code, if a
+check is denied), 2 if something went wrong.`,
 		Example: `  remit demo
   remit store import shop.fga.yaml
   remit check user:ann can_view deal:plan --explain
@@ -93,7 +93,7 @@ Exit status: 0 if done, 1 if tests fail (or, with --exit-code, if a check is den
 		a.listActionsCommand(), a.explainCommand(), a.expandCommand(), a.diffAccessCommand(),
 		a.writeCommand(), a.deleteCommand(), a.readCommand(),
 		a.storeCommand(), a.modelCommand(),
-		a.serveCommand(), a.configCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
+		a.serveCommand(), a.configCommand(), a.backupCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupRun)
 	root.SetCompletionCommandGroupID(groupRun)

@@ -36,6 +36,7 @@ func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
 	s.choice(&c.logLevel, "log-level", "info", []string{"debug", "info", "warn", "error"}, "log from this `level` on: debug, info, warn or error")
 	s.choice(&c.logRequests, "log-requests", string(observe.Off), observe.Selections(), "log these `requests`: off, errors, slow (with errors) or all")
 	s.span(&c.SlowRequest, "log-slow", observe.DefaultSlow, "the `time` from which on a request is slow")
+	backupSettings(s, &c.Backup)
 	openfgaSettings(s, &c.OpenFGA)
 	s.hide(
 		s.count(&c.SnapshotThreshold, "snapshot-threshold", 0, "log entries from one snapshot to the next"),
@@ -53,6 +54,16 @@ func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
 func serverSettings(s *settings, c *server.Config) {
 	s.address(&c.Addr, "addr", "127.0.0.1:8080", "listen here for Connect, gRPC, gRPC-Web and JSON, as `host:port`")
 	s.address(&c.GRPCAddr, "grpc-addr", "127.0.0.1:8081", "listen here for gRPC alone, as `host:port`")
+}
+
+// defaultBackupKeep is a week of a backup a day, or the last seven hours of one an hour.
+const defaultBackupKeep = 7
+
+// backupSettings are those of backups that the server saves by itself.
+func backupSettings(s *settings, c *server.BackupConfig) {
+	s.text(&c.Dir, "backup-dir", "", "save backups into this `folder`; without it none are saved")
+	s.span(&c.Interval, "backup-interval", server.DefaultBackupInterval, "the `time` from one backup to the next")
+	s.number(&c.Keep, "backup-keep", defaultBackupKeep, 0, "`backups` that stay in the folder, the newest ones; 0 removes none")
 }
 
 // openfgaSettings are the limits of OpenFGA's API.
@@ -114,6 +125,9 @@ of its own, which costs less per call. Only loopback addresses are served withou
 --admin-addr serves /metrics for Prometheus, /healthz, /readyz and /debug/pprof, from
 the beginning of the start to the end of the stop.
 
+--backup-dir saves a backup of all stores every hour, or as --backup-interval says, and
+keeps the newest seven; "remit backup" verifies and restores them.
+
 SIGINT and SIGTERM let requests under way end; a second signal ends the process at
 once, which loses nothing that was acknowledged.
 
@@ -127,6 +141,7 @@ them, "remit config schema" what the file may say.`,
 		Example: `  remit serve
   remit serve --data-dir /var/lib/remit
   remit serve --addr 127.0.0.1:9080 --grpc-addr 127.0.0.1:9081 --log-format json
+  remit serve --data-dir /var/lib/remit --backup-dir /mnt/backups --backup-interval 15m
   remit serve --config remit.yaml --admin-addr 127.0.0.1:2112`,
 		GroupID:     groupRun,
 		Args:        cobra.NoArgs,

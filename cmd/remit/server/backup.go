@@ -21,14 +21,13 @@ type BackupConfig struct {
 	// Interval is the time from one backup to the next. Default: an hour.
 	Interval time.Duration
 	// Keep is how many of the newest backups in the folder stay when one more has been
-	// saved, whoever saved them. Default: 7. Negative: all.
+	// saved, whoever saved them. Default: all.
 	Keep int
 }
 
 const (
-	// DefaultBackupInterval and DefaultBackupKeep are for who gives a folder alone.
+	// DefaultBackupInterval is for who gives a folder alone.
 	DefaultBackupInterval = time.Hour
-	DefaultBackupKeep     = 7
 
 	// backupRetry is how long after a failure the next attempt comes, if the interval
 	// is not shorter.
@@ -39,19 +38,18 @@ func (c *BackupConfig) defaults() {
 	if c.Interval == 0 {
 		c.Interval = DefaultBackupInterval
 	}
-	if c.Keep == 0 {
-		c.Keep = DefaultBackupKeep
-	}
 }
 
 // check refuses what cannot be meant: a folder of backups that is lost together with
 // what they are backups of.
 func (c *BackupConfig) check(dataDir string) error {
 	switch {
-	case c.Interval < 0:
-		return fmt.Errorf("backup interval %s is negative", c.Interval)
 	case c.Dir == "":
 		return nil
+	case c.Interval <= 0:
+		return fmt.Errorf("backup interval %s is no time from one backup to the next", c.Interval)
+	case c.Keep < 0:
+		return fmt.Errorf("of the backups %d cannot be kept", c.Keep)
 	case dataDir == "":
 		dataDir = "data"
 	}
@@ -164,7 +162,7 @@ func (k *backupKeeper) save(ctx context.Context) (err error) {
 	}
 	k.newest.Set(float64(m.Created.Unix()))
 	k.log.InfoContext(ctx, "backup saved", "backup", m.Name(), "revision", uint64(m.Revision()), "bytes", m.Size(), "new_bytes", written, "took", time.Since(begun))
-	if k.config.Keep < 0 {
+	if k.config.Keep == 0 {
 		return nil
 	}
 	removed, freed, err := k.dir.Prune(k.config.Keep)

@@ -112,7 +112,7 @@ func TestBackupsAtIntervals(t *testing.T) {
 		t.Fatal(err)
 	}
 	heard = newListener()
-	_, stop = running(t, Config{DataDir: data, Log: slog.New(heard), Backup: BackupConfig{Dir: folder, Interval: 20 * time.Millisecond, Keep: -1}})
+	_, stop = running(t, Config{DataDir: data, Log: slog.New(heard), Backup: BackupConfig{Dir: folder, Interval: 20 * time.Millisecond}})
 	heard.await(t, "backup failed")
 	if err := w.Abort(); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,8 @@ func TestBackupSettingsAreChecked(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	for want, config := range map[string]BackupConfig{
 		"would be lost with it": {Dir: filepath.Join(data, "backups")},
-		"is negative":           {Dir: t.TempDir(), Interval: -1},
+		"backup interval -1ns":  {Dir: t.TempDir(), Interval: -1},
+		"cannot be kept":        {Dir: t.TempDir(), Keep: -1},
 	} {
 		_, err := Open(t.Context(), Config{DataDir: data, Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Backup: config})
 		if err == nil || !strings.Contains(err.Error(), want) {
