@@ -390,7 +390,7 @@ func TestValueBytes(t *testing.T) {
 	}
 	var lines []string
 	for _, v := range values {
-		if v.value[0] != rowFormat && !(v.value[0] == storeFormat && strings.HasPrefix(v.name, "store-")) {
+		if newer := strings.HasPrefix(v.name, "store-"); v.value[0] != rowFormat && (v.value[0] != storeFormat || !newer) {
 			t.Errorf("%s does not begin with its format", v.name)
 		}
 		lines = append(lines, fmt.Sprintf("%s %x", v.name, v.value))

@@ -341,3 +341,30 @@ func TestDifferencesOfManyChanges(t *testing.T) {
 	}
 	r.wantDiff("many changes", ofObject(store, from, "document:a", "reader"), "+ user:anna by tuples +group:g5#member@user:anna, perhaps not last")
 }
+
+func TestDifferencesOfAStateThatIsGone(t *testing.T) {
+	c := &clock{now: time.Date(2026, 3, 3, 8, 0, 0, 0, time.UTC)}
+	r := newRigAt(t, c.Now)
+	store := r.store("acme", "document:x#owner@user:anna")
+	from := r.revision()
+	r.write(store, "document:a#owner@user:anna", "document:b#owner@user:anna", "document:c#owner@user:anna")
+	req := ofSubject(store, from, "user:anna", "reader", "document")
+	first, err := r.access.DiffAccess(t.Context(), req)
+	if err != nil || first.Cursor == "" || len(first.Differences) != 2 {
+		t.Fatal(first, err)
+	}
+	c.Advance(31 * 24 * time.Hour)
+	if err := backend.NewHousekeeper(backend.NewWriter(r.reader().Reader)).Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = r.access.DiffAccess(t.Context(), req); err == nil {
+		t.Error("a state that is gone can be compared")
+	} else if _, message, detail := detailOf(t, err); detail.Reason != remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE || !strings.Contains(message, "the earliest that can be asked about is revision") {
+		t.Errorf("DiffAccess from a state that is gone = %v %q", detail.Reason, message)
+	}
+	req.Cursor = first.Cursor
+	_, err = r.access.DiffAccess(t.Context(), req)
+	if _, message, detail := detailOf(t, err); detail.Reason != remitv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED {
+		t.Errorf("the next page = %v %q", detail.Reason, message)
+	}
+}

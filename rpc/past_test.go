@@ -310,3 +310,39 @@ func TestRetentionsAreWithinBounds(t *testing.T) {
 		t.Errorf("a retry = %v, %v, want %v", again, err, res)
 	}
 }
+
+// What was known at one moment can be judged at another: as long before as expired tuples
+// stay, and at any instant after.
+func TestAsOfOneMomentAndAtAnother(t *testing.T) {
+	c := &clock{now: time.Date(2026, 3, 3, 22, 0, 0, 0, time.UTC)}
+	r := newRigAt(t, c.Now)
+	h := backend.NewHousekeeper(backend.NewWriter(r.reader().Reader))
+	store := r.store("acme")
+	end := c.Now().Add(time.Hour)
+	if err := r.tryWrite(&remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{until(t, "document:a#owner@user:anna", end)}}); err != nil {
+		t.Fatal(err)
+	}
+	c.Advance(3 * time.Hour)
+	r.write(store, "document:b#owner@user:anna")
+	then := r.revision()
+	c.Advance(40 * time.Hour)
+	if err := h.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.write(store, "document:c#owner@user:anna")
+	for at, want := range map[time.Time]bool{
+		end.Add(-time.Millisecond): true,
+		end:                        false,
+		end.Add(1000 * time.Hour):  false,
+	} {
+		scope := &remitv1.Scope{Store: store, Consistency: asOfRevision(then), At: timestamppb.New(at)}
+		if got := r.check(scope, "document:a#reader@user:anna"); got != want {
+			t.Errorf("Check as of %d at %v = %v, want %v", then, at, got, want)
+		}
+	}
+	scope := &remitv1.Scope{Store: store, Consistency: asOfRevision(then), At: timestamppb.New(end.Add(-48 * time.Hour))}
+	_, err := r.ask(scope, "document:a#reader@user:anna")
+	if _, message, detail := detailOf(t, err); detail.Reason != remitv1.ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE {
+		t.Errorf("Check at an instant whose expired tuples may have left = %v %q", detail.Reason, message)
+	}
+}

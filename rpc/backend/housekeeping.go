@@ -17,6 +17,10 @@ const (
 	// clock of a client may be wrong by hours.
 	ExpiryGrace = 24 * time.Hour
 
+	// leaderSkew is more than the clocks of two leaders differ by: by so much a tuple may
+	// leave earlier after its expiry, as the time of the state has it.
+	leaderSkew = time.Hour
+
 	// housekeepingInterval is how often it is looked whether something may go. Expired
 	// tuples count for nobody meanwhile; they, and what is past its retention, only take
 	// room.
@@ -43,11 +47,13 @@ const (
 type Housekeeper struct {
 	config *Config
 	writer *Writer
+
+	worthwhile graph.Revision // the constant, but for tests
 }
 
 // NewHousekeeper makes a housekeeper that writes with w.
 func NewHousekeeper(w *Writer) *Housekeeper {
-	return &Housekeeper{config: &w.reader.Config, writer: w}
+	return &Housekeeper{config: &w.reader.Config, writer: w, worthwhile: worthwhile}
 }
 
 // Run keeps house until ctx is done. What fails is tried again the next time.
@@ -130,7 +136,7 @@ func (s *sweep) past(ctx context.Context, store *fsm.Store) error {
 	if err != nil {
 		return err
 	}
-	if (!found || first > horizon) && min(horizon, s.pinned) < store.HistoryHorizon()+worthwhile {
+	if (!found || first > horizon) && min(horizon, s.pinned) < store.HistoryHorizon()+s.worthwhile {
 		return nil
 	}
 	for range pastSteps {

@@ -30,6 +30,7 @@ func (r *Reader) PastOf(head *fsm.Store, revision graph.Revision) (Snapshot, err
 		return Snapshot{}, err
 	}
 	// What had left the head by then lies before both of these.
-	horizon := min(head.ExpiryHorizon(), past.Time().UnixMilli())
+	left := past.Time().Add(leaderSkew - ExpiryGrace)
+	horizon := min(head.ExpiryHorizon(), left.UnixMilli())
 	return Snapshot{Head: head, Base: past, Symbols: head.Symbols(), Models: past.Models(), Horizon: horizon}, nil
 }

@@ -1,0 +1,88 @@
+package backend
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/fsm"
+)
+
+// A store that nobody writes to has nothing to give up, but its horizon holds back the
+// times of the revisions of all stores. It is moved now and then, and not each time.
+func TestAnIdleStoreDoesNotHoldBackTheTimes(t *testing.T) {
+	now := time.Now().Truncate(time.Millisecond)
+	clock := func() time.Time { return now }
+	state, err := fsm.Open(fsm.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := cluster.Open(t.Context(), cluster.Config{
+		Dir: t.TempDir(), NodeID: "node", Clock: clock, NoSync: true, // nobody cuts the power
+		FSM: state, Snapshots: state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
+		TermStart: fsm.TermStart, DurableIndex: state.DurableIndex, Published: state.Published,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := state.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := NewWriter(NewReader(Config{State: state, Node: node, Clock: clock, Log: slog.New(slog.DiscardHandler)}))
+	h := NewHousekeeper(w)
+	h.worthwhile = 20
+	do := func(store byte, body fsm.Body) {
+		t.Helper()
+		result, err := w.propose(t.Context(), &fsm.Command{Store: fsm.StoreID{0: 1, 15: store}, Body: body})
+		if err != nil || result.Err != nil {
+			t.Fatal(err, result)
+		}
+	}
+	const idle, busy, always = 1, 2, 3
+	for _, store := range []byte{idle, busy, always} {
+		do(store, &fsm.CreateStore{Name: fmt.Sprint(store)})
+	}
+	horizon := func(store byte) uint64 {
+		s, _ := state.Current().Store(fsm.StoreID{0: 1, 15: store})
+		return uint64(s.HistoryHorizon())
+	}
+	// later lets so many entries come, and a month pass.
+	later := func(entries int) {
+		t.Helper()
+		for i := range entries {
+			now = now.Add(time.Second)
+			do(busy, &fsm.SetRetention{Retention: fsm.DefaultRetention - int64(i%2)})
+		}
+		now = now.Add(31 * 24 * time.Hour)
+		if err := h.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later(5) // the changes of their creation go
+	first := horizon(idle)
+	later(10)
+	if got := horizon(idle); got != first {
+		t.Errorf("the horizon of an idle store was moved to %d for 10 revisions, it was %d", got, first)
+	}
+	if horizon(busy) <= first {
+		t.Errorf("the horizon of a store with changes is still %d", horizon(busy))
+	}
+	later(30)
+	second := horizon(idle)
+	if second <= first+20 {
+		t.Errorf("the horizon of an idle store is %d, want it moved behind %d", second, first)
+	}
+	do(always, &fsm.SetRetention{Retention: fsm.Forever})
+	later(50) // the change of its retention stays in the one store, whose times stay with it
+	later(50)
+	if got := horizon(idle); got != second {
+		t.Errorf("the horizon of an idle store was moved to %d for times that another store keeps", got)
+	}
+}
