@@ -26,6 +26,9 @@ type client struct {
 	tuples remitv1connect.TupleServiceClient
 	access remitv1connect.AccessServiceClient
 	node   remitv1connect.NodeServiceClient
+
+	watches   remitv1connect.WatchServiceClient
+	transfers remitv1connect.TransferServiceClient
 }
 
 // defaultAddr is where serve listens unless told otherwise.
@@ -52,6 +55,9 @@ func newClient(c *connect.Client) *client {
 		tuples: remitv1connect.NewTupleServiceClient(c),
 		access: remitv1connect.NewAccessServiceClient(c),
 		node:   remitv1connect.NewNodeServiceClient(c),
+
+		watches:   remitv1connect.NewWatchServiceClient(c),
+		transfers: remitv1connect.NewTransferServiceClient(c),
 	}
 }
 

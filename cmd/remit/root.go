@@ -91,7 +91,7 @@ check is denied), 2 if something went wrong.`,
 	root.AddCommand(
 		a.checkCommand(), a.batchCommand(), a.listObjectsCommand(), a.listSubjectsCommand(),
 		a.listActionsCommand(), a.explainCommand(), a.expandCommand(), a.diffAccessCommand(),
-		a.writeCommand(), a.deleteCommand(), a.readCommand(),
+		a.writeCommand(), a.deleteCommand(), a.readCommand(), a.watchCommand(),
 		a.storeCommand(), a.modelCommand(),
 		a.serveCommand(), a.configCommand(), a.backupCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
 	)

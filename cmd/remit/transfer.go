@@ -1,21 +1,19 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
+	"connectrpc.com/connect/v2"
 	"github.com/oklog/ulid/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/remit-authz/remit/cmd/remit/storefile"
-	"github.com/remit-authz/remit/graph"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -23,16 +21,21 @@ func (a *app) storeImportCommand() *cobra.Command {
 	var name, into string
 	cmd := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Load a store file: a model and tuples",
+		Short: "Load a file into a store: a model and tuples",
 		Long: `Import reads a store file (*.fga.yaml, the format of OpenFGA's command line), creates
 a store of its name, and writes the model and the tuples. The whole file is validated
 first: if anything is wrong with it, nothing is written.
 
 With --into it adds to a store that exists; tuples already there get the condition and
-expiry of the file. So an import that was cut off can be repeated.`,
+expiry of the file. There, tuple files in CSV (*.csv) and JSON lines (*.jsonl) of any
+size can be imported, too: the file is read once to see that it is well formed, and
+then written piece by piece.
+
+An import that was cut off is simply repeated: what is there already is passed over.`,
 		Example: `  remit store import shop.fga.yaml
   remit store import shop.fga.yaml --name shop-test
-  remit store import more.fga.yaml --into shop`,
+  remit store import more.fga.yaml --into shop
+  remit store import tuples.csv --into shop`,
 		Args: words(1, "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.checkOutput(); err != nil {
@@ -43,6 +46,9 @@ expiry of the file. So an import that was cut off can be repeated.`,
 			}
 			if a.store != "" {
 				return errors.New("--store does not say where to import to: --into adds to a store that exists, --name names a new one")
+			}
+			if storefile.Streams(filepath.Ext(args[0])) {
+				return a.importTuples(cmd.Context(), args[0], into)
 			}
 			file, err := storefile.Read(args[0])
 			if err != nil {
@@ -60,11 +66,7 @@ expiry of the file. So an import that was cut off can be repeated.`,
 			if err != nil {
 				return err
 			}
-			return a.print(imported, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "store %s (%s): %s written, %s\n",
-					imported.Name, imported.StoreID, counted(imported.Tuples, "tuple"), judgedBy(imported.ModelID))
-				return err
-			})
+			return a.print(imported, imported.table)
 		},
 	}
 	flags := cmd.Flags()
@@ -100,27 +102,31 @@ type imported struct {
 	Name    string `json:"name"`
 	StoreID string `json:"storeId"`
 	ModelID string `json:"modelId"`
-	Tuples  int    `json:"tuples"`
-	Token   string `json:"token"`
+	// Tuples are those of the file, Unchanged those of them that were there already.
+	Tuples    int    `json:"tuples"`
+	Unchanged int    `json:"unchanged"`
+	Token     string `json:"token"`
+}
+
+// table writes it for people.
+func (i *imported) table(w io.Writer) error {
+	text := counted(i.Tuples, "tuple") + " written"
+	if i.Unchanged > 0 {
+		text = fmt.Sprintf("%s written, %s there already", counted(i.Tuples-i.Unchanged, "tuple"), thousands(i.Unchanged))
+	}
+	_, err := fmt.Fprintf(w, "store %s (%s): %s, %s\n", i.Name, i.StoreID, text, judgedBy(i.ModelID))
+	return err
 }
 
 // importFile writes a store file that was read, and so validated, to the server. Every
-// step has an idempotency key, so a step whose outcome is unknown is simply repeated.
+// step can be repeated, so one whose outcome is unknown is.
 func (a *app) importFile(ctx context.Context, c *client, file *storefile.File, name, into string) (*imported, error) {
-	operations := make([]*remitv1.Operation, 0, len(file.Tuples))
-	for _, t := range file.Tuples {
-		message, err := tupleMessage(t.Tuple)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", t.Place, err)
-		}
-		operations = append(operations, &remitv1.Operation{Kind: remitv1.Operation_KIND_TOUCH, Tuple: message})
-	}
 	key := "import/" + ulid.Make().String()
 	store, err := a.importTarget(ctx, c, key, name, into)
 	if err != nil {
 		return nil, err
 	}
-	done := &imported{Name: store.GetName(), StoreID: store.GetId(), Tuples: len(operations)}
+	done := &imported{Name: store.GetName(), StoreID: store.GetId(), Tuples: len(file.Tuples)}
 	if file.Model != nil {
 		answer, err := repeated(ctx, a, c.models.WriteModel, &remitv1.WriteModelRequest{
 			Store: store.GetId(), Source: sourceMessage(file.Source), IdempotencyKey: key + "/model", Reason: "import of " + file.Path,
@@ -130,14 +136,12 @@ func (a *app) importFile(ctx context.Context, c *client, file *storefile.File, n
 		}
 		done.ModelID, done.Token = answer.GetModelId(), answer.GetToken()
 	}
-	if len(operations) > 0 {
-		w := &batchWriter{app: a, client: c, store: store.GetId(), reason: "import of " + file.Path, key: key}
-		answer, err := w.write(ctx, operations, "written")
-		if err != nil {
-			return nil, a.halfDone(err, store, into, file.Path)
-		}
-		done.Token = answer.GetToken()
+	w := &importer{app: a, client: c, done: done, reason: "import of " + file.Path}
+	w.progress = newProgress(a.stderr, len(file.Tuples), "tuples written")
+	if err := w.write(ctx, file.Tuples); err != nil {
+		return nil, a.halfDone(err, store, into, file.Path)
 	}
+	w.progress.done()
 	return done, nil
 }
 
@@ -165,99 +169,145 @@ func (a *app) halfDone(err error, store *remitv1.Store, into, path string) error
 		strings.TrimPrefix(a.errorText(err), "remit: "), store.GetName(), shellWord(path), store.GetId())
 }
 
-func (a *app) storeExportCommand() *cobra.Command {
-	var to string
-	cmd := &cobra.Command{
-		Use:   "export [STORE]",
-		Short: "Write a store as a store file",
-		Long: `Export prints a store's newest model and all its tuples, at one revision and in the
-order of their names, as a store file that import and OpenFGA's command line read. Two
-things only Remit reads: a tuple's expiry, written as expires_at, and a model that the
-modelling language cannot express, written as JSON.`,
-		Example:           "  remit store export shop >shop.fga.yaml\n  remit store export --file shop.fga.yaml",
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: a.storeCompletions,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
-				a.store = args[0]
-			}
-			c, scope, err := a.ask(cmd, &circumstance{})
-			if err != nil {
-				return err
-			}
-			if to == "" || to == "-" {
-				return a.export(cmd.Context(), c, scope, a.stdout)
-			}
-			f, err := os.Create(to)
-			if err != nil {
-				return fileReason(to, err)
-			}
-			return errors.Join(a.export(cmd.Context(), c, scope, f), f.Close())
-		},
-	}
-	cmd.Flags().StringVarP(&to, "file", "f", "", "write to a `file` instead of standard output")
-	return cmd
+// An importer writes tuples to a store.
+type importer struct {
+	app      *app
+	client   *client
+	done     *imported
+	reason   string
+	progress *progress
+	written  int // and those that were there
 }
 
-func (a *app) export(ctx context.Context, c *client, scope *remitv1.Scope, out io.Writer) error {
-	found, err := call(ctx, a, c.stores.GetStore, &remitv1.GetStoreRequest{Store: scope.GetStore()})
+// How many tuples go into one message and into one stream. The end of a stream tells that
+// all of it is written, so a stream is what is repeated when the connection breaks.
+const (
+	messageTuples = 5000
+	streamTuples  = 50_000
+)
+
+// importTuples reads a tuple file piece by piece.
+func (a *app) importTuples(ctx context.Context, name, into string) error {
+	if into == "" {
+		return fmt.Errorf("%s holds no model, which a new store needs; add tuples to a store that has one with --into", name)
+	}
+	// Once to see that it is well formed, so that a slip on its last line does not leave
+	// half of it written.
+	total := 0
+	if err := a.eachPiece(name, func(tuples []storefile.Tuple) error {
+		total += len(tuples)
+		return ctx.Err()
+	}, true); err != nil {
+		return err
+	}
+	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	store := found.GetStore()
-	dsl := ""
-	newest, err := call(ctx, a, c.models.GetModel, &remitv1.GetModelRequest{Store: store.GetId()})
-	switch {
-	case err == nil:
-		dsl = firstOf(newest.GetModel().GetDsl(), newest.GetModel().GetJson())
-	case !hasReason(err, remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND):
-		return err
-	}
-	tuples, err := a.allTuples(ctx, c, store.GetId(), scope.GetConsistency())
+	found, err := call(ctx, a, c.stores.GetStore, &remitv1.GetStoreRequest{Store: into})
 	if err != nil {
 		return err
 	}
-	w := storefile.NewWriter(out, store.GetName(), dsl)
-	for _, t := range tuples {
-		if err := w.Tuple(t); err != nil {
+	w := &importer{
+		app: a, client: c, reason: "import of " + filepath.Base(name), progress: newProgress(a.stderr, total, "tuples written"),
+		done: &imported{Name: found.GetStore().GetName(), StoreID: found.GetStore().GetId(), Tuples: total},
+	}
+	err = a.eachPiece(name, func(tuples []storefile.Tuple) error { return w.write(ctx, tuples) }, false)
+	w.progress.done()
+	if err != nil {
+		return fmt.Errorf("%s\n%s of %s are written; once that is mended, repeat the import: what is there is passed over",
+			strings.TrimPrefix(a.errorText(err), "remit: "), thousands(w.written), counted(total, "tuple"))
+	}
+	return a.print(w.done, w.done.table)
+}
+
+// eachPiece reads a tuple file.
+func (a *app) eachPiece(name string, take func([]storefile.Tuple) error, warn bool) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return fileReason(name, err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	scanner, err := storefile.NewScanner(name, filepath.Ext(name), f)
+	if err != nil {
+		return err
+	}
+	for {
+		tuples, err := scanner.Next(streamTuples)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := take(tuples); err != nil {
 			return err
 		}
 	}
-	return w.Close()
+	if warn {
+		a.warn(scanner.Warnings())
+	}
+	return nil
 }
 
-// allTuples reads every tuple of a store, in the order of their names: the server's own
-// order depends on the store's history, and two exports should be comparable.
-func (a *app) allTuples(ctx context.Context, c *client, store string, consistency *remitv1.Consistency) ([]graph.Tuple, error) {
-	type named struct {
-		graph.Tuple
-		object, subject string
-	}
-	var all []named
-	for cursor := ""; ; {
-		answer, err := call(ctx, a, c.tuples.Read, &remitv1.ReadRequest{
-			Store: store, Consistency: consistency, PageSize: maxOperations, Cursor: cursor,
+// write writes tuples, a stream at a time.
+func (w *importer) write(ctx context.Context, tuples []storefile.Tuple) error {
+	for len(tuples) > 0 {
+		n := min(len(tuples), streamTuples)
+		var answer *remitv1.ImportResponse
+		err := w.app.following(ctx, 0, func(ctx context.Context, alive func()) error {
+			var err error
+			answer, err = w.stream(ctx, tuples[:n], alive)
+			return err
 		})
 		if err != nil {
-			return nil, err
+			return w.placed(err, tuples[:n])
 		}
-		for _, s := range answer.GetTuples() {
-			t, err := tupleOf(s.GetTuple())
-			if err != nil {
-				return nil, fmt.Errorf("the server sent a tuple that cannot be read: %w", err)
-			}
-			all = append(all, named{t, s.GetTuple().GetObject(), s.GetTuple().GetSubject()})
-		}
-		if cursor = answer.GetCursor(); cursor == "" {
-			break
-		}
+		w.done.Unchanged += int(answer.GetUnchanged())
+		w.done.Token = answer.GetToken()
+		w.written += n
+		w.progress.at(w.written)
+		tuples = tuples[n:]
 	}
-	slices.SortFunc(all, func(x, y named) int {
-		return cmp.Or(strings.Compare(x.object, y.object), strings.Compare(x.Relation, y.Relation), strings.Compare(x.subject, y.subject))
-	})
-	tuples := make([]graph.Tuple, 0, len(all))
-	for _, n := range all {
-		tuples = append(tuples, n.Tuple)
+	return nil
+}
+
+// stream writes tuples as one stream.
+func (w *importer) stream(ctx context.Context, tuples []storefile.Tuple, alive func()) (*remitv1.ImportResponse, error) {
+	stream, err := w.client.transfers.Import(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return tuples, nil
+	request := &remitv1.ImportRequest{Store: w.done.StoreID, Reason: w.reason}
+	size := 0
+	for i, t := range tuples {
+		message, err := tupleMessage(t.Tuple)
+		if err != nil {
+			return nil, &finalError{fmt.Errorf("%s: %w", t.Place, err)}
+		}
+		request.Tuples = append(request.Tuples, message)
+		size += sizeOf(message)
+		if i < len(tuples)-1 && len(request.Tuples) < messageTuples && size < maxStepBytes {
+			continue
+		}
+		if err := stream.Send(request); err != nil {
+			break // what is wrong comes with the answer
+		}
+		alive()
+		request, size = &remitv1.ImportRequest{}, 0
+	}
+	return stream.CloseAndReceive()
+}
+
+// placed finds the tuple at fault in the file.
+func (w *importer) placed(err error, tuples []storefile.Tuple) error {
+	var e *connect.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	i := 0
+	if _, scanErr := fmt.Sscanf(errorDetail(e).GetField(), "tuples[%d]", &i); scanErr != nil || i < 0 || i >= len(tuples) {
+		return err
+	}
+	return fmt.Errorf("%s: %s: %s", tuples[i].Place, tuples[i].Tuple, strings.TrimPrefix(w.app.errorText(err), "remit: "))
 }
