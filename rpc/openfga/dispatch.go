@@ -156,8 +156,14 @@ func requestID() string {
 	return string(id[:])
 }
 
-// headerValue is a text as a header can carry it: what no header may hold is left out.
+// maxHeaderValue is how many bytes of a request's text an answer's header returns: far more
+// than an id has, and less than would make a client or a proxy refuse the answer.
+const maxHeaderValue = 256
+
+// headerValue is a text as a header can carry it: what no header may hold is left out, and
+// what is beyond a length.
 func headerValue(s string) string {
+	s = s[:min(len(s), maxHeaderValue)]
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
 			return headerValueSlow(s)

@@ -237,6 +237,10 @@ func TestRESTHeaders(t *testing.T) {
 	if got := res.Header.Get(HeaderStoreID); got != "a b" {
 		t.Errorf("a strange store is told as %q, want what a header can hold of it", got)
 	}
+	res = p.do(t, http.MethodGet, "/stores/"+strings.Repeat("x", 100_000), "", nil)
+	if got := len(res.Header.Get(HeaderStoreID)); got != maxHeaderValue {
+		t.Errorf("a long store is told with %d bytes, want no more than clients take", got)
+	}
 }
 
 func TestRESTAllowsOtherOrigins(t *testing.T) {
