@@ -91,6 +91,9 @@ func (c *Config) defaults() {
 	if c.OpenFGA.MaxMessageBytes == 0 {
 		c.OpenFGA.MaxMessageBytes = openfga.DefaultMaxMessageBytes
 	}
+	if c.OpenFGA.RequestTimeout == 0 {
+		c.OpenFGA.RequestTimeout = openfga.DefaultRequestTimeout
+	}
 }
 
 // Validate reports every fault of the configuration at once.

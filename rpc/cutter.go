@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"google.golang.org/grpc"
 
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
@@ -19,12 +20,25 @@ func mayBeCut(procedure string) bool {
 		strings.HasSuffix(procedure, remitv1connect.TransferServiceExportProcedure)
 }
 
-// cuttable lets the streams of a handler cut off readers that do not read. Over HTTP such
-// a reader learns no reason: there is no room to tell it.
-func cuttable(next http.Handler) http.Handler {
+// isList reports whether a path is that of OpenFGA's stream, which ends by itself once the
+// time for a request is up, unless it waits for a reader then.
+func isList(path string) bool {
+	return strings.HasSuffix(path, openfgav1.OpenFGAService_StreamedListObjects_FullMethodName) ||
+		strings.HasSuffix(path, "/streamed-list-objects")
+}
+
+// cuttable lets the streams of a handler cut off readers that do not read, and cuts off
+// those of a list after a time; never, if that is not positive. Over HTTP such a reader
+// learns no reason: there is no room to tell it.
+func cuttable(next http.Handler, lists time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if mayBeCut(r.URL.Path) {
+		switch {
+		case mayBeCut(r.URL.Path):
 			r = r.WithContext(context.WithValue(r.Context(), cutterKey{}, httpCutter{http.NewResponseController(w)}))
+		case lists > 0 && isList(r.URL.Path):
+			cutter := httpCutter{http.NewResponseController(w)}
+			cutter.arm(lists, nil)
+			defer cutter.disarm()
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -69,9 +83,13 @@ type contextStream struct {
 // Context is the call's context.
 func (s *contextStream) Context() context.Context { return s.ctx }
 
-// serveCuttable serves a call that may be cut off.
-func serveCuttable(procedure string, stream grpc.ServerStream, serve func(grpc.ServerStream) error) error {
+// serveCuttable serves a call that may be cut off, and is after a time if that is positive.
+func serveCuttable(procedure string, stream grpc.ServerStream, after time.Duration, serve func(grpc.ServerStream) error) error {
 	cutter := &grpcCutter{cut: make(chan error, 1)}
+	if after > 0 {
+		cutter.arm(after, ErrSlowReader)
+		defer cutter.disarm()
+	}
 	ctx := context.WithValue(stream.Context(), cutterKey{}, cutter)
 	done := make(chan error, 1)
 	go func() { done <- serve(&contextStream{stream, ctx}) }()

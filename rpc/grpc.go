@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
@@ -26,8 +27,9 @@ import (
 
 // newGRPCServer puts the connect server behind grpc-go's own transport, which costs a
 // third less than gRPC over net/http. Every procedure arrives at one handler for
-// unknown services, so that handlers, interceptors and errors exist once.
-func newGRPCServer(faces []face) *grpc.Server {
+// unknown services, so that handlers, interceptors and errors exist once. The reader of a
+// list is cut off after a time, if that is positive.
+func newGRPCServer(faces []face, lists time.Duration) *grpc.Server {
 	services := map[string]face{}
 	names := serviceInfo{}
 	for _, f := range faces {
@@ -41,10 +43,14 @@ func newGRPCServer(faces []face) *grpc.Server {
 		grpc.MaxRecvMsgSize(2*MaxMessageBytes),
 		grpc.ForceServerCodecV2(frameCodec{encoding.GetCodecV2(grpcproto.Name)}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-			if procedure, _ := grpc.MethodFromServerStream(stream); mayBeCut(procedure) {
-				return serveCuttable(procedure, stream, func(stream grpc.ServerStream) error { return serveGRPC(services, stream) })
+			serve := func(stream grpc.ServerStream) error { return serveGRPC(services, stream) }
+			switch procedure, _ := grpc.MethodFromServerStream(stream); {
+			case mayBeCut(procedure):
+				return serveCuttable(procedure, stream, 0, serve)
+			case lists > 0 && isList(procedure):
+				return serveCuttable(procedure, stream, lists, serve)
 			}
-			return serveGRPC(services, stream)
+			return serve(stream)
 		}),
 	)
 	options := reflection.ServerOptions{Services: names}

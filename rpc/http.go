@@ -1,14 +1,22 @@
 package rpc
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"path"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect/v2/connecthttp"
 	"connectrpc.com/connect/v2/connectproto"
 	"connectrpc.com/grpcreflect"
+
+	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
 // compressMinBytes is the size from which answers are compressed, if the client takes
@@ -18,8 +26,8 @@ const compressMinBytes = 4 << 10
 
 // newHTTPServer serves the faces over HTTP/1.1 and HTTP/2 without TLS: Connect, gRPC,
 // gRPC-Web and JSON, beside reflection and a plain health page. What none of them takes
-// is rest's.
-func newHTTPServer(faces []face, rest http.Handler, ready func() bool) *http.Server {
+// is rest's. The reader of a list is cut off after a time, if that is positive.
+func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready func() bool) *http.Server {
 	mux := http.NewServeMux()
 	var names []string
 	for _, f := range faces {
@@ -38,13 +46,57 @@ func newHTTPServer(faces []face, rest http.Handler, ready func() bool) *http.Ser
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:   cuttable(unredirected(mux, rest)),
+		Handler:   cuttable(punctual(unredirected(mux, rest), bodyTimeout), lists),
 		Protocols: protocols,
 		// A client that dawdles over its headers, or holds an idle connection, must not
 		// hold a file descriptor for ever.
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 	}
+}
+
+// bodyTimeout is how long a request may take to arrive, after its headers. The largest
+// message does so over a line of one megabit per second.
+const bodyTimeout = time.Minute
+
+// punctual ends requests that do not arrive: one that dawdles must not hold a goroutine
+// and a file descriptor for ever. A stream of requests takes as long as it likes.
+func punctual(next http.Handler, within time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 && !strings.HasSuffix(r.URL.Path, remitv1connect.TransferServiceImportProcedure) {
+			r.Body = &punctualBody{ReadCloser: r.Body, response: w, within: within}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A punctualBody is the body of a request that has to arrive in time.
+type punctualBody struct {
+	io.ReadCloser
+	response http.ResponseWriter // of the same connection
+	within   time.Duration       // from the first Read on
+	begun    bool
+}
+
+// Read reads the body. Once it has ended, what follows on the connection may take its time.
+func (b *punctualBody) Read(p []byte) (int, error) {
+	if !b.begun {
+		b.begun = true
+		b.expect(time.Now().Add(b.within))
+	}
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("%w: the request did not arrive within %s", context.DeadlineExceeded, b.within)
+	case err != nil:
+		b.expect(time.Time{})
+	}
+	return n, err
+}
+
+// expect sets until when the body may arrive. A transport that knows no deadlines has none.
+func (b *punctualBody) expect(until time.Time) {
+	_ = http.NewResponseController(b.response).SetReadDeadline(until)
 }
 
 // unredirected keeps the mux from redirecting a path that is not clean: no page lies

@@ -45,7 +45,7 @@ func BenchmarkObserved(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		g := newGRPCServer([]face{{server: server, maxBytes: MaxMessageBytes, json: newJSONCodec()}})
+		g := newGRPCServer([]face{{server: server, maxBytes: MaxMessageBytes, json: newJSONCodec()}}, 0)
 		go func() { _ = g.Serve(listener) }() // ends with an error when it is stopped
 		b.Cleanup(g.Stop)
 		conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))

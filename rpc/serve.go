@@ -64,8 +64,10 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 		{server: fga.Server(), maxBytes: config.OpenFGA.MaxMessageBytes, json: newLenientCodec()},
 	}
 	observer.Know(s.connect, fga.Server())
-	s.http = newHTTPServer(s.faces, fga.Handler(), s.serving.Load)
-	s.grpc = newGRPCServer(s.faces)
+	// As much time again lets the end of a list arrive, with the reason if there is one.
+	lists := 2 * config.OpenFGA.RequestTimeout
+	s.http = newHTTPServer(s.faces, fga.Handler(), lists, s.serving.Load)
+	s.grpc = newGRPCServer(s.faces, lists)
 
 	var lc net.ListenConfig
 	if s.httpListener, err = lc.Listen(ctx, "tcp", config.Addr); err != nil {

@@ -347,7 +347,7 @@ func TestMetadataCrossesTheBridge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGRPCServer([]face{{server: server, maxBytes: MaxMessageBytes, json: newJSONCodec()}})
+	g := newGRPCServer([]face{{server: server, maxBytes: MaxMessageBytes, json: newJSONCodec()}}, 0)
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(listener) }()
 	t.Cleanup(func() {
