@@ -14,7 +14,8 @@ import (
 // backupService answers remit.v1.BackupService.
 type backupService struct {
 	streamer
-	version string // the program's
+	version string        // the program's
+	sign    time.Duration // how often a caller hears of the preparation
 }
 
 // preparationInterval is how often a caller hears that a backup is being prepared: often
@@ -31,7 +32,7 @@ func (s *backupService) Save(ctx context.Context, req *remitv1.SaveRequest, stre
 	return nil
 }
 
-func (s *backupService) save(ctx context.Context, req *remitv1.SaveRequest, out *outlet, send func(*remitv1.SaveResponse) error) (err error) {
+func (s *backupService) save(ctx context.Context, req *remitv1.SaveRequest, out *outlet, send func(*remitv1.SaveResponse) error) error {
 	deliver := func(res *remitv1.SaveResponse) error {
 		return out.send("", func() error { return send(res) })
 	}
@@ -41,7 +42,7 @@ func (s *backupService) save(ctx context.Context, req *remitv1.SaveRequest, out 
 	told := time.Now()
 	config := s.reader.Config
 	b, err := config.State.Backup(ctx, s.version, config.Clock(), func(done, total uint64) {
-		if failed != nil || time.Since(told) < preparationInterval {
+		if failed != nil || time.Since(told) < s.sign {
 			return
 		}
 		told = time.Now()
@@ -54,9 +55,6 @@ func (s *backupService) save(ctx context.Context, req *remitv1.SaveRequest, out 
 		err = failed
 	}
 	if err != nil {
-		if b != nil {
-			_ = b.Close() // what it could not remove goes at the next start
-		}
 		return err
 	}
 	defer func() {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectinprocess"
@@ -146,6 +148,45 @@ func TestSaveIsRefused(t *testing.T) {
 	}
 	if err := r.refusal(&remitv1.SaveRequest{}); !errors.Is(err, io.EOF) {
 		t.Errorf("after the others ended: %v", err)
+	}
+}
+
+func TestSaveTellsOfItsPreparation(t *testing.T) {
+	r := newRig(t)
+	r.store("acme")
+	streams := streamer{reader: &reader{backend.NewReader(r.config.backend())}, slow: time.Minute, draining: t.Context()}
+	service := &backupService{streamer: streams}
+	kinds, done := "", uint64(0)
+	err := service.save(t.Context(), &remitv1.SaveRequest{}, &outlet{slow: time.Minute}, func(res *remitv1.SaveResponse) error {
+		switch part := res.Part.(type) {
+		case *remitv1.SaveResponse_Preparation_:
+			kinds += "p"
+			if p := part.Preparation; p.DoneBytes <= done || p.DoneBytes > p.TotalBytes {
+				t.Errorf("after %d bytes the preparation is at %d of %d", done, p.DoneBytes, p.TotalBytes)
+			}
+			done = part.Preparation.DoneBytes
+		case *remitv1.SaveResponse_Manifest:
+			kinds += "m"
+		case *remitv1.SaveResponse_Data:
+			kinds += "d"
+		}
+		return nil
+	})
+	if err != nil || !regexp.MustCompile("^p+m+d+$").MatchString(kinds) {
+		t.Errorf("the messages are %q, %v", kinds, err)
+	}
+	// Whoever does not hear of it is not prepared for.
+	gone := errors.New("gone")
+	sent := 0
+	err = service.save(t.Context(), &remitv1.SaveRequest{}, &outlet{slow: time.Minute}, func(*remitv1.SaveResponse) error {
+		sent++
+		return gone
+	})
+	if !errors.Is(err, gone) || sent != 1 {
+		t.Errorf("%d messages to who has gone, and then %v", sent, err)
+	}
+	if err := r.refusal(&remitv1.SaveRequest{}); !errors.Is(err, io.EOF) {
+		t.Errorf("afterwards: %v", err)
 	}
 }
 

@@ -40,7 +40,7 @@ func newConnectServer(draining context.Context, config Config, r *reader, w *bac
 	s := streamer{reader: r, slow: config.SlowReader, draining: draining}
 	remitv1connect.RegisterWatchServiceHandler(server, &watchService{s})
 	remitv1connect.RegisterTransferServiceHandler(server, &transferService{s, w})
-	remitv1connect.RegisterBackupServiceHandler(server, &backupService{s, config.Version})
+	remitv1connect.RegisterBackupServiceHandler(server, &backupService{s, config.Version, preparationInterval})
 	remitv1connect.RegisterNodeServiceHandler(server, &nodeService{reader: r, version: config.Version})
 	return server
 }
