@@ -132,14 +132,46 @@ type doc
 type user
 type group
   relations
-    define b: [group#parent with flagged]
-    define parent: [group]
+    define b: [group#parent]
+    define parent: [group with flagged]
 condition flagged(flag: bool) {
   flag
 }`,
-			tuples:   `group:2 b group:2#parent flagged`,
-			question: &openfgav1.CheckRequest{}, body: `{"tuple_key":{"object":"group:2","relation":"b","user":"user:nobody"}}`,
-			openfga: "denied", remit: "code 2000: failed to evaluate relationship condition: 'flagged' - tuple 'group:2#b@group:2#parent' is missing context parameters '[flag]'",
+			tuples: `group:3 b group:3#parent
+group:1 parent group:1 flagged`,
+			question: &openfgav1.CheckRequest{}, body: `{"tuple_key":{"object":"group:3","relation":"b","user":"group:1"}}`,
+			openfga: "code 2000: failed to evaluate relationship condition: 'flagged' - tuple 'group:1#parent@group:1' is missing context parameters '[flag]'", remit: "denied",
+		},
+		{
+			name: "a list of objects has no limit of depth",
+			model: `
+type user
+type group
+  relations
+    define owner: [user] or editor
+    define editor: [group#owner]`,
+			tuples:   strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(chainText(14), "doc", "group"), "#blocked", "#owner"), " blocked", " editor"),
+			question: &openfgav1.ListObjectsRequest{}, body: `{"type":"group","relation":"owner","user":"group:15#owner"}`,
+			openfga: "code 2002: Authorization Model resolution required too many rewrite rules to be resolved. Check your authorization model for infinite recursion or too much nesting",
+			remit:   "[group:1 group:10 group:11 group:12 group:13 group:14 group:15 group:2 group:3 group:4 group:5 group:6 group:7 group:8 group:9]",
+		},
+		{
+			name: "a cycle below a subtraction takes a grant away",
+			model: `
+type user
+type folder
+  relations
+    define viewer: [doc#viewer]
+type doc
+  relations
+    define blocked: [user, folder#viewer, doc#blocked]
+    define owner: [user] but not blocked
+    define viewer: owner`,
+			tuples: `doc:3 blocked doc:1#blocked
+doc:1 blocked doc:3#blocked
+doc:1 owner user:2`,
+			question: &openfgav1.CheckRequest{}, body: `{"tuple_key":{"object":"doc:1","relation":"viewer","user":"user:2"}}`,
+			openfga: "denied", remit: "allowed",
 		},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
@@ -165,7 +197,11 @@ condition flagged(flag: bool) {
 				if !ok {
 					t.Fatalf("%s refuses the case: %v", side.target.Name, answers)
 				}
-				if got := p.ask(t.Context(), question); got != side.want {
+				got := p.ask(t.Context(), question)
+				for i := 0; i < insisted && got != side.want && side.target.Name == OpenFGA; i++ {
+					got = p.ask(t.Context(), question) // it need not always do so
+				}
+				if got != side.want {
 					t.Errorf("%s answers\n%s\nwant\n%s", side.target.Name, got, side.want)
 				}
 			}

@@ -23,7 +23,9 @@ const (
 	knownShadow       = "known: a contextual tuple leaves the stored one in force"
 	knownHides        = "known: a failed condition hides a grant"
 	knownDepth        = "known: OpenFGA follows a recursion below its limit of depth"
+	knownLists        = "known: a list of objects has no limit of depth"
 	knownItself       = "known: OpenFGA contradicts itself"
+	knownCycle        = "known: a cycle below a subtraction takes a grant away"
 )
 
 // known names the entry of KNOWN.md that explains a difference, or returns "". An entry
@@ -60,13 +62,27 @@ func known(ctx context.Context, d *difference, p *place) string {
 	if strings.HasPrefix(d.got, "code 2002: ") && exactly(ctx, d) == d.want {
 		return knownDepth
 	}
+	if strings.HasPrefix(d.want, "code 2002: ") && listsObjects(d.question) && exactly(ctx, d) == d.got {
+		return knownLists
+	}
 	if withoutShadowed(ctx, d) {
 		return knownShadow
 	}
 	if contradicts(ctx, d, p) {
 		return knownItself
 	}
+	if cycles(ctx, d, p) {
+		return knownCycle
+	}
 	return ""
+}
+
+func listsObjects(question proto.Message) bool {
+	switch question.(type) {
+	case *openfgav1.ListObjectsRequest, *openfgav1.StreamedListObjectsRequest:
+		return true
+	}
+	return false
 }
 
 // inOnePage is what OpenFGA answers if it need not find where a page ended.
@@ -154,8 +170,20 @@ func withParameter(ctx context.Context, d *difference) bool {
 		return false
 	}
 	q.GetContext().Fields["unused"] = structpb.NewBoolValue(true)
-	got, want := askBoth(ctx, w, question)
-	return got == d.got && want == d.got
+	return explained(ctx, w, question, d.got)
+}
+
+// explained tells whether OpenFGA agrees about a world in which Remit still answers the
+// same, or only differs by another entry.
+func explained(ctx context.Context, w *world, question proto.Message, answer string) bool {
+	g, _, gotOK := settle(ctx, subject, w)
+	o, _, wantOK := settle(ctx, peer, w)
+	defer func() { _, _ = g.leave(ctx), o.leave(ctx) }()
+	if !gotOK || !wantOK {
+		return false
+	}
+	d := &difference{world: w, question: question, got: g.ask(ctx, question), want: o.ask(ctx, question)}
+	return d.got == answer && (d.want == answer || known(ctx, d, o) != "")
 }
 
 // withoutShadowed tells whether OpenFGA agrees once no stored tuple has the key of a
@@ -179,11 +207,7 @@ func withoutShadowed(ctx context.Context, d *difference) bool {
 			return c.GetObject() == t.GetObject() && c.GetRelation() == t.GetRelation() && c.GetUser() == t.GetUser()
 		})
 	})
-	if len(w.tuples) == len(d.world.tuples) {
-		return false
-	}
-	got, want := askBoth(ctx, w, d.question)
-	return got == d.got && want == d.got
+	return len(w.tuples) < len(d.world.tuples) && explained(ctx, w, d.question, d.got)
 }
 
 // irrelevant tells whether one server stumbles over conditions that do not matter for the
@@ -305,33 +329,81 @@ func contradicts(ctx context.Context, d *difference, p *place) bool {
 	if strings.HasPrefix(d.got, "code ") {
 		return false // both refuse for reasons of their own
 	}
-	switch q := d.question.(type) {
-	case *openfgav1.CheckRequest:
+	if q, ok := d.question.(*openfgav1.CheckRequest); ok {
 		listed := byListUsers(ctx, p, q)
 		return listed == d.got || failedCondition(listed) && withoutFailing(ctx, d, q, failedNames(listed))
-	case *openfgav1.ListObjectsRequest:
-		return byChecks(ctx, p, d, func(element string) *openfgav1.CheckRequest {
-			return &openfgav1.CheckRequest{
-				AuthorizationModelId: q.GetAuthorizationModelId(), ContextualTuples: q.GetContextualTuples(), Context: q.GetContext(),
-				TupleKey: &openfgav1.CheckRequestTupleKey{Object: element, Relation: q.GetRelation(), User: q.GetUser()},
-			}
-		})
-	case *openfgav1.StreamedListObjectsRequest:
-		return byChecks(ctx, p, d, func(element string) *openfgav1.CheckRequest {
-			return &openfgav1.CheckRequest{
-				AuthorizationModelId: q.GetAuthorizationModelId(), ContextualTuples: q.GetContextualTuples(), Context: q.GetContext(),
-				TupleKey: &openfgav1.CheckRequestTupleKey{Object: element, Relation: q.GetRelation(), User: q.GetUser()},
-			}
-		})
-	case *openfgav1.ListUsersRequest:
-		return byChecks(ctx, p, d, func(element string) *openfgav1.CheckRequest {
-			return &openfgav1.CheckRequest{
-				AuthorizationModelId: q.GetAuthorizationModelId(), ContextualTuples: &openfgav1.ContextualTupleKeys{TupleKeys: q.GetContextualTuples()}, Context: q.GetContext(),
-				TupleKey: &openfgav1.CheckRequestTupleKey{Object: q.GetObject().GetType() + ":" + q.GetObject().GetId(), Relation: q.GetRelation(), User: element},
-			}
-		})
 	}
-	return false
+	return everyCheck(d, func(check *openfgav1.CheckRequest, answer string) bool { return p.ask(ctx, check) == answer })
+}
+
+// cycles tells whether OpenFGA agrees once a tuple is gone that cannot matter: one to a
+// userset in which OpenFGA itself says that the user is not.
+func cycles(ctx context.Context, d *difference, p *place) bool {
+	if d.world == nil || len(d.before) > 0 {
+		return false
+	}
+	agrees := func(q *openfgav1.CheckRequest, answer string) bool {
+		for i, t := range d.world.tuples {
+			object, relation, userset := strings.Cut(t.GetUser(), "#")
+			member := proto.CloneOf(q)
+			member.TupleKey = &openfgav1.CheckRequestTupleKey{Object: object, Relation: relation, User: q.GetTupleKey().GetUser()}
+			if !userset || p.ask(ctx, member) != verdict(false) {
+				continue
+			}
+			w := d.world.clone()
+			w.tuples = slices.Delete(w.tuples, i, i+1)
+			if got, want := askBoth(ctx, w, q); got == answer && want == answer {
+				return true
+			}
+		}
+		return false
+	}
+	if q, ok := d.question.(*openfgav1.CheckRequest); ok {
+		return agrees(q, d.got)
+	}
+	return everyCheck(d, func(q *openfgav1.CheckRequest, answer string) bool { return p.ask(ctx, q) == answer || agrees(q, answer) })
+}
+
+// everyCheck tells whether holds is true of a Check of every element on which two lists
+// differ, with the answer that Remit's list is.
+func everyCheck(d *difference, holds func(q *openfgav1.CheckRequest, answer string) bool) bool {
+	if !strings.HasPrefix(d.got, "[") || !strings.HasPrefix(d.want, "[") {
+		return false
+	}
+	got, want := elements(d.got), elements(d.want)
+	for _, element := range append(slices.Clone(got), want...) {
+		inGot := slices.Contains(got, element)
+		if inGot == slices.Contains(want, element) {
+			continue
+		}
+		if q := checkOf(d.question, element); q == nil || !holds(q, verdict(inGot)) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkOf asks whether an element is rightly in a list.
+func checkOf(question proto.Message, element string) *openfgav1.CheckRequest {
+	switch q := question.(type) {
+	case *openfgav1.ListUsersRequest:
+		return &openfgav1.CheckRequest{
+			AuthorizationModelId: q.GetAuthorizationModelId(), ContextualTuples: &openfgav1.ContextualTupleKeys{TupleKeys: q.GetContextualTuples()}, Context: q.GetContext(),
+			TupleKey: &openfgav1.CheckRequestTupleKey{Object: q.GetObject().GetType() + ":" + q.GetObject().GetId(), Relation: q.GetRelation(), User: element},
+		}
+	case interface { // ListObjects, as a stream or not
+		GetAuthorizationModelId() string
+		GetContextualTuples() *openfgav1.ContextualTupleKeys
+		GetContext() *structpb.Struct
+		GetRelation() string
+		GetUser() string
+	}:
+		return &openfgav1.CheckRequest{
+			AuthorizationModelId: q.GetAuthorizationModelId(), ContextualTuples: q.GetContextualTuples(), Context: q.GetContext(),
+			TupleKey: &openfgav1.CheckRequestTupleKey{Object: element, Relation: q.GetRelation(), User: q.GetUser()},
+		}
+	}
+	return nil
 }
 
 // withoutFailing tells whether OpenFGA contradicts itself, with the same two answers, about
@@ -371,20 +443,4 @@ func byListUsers(ctx context.Context, p *place, q *openfgav1.CheckRequest) strin
 
 func elements(answer string) []string {
 	return strings.Fields(strings.Trim(answer, "[]"))
-}
-
-// byChecks tells whether OpenFGA's Check is of Remit's opinion about every element on
-// which the lists differ.
-func byChecks(ctx context.Context, p *place, d *difference, check func(element string) *openfgav1.CheckRequest) bool {
-	if !strings.HasPrefix(d.got, "[") || !strings.HasPrefix(d.want, "[") {
-		return false
-	}
-	got, want := elements(d.got), elements(d.want)
-	for _, element := range append(slices.Clone(got), want...) {
-		inGot, inWant := slices.Contains(got, element), slices.Contains(want, element)
-		if inGot != inWant && p.ask(ctx, check(element)) != verdict(inGot) {
-			return false
-		}
-	}
-	return true
 }
