@@ -93,10 +93,11 @@ func objectName(text string) graph.ObjectName {
 	return graph.ObjectName{Type: typ, ID: id}
 }
 
-// subjectName takes a user apart.
+// subjectName takes a user apart. A # that nothing follows stays in the id, which no
+// tuple has then: it does not name the same as without it.
 func subjectName(user string) graph.SubjectName {
 	relation := ""
-	if i := strings.LastIndexByte(user, '#'); i >= 0 {
+	if i := strings.LastIndexByte(user, '#'); i >= 0 && i < len(user)-1 {
 		user, relation = user[:i], user[i+1:]
 	}
 	o := objectName(user)

@@ -91,6 +91,7 @@ func TestReadFilters(t *testing.T) {
 		{"a group is not its userset", filterOf("document:", "", "group:eng"), nil},
 		{"special characters", filterOf("document:1|2", "viewer", "user:anna@x.org|y"), all[6:7]},
 		{"another type", filterOf("group:", "", "user:anna"), all[9:]},
+		{"a user whose relation is left out", filterOf("document:1", "", "user:anna#"), nil},
 		{"an unknown object", filterOf("document:3", "", ""), nil},
 		{"an unknown type", filterOf("folder:1", "", ""), nil},
 		{"an unknown relation", filterOf("document:1", "editor", ""), nil},
