@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +28,7 @@ type accessDiff struct {
 
 // An accessDifference is one of a relation.
 type accessDifference struct {
-	relation string
+	subject, relation, object string
 	*remitv1.AccessDifference
 }
 
@@ -38,13 +37,14 @@ func (a *app) diffAccessCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff-access SUBJECT|OBJECT",
 		Short: "Say what access was gained and lost between two moments, and by which change",
-		Long: `Diff-access compares two moments. Of an object it says which subjects gained (+) or
-lost (-) a relation to it, of a subject which objects; and for each the change that
-brought it about: when, by whom, and the tuples written (+) or removed (-). What a model
-made different, or time alone, such as an expiry or a schedule, is said to be that.
+		Long: `Diff-access compares two moments. Of a subject it says which objects it gained (+) or
+lost (-) a relation to, of an object which subjects; and for each the change that brought
+it about: when, by whom, and the tuples written (+) or removed (-). What a model made
+different, or time alone, such as an expiry or a schedule, is said to be that.
 
-The argument is an object if its type has relations, and a subject otherwise, or if
---type names the objects to compare. Without --relation every relation is compared.
+What may be both is compared as both, unless --type (of the objects, for a subject) or
+--kind (of the subjects, for an object) says as which. Without --relation every relation
+is compared.
 
 ` + asOfHelp + `
 Both ends must be kept still: see "remit store get".`,
@@ -61,7 +61,7 @@ Both ends must be kept still: see "remit store get".`,
 	flags.StringVar(&d.to, "to", "", "the later `moment` (default: now)")
 	flags.StringVar(&d.relation, "relation", "", "compare this `relation` alone (default: every one)")
 	flags.StringVar(&d.objects, "type", "", "of a subject: compare the objects of this `type` alone (default: every type)")
-	flags.StringVar(&d.kind, "kind", "user", "of an object: the `kind` of subject, a type, or TYPE#RELATION for usersets")
+	flags.StringVar(&d.kind, "kind", "", "of an object: compare this `kind` of subject, a type, or TYPE#RELATION for usersets (default user)")
 	flags.StringVar(&d.context, "context", "", "parameters of conditions, as a `JSON` object")
 	flags.StringVar(&d.model, "model", "", "judge both moments by the model of this `id` (default: each by the newest then)")
 	flags.IntVar(&d.limit, "limit", 0, "stop after so many (default: list all)")
@@ -105,9 +105,18 @@ func (a *app) diffAccess(cmd *cobra.Command, d *accessDiff, entity string) error
 	if err != nil {
 		return err
 	}
-	questions, err := d.questions(parsed.Declarations().Types, entity, name)
+	symbols := model.NewTable()
+	symbols.Define(parsed.Declarations())
+	plan, err := parsed.Compile("", symbols)
 	if err != nil {
 		return err
+	}
+	questions, err := d.questions(plan, entity, name)
+	if err != nil {
+		return err
+	}
+	if len(questions) == 0 {
+		return fmt.Errorf("the model has no relation %sof or to %s that could be compared", spaced(d.relation), entity)
 	}
 	for _, q := range questions {
 		q.Store, q.From, q.To, q.Context, q.ModelId = base.Store, base.From, base.To, base.Context, base.ModelId
@@ -128,43 +137,73 @@ func (a *app) diffAccess(cmd *cobra.Command, d *accessDiff, entity string) error
 }
 
 // questions are the relations to compare. The newest model says which there are.
-func (d *accessDiff) questions(types []model.TypeDeclaration, entity string, name graph.SubjectName) (questions []*remitv1.DiffAccessRequest, err error) {
-	own := slices.IndexFunc(types, func(t model.TypeDeclaration) bool { return t.Name == name.Type })
-	ofObject := d.objects == "" && name.Relation == "" && own >= 0 && len(types[own].Relations) > 0
-	for _, t := range types {
-		if ofObject && t.Name != name.Type || d.objects != "" && t.Name != d.objects {
-			continue
+func (d *accessDiff) questions(plan *model.Plan, entity string, name graph.SubjectName) (questions []*remitv1.DiffAccessRequest, err error) {
+	if d.objects != "" && d.kind != "" {
+		return nil, errors.New("--type is of a subject's objects, and --kind of an object's subjects: give one of them")
+	}
+	types := plan.Types()
+	if d.objects != "" {
+		t, ok := plan.Type(d.objects)
+		if !ok {
+			return nil, fmt.Errorf("the model has no type %s", d.objects)
 		}
-		for _, relation := range t.Relations {
-			if d.relation != "" && relation != d.relation {
-				continue
+		types = []*model.Type{t}
+	}
+	own, ok := plan.Type(name.Type)
+	if !ok {
+		return nil, fmt.Errorf("the model has no type %s", name.Type)
+	}
+	wanted := func(r *model.Relation) bool { return d.relation == "" || r.Name == d.relation }
+	if d.kind == "" && (d.objects != "" || named(plan, own)) {
+		for _, t := range types {
+			for _, r := range t.Relations {
+				if wanted(r) {
+					questions = append(questions, &remitv1.DiffAccessRequest{Of: &remitv1.DiffAccessRequest_Subject{
+						Subject: &remitv1.SubjectAccess{Subject: entity, Relation: r.Name, Type: t.Name},
+					}})
+				}
 			}
-			q := &remitv1.DiffAccessRequest{}
-			if ofObject {
-				subjectType, subjectRelation, _ := strings.Cut(d.kind, "#")
-				q.Of = &remitv1.DiffAccessRequest_Object{Object: &remitv1.ObjectAccess{
-					Object: entity, Relation: relation, SubjectType: subjectType, SubjectRelation: subjectRelation,
-				}}
-			} else {
-				q.Of = &remitv1.DiffAccessRequest_Subject{Subject: &remitv1.SubjectAccess{Subject: entity, Relation: relation, Type: t.Name}}
-			}
-			questions = append(questions, q)
 		}
 	}
-	switch {
-	case len(questions) > 0:
-		return questions, nil
-	case d.objects != "" && !slices.ContainsFunc(types, func(t model.TypeDeclaration) bool { return t.Name == d.objects }):
-		return nil, fmt.Errorf("the model has no type %s", d.objects)
-	case d.relation != "":
-		return nil, fmt.Errorf("the model has no relation %s that could be compared", d.relation)
+	if d.objects == "" && name.Relation == "" {
+		subjectType, subjectRelation, _ := strings.Cut(firstOf(d.kind, "user"), "#")
+		if _, ok := plan.Type(subjectType); !ok && d.kind == "" {
+			return questions, nil // nothing is of the kind that was not even asked for
+		}
+		for _, r := range own.Relations {
+			if wanted(r) {
+				questions = append(questions, &remitv1.DiffAccessRequest{Of: &remitv1.DiffAccessRequest_Object{
+					Object: &remitv1.ObjectAccess{Object: entity, Relation: r.Name, SubjectType: subjectType, SubjectRelation: subjectRelation},
+				}})
+			}
+		}
 	}
-	return nil, errors.New("the model has no relation that could be compared")
+	return questions, nil
+}
+
+// named reports whether tuples may have subjects of a type.
+func named(plan *model.Plan, t *model.Type) bool {
+	for _, other := range plan.Types() {
+		for _, r := range other.Relations {
+			for i := range r.Allowed {
+				if r.Allowed[i].Type == t {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // compareAccess reads one relation to its end, or to the limit.
 func (a *app) compareAccess(cmd *cobra.Command, c *client, d *accessDiff, q *remitv1.DiffAccessRequest) error {
-	relation := firstOf(q.GetSubject().GetRelation(), q.GetObject().GetRelation())
+	described := func(m *remitv1.AccessDifference) accessDifference {
+		if of := q.GetSubject(); of != nil {
+			return accessDifference{of.GetSubject(), of.GetRelation(), m.GetName(), m}
+		}
+		of := q.GetObject()
+		return accessDifference{m.GetName(), of.GetRelation(), of.GetObject(), m}
+	}
 	for {
 		answer, err := call(cmd.Context(), a, c.access.DiffAccess, q)
 		if err != nil {
@@ -176,7 +215,7 @@ func (a *app) compareAccess(cmd *cobra.Command, c *client, d *accessDiff, q *rem
 				d.incomplete = true
 				return nil
 			}
-			d.differences = append(d.differences, accessDifference{relation, difference})
+			d.differences = append(d.differences, described(difference))
 		}
 		if q.Cursor = answer.GetCursor(); q.Cursor == "" {
 			return nil
@@ -193,8 +232,10 @@ func (a *app) printDifferences(d *accessDiff) error {
 			if err != nil {
 				return err
 			}
-			m.(map[string]any)["relation"] = difference.relation
-			list[i] = m
+			fields := m.(map[string]any)
+			fields["subject"], fields["relation"], fields["object"] = difference.subject, difference.relation, difference.object
+			delete(fields, "name") // it is one of them
+			list[i] = fields
 		}
 		plain["differences"] = list
 		for key, moment := range map[string]*remitv1.Moment{"from": d.begin, "to": d.end} {
@@ -213,7 +254,7 @@ func (a *app) printDifferences(d *accessDiff) error {
 				if difference.GetKind() == remitv1.AccessDifference_KIND_LOST {
 					sign = p.bad("-")
 				}
-				printf(w, "%s %s\t%s\t%s\n", sign, difference.GetName(), difference.relation, causeText(difference.GetCause()))
+				printf(w, "%s %s\t%s\t%s\t%s\n", sign, difference.subject, difference.relation, difference.object, causeText(difference.GetCause()))
 			}
 		})
 	})
@@ -261,4 +302,12 @@ func causeText(c *remitv1.AccessCause) string {
 		text.WriteString("; it may have come and gone since")
 	}
 	return text.String()
+}
+
+// spaced is a word with a space behind it, or nothing.
+func spaced(word string) string {
+	if word == "" {
+		return ""
+	}
+	return word + " "
 }
