@@ -1,9 +1,12 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -11,8 +14,10 @@ import (
 
 	"connectrpc.com/connect/v2/connectinprocess"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
@@ -197,7 +202,11 @@ func TestWatchBeginsWhereItIsTold(t *testing.T) {
 		{&remitv1.WatchRequest{From: &remitv1.WatchRequest_Earliest{Earliest: true}}, 5}, // store, model, three tuples
 		{&remitv1.WatchRequest{From: &remitv1.WatchRequest_Token{Token: first}}, 3},      // b, and one of each test
 		{&remitv1.WatchRequest{From: &remitv1.WatchRequest_Now{Now: true}}, 1},
+		{&remitv1.WatchRequest{From: &remitv1.WatchRequest_Time{}}, 1},
 	} {
+		if from, ok := test.request.From.(*remitv1.WatchRequest_Time); ok {
+			from.Time = timestamppb.New(r.config.State.Current().Time())
+		}
 		f := newWatcher(t, test.request)
 		f.request.Stores = []string{store}
 		f.request.Heartbeat = durationpb.New(100 * time.Millisecond)
@@ -466,4 +475,140 @@ func TestWatchEndsWhenTheNodeStops(t *testing.T) {
 	if _, _, detail := detailOf(t, err); detail.Reason != remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN || detail.Resume != f.resume {
 		t.Errorf("%v, %v", err, detail)
 	}
+}
+
+// However often a reader is cut off within a snapshot, and whatever is written meanwhile,
+// it gets one revision, and then what changed behind it.
+func TestASnapshotGoesOnWhereItBrokeOff(t *testing.T) {
+	r := newRig(t)
+	stores := []string{r.store("one"), r.store("two"), r.store("three")}
+	for i, store := range stores {
+		if i == 1 {
+			continue // an empty one
+		}
+		if _, err := imports(t.Context(), r.clients, store, many(t, 3500), 5000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := newWatcher(t, fromSnapshot())
+	streams := 0
+	for ; !f.ready; streams++ {
+		stream, err := f.open(t.Context(), r.watches)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for done := false; !done; {
+			res, err := stream.Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.take(res)
+			done = res.GetSnapshot() != nil
+		}
+		if err := stream.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.write(stores[streams%3], fmt.Sprintf("document:meanwhile%d#owner@user:anna", streams))
+		if _, err := r.tuples.Write(t.Context(), &remitv1.WriteRequest{Store: stores[2*(streams%2)], Operations: []*remitv1.Operation{
+			{Kind: remitv1.Operation_KIND_DELETE, Tuple: many(t, 3500)[3000+streams]},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, copied := range f.stores {
+		for text := range copied {
+			if strings.Contains(text, "meanwhile") {
+				t.Errorf("the snapshot of %s has %s", id, text)
+			}
+		}
+	}
+	stream, err := f.open(t.Context(), r.watches)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.write(stores[2], "document:last#owner@user:anna")
+	f.until(stream, func() bool { return f.stores[stores[2]]["document:last#owner@user:anna"] })
+	for _, store := range stores {
+		if !maps.Equal(f.stores[store], tuplesOf(t, r.tuples, store, nil)) {
+			t.Errorf("the copy of %s has %d tuples", store, len(f.stores[store]))
+		}
+	}
+	if streams < 8 || len(f.stores) != 3 {
+		t.Errorf("%d streams, %d stores", streams, len(f.stores))
+	}
+}
+
+func TestWatchTellsWhatExpires(t *testing.T) {
+	c := &clock{now: time.Now()}
+	r := newRigAt(t, c.Now)
+	store := r.store("one")
+	f := newWatcher(t, fromSnapshot(store))
+	m := tuple(t, "document:a#owner@user:anna")
+	m.ExpiresAt = timestamppb.New(c.Now().Add(time.Hour))
+	if _, err := imports(t.Context(), r.clients, store, []*remitv1.Tuple{m}, 1); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := f.open(t.Context(), r.watches)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.until(stream, func() bool { return f.ready })
+	if len(f.stores[store]) != 1 {
+		t.Errorf("snapshot %v", f.stores)
+	}
+	c.Advance(48 * time.Hour)
+	r.write(store, "document:b#owner@user:anna") // the leader's time moves with its commands
+	id, err := fsm.ParseStoreID(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result := r.propose(&fsm.Command{Store: id, Body: &fsm.AdvanceExpiry{Horizon: c.Now().Add(-time.Hour).UnixMilli()}}); result.Err != nil {
+		t.Fatal(result.Err)
+	}
+	f.until(stream, func() bool { return !f.stores[store]["document:a#owner@user:anna"] })
+	if f.counted != 2 || len(f.stores[store]) != 1 {
+		t.Errorf("%d changes, %v", f.counted, f.stores[store])
+	}
+}
+
+// places are points of resumption as clients keep them: a later release must go on from
+// each of them.
+var places = []struct {
+	place watchPlace
+	text  string
+}{
+	{watchPlace{revision: 7}, "00"},
+	{watchPlace{revision: 1 << 40, inside: true, store: fsm.StoreID{1, 2, 15: 3}, ordinal: 0x01020304}, "010102000000000000000000000000000301020304"},
+	{watchPlace{revision: 9, snapshot: true, store: fsm.StoreID{15: 9}, row: graph.Row{
+		Userset: graph.Userset{Object: graph.MakeID(3, 5), Relation: 2},
+		Edge:    graph.Edge{Subject: graph.Subject{ID: graph.MakeID(1, 8), Relation: 4}},
+	}}, "0200000000000000000000000000000009000003000000000500000002000001000000000800000004"},
+}
+
+func TestPointsOfResumptionStayAsTheyAre(t *testing.T) {
+	for _, p := range places {
+		if got := hex.EncodeToString(p.place.encode()); got != p.text {
+			t.Errorf("%+v is %s, want %s", p.place, got, p.text)
+		}
+		b, err := hex.DecodeString(p.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodePlace(p.place.revision, b); err != nil || !reflect.DeepEqual(got, p.place) {
+			t.Errorf("%s is %+v, %v; want %+v", p.text, got, err, p.place)
+		}
+	}
+}
+
+func FuzzPointOfResumption(f *testing.F) {
+	for _, p := range places {
+		f.Add(uint64(p.place.revision), p.place.encode())
+	}
+	f.Fuzz(func(t *testing.T, revision uint64, b []byte) {
+		p, err := decodePlace(graph.Revision(revision), b)
+		if err == nil && !bytes.Equal(p.encode(), b) {
+			t.Errorf("%x decodes to %+v, which is %x", b, p, p.encode())
+		}
+		_ = p.after(fsm.StoreID{})
+	})
 }

@@ -15,8 +15,11 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"connectrpc.com/connect/v2"
 
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -176,6 +179,38 @@ func TestAWatchSurvivesKillsUnderLoad(t *testing.T) {
 		t.Errorf("%d changes came in pieces, %d at once", len(c.changes), len(again.changes))
 	}
 	t.Logf("%d changes", len(c.changes))
+}
+
+// A server that stops in order ends its streams with the reason and the point to go on
+// from, and does not wait for them.
+func TestAServerThatStopsEndsItsStreams(t *testing.T) {
+	p := serveProcess(t, t.TempDir())
+	must(t, "store", "import", "testdata/stores/public.fga.yaml", "--addr", p.addr)
+	a := &app{stderr: io.Discard, addr: p.addr, timeout: time.Minute}
+	client, err := a.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := client.watches.Watch(t.Context(), &remitv1.WatchRequest{From: &remitv1.WatchRequest_Now{Now: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := stream.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Receive()
+	var told *connect.Error
+	if !errors.As(err, &told) || !hasReason(err, remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN) || errorDetail(told).GetResume() != res.GetResume() {
+		t.Errorf("the watch ends with %v", err)
+	}
+	if state := p.ends(t); state.ExitCode() != 0 || time.Since(begun) > 9*time.Second {
+		t.Errorf("serve ended with %s after %s\n%s", state, time.Since(begun), p.stderr.String())
+	}
 }
 
 // exportedTuples reads a store's tuples in the state of a token.
