@@ -26,12 +26,12 @@ func Adopt(cfg Config, term uint64) (id string, err error) {
 	case id != "":
 		return "", fmt.Errorf("adopt a state machine: %s is the directory of node %s", cfg.Dir, id)
 	}
-	log, err := openLog(cfg.Dir, false)
+	store, err := openLog(cfg.Dir, false)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	f, err := look(log, log, cfg.Snapshots, 0)
+	defer func() { err = errors.Join(err, store.Close()) }()
+	f, err := look(store, store, cfg.Snapshots, 0)
 	if err != nil {
 		return "", err
 	}
@@ -40,7 +40,7 @@ func Adopt(cfg Config, term uint64) (id string, err error) {
 	}
 	// The term first: with a snapshot of a later term than the node remembers, it would
 	// seem to have lost its log.
-	if err := log.SetUint64(keyTerm, term); err != nil {
+	if err := store.SetUint64(keyTerm, term); err != nil {
 		return "", fmt.Errorf("adopt a state machine: %w", err)
 	}
 	if id, err = createID(cfg.Dir); err != nil {

@@ -70,9 +70,9 @@ func TestAdoptedStateGoesOnAsANodeOfItsOwn(t *testing.T) {
 
 func TestAdoptRefusesALogThatIsThere(t *testing.T) {
 	dir, disk := t.TempDir(), clustertest.NewDisk()
-	log, err := openLog(dir, false)
+	store, err := openLog(dir, false)
 	must(t, err)
-	must(t, errors.Join(log.SetUint64(keyTerm, 3), log.Close()))
+	must(t, errors.Join(store.SetUint64(keyTerm, 3), store.Close()))
 	m := openToy(t, disk)
 	m.state.Index = 5
 	cfg := toyConfig(m, toySnapshots{disk})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -371,16 +370,19 @@ Stop the old server first, or let no client reach it: there would be two histori
 		Args:        oneOrTwo("DIR [NAME]"),
 		Annotations: local,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.checkOutput(); err != nil {
+			if err := errors.Join(a.checkOutput(), fromEnvironment(cmd, "data-dir")); err != nil {
 				return err
-			}
-			if !cmd.Flags().Changed("data-dir") {
-				dataDir = firstOf(os.Getenv("REMIT_DATA_DIR"), dataDir)
 			}
 			p := newByteProgress(a.stderr)
 			restored, err := server.Restore(cmd.Context(), server.RestoreConfig{
 				Backups: fsm.OpenBackups(args[0]), Backup: backupNamed(args), DataDir: dataDir,
-				Progress: func(done, total uint64) { p.at("restored", done, total) },
+				Progress: func(done, total uint64) {
+					p.at("restored", done, total)
+					if done == total && total >= longState {
+						p.done()
+						printLine(a.stderr, "all files are there; counting the state's hash and building its index")
+					}
+				},
 			})
 			p.done()
 			if err != nil {
@@ -401,6 +403,10 @@ Stop the old server first, or let no client reach it: there would be two histori
 	cmd.Flags().StringVar(&dataDir, "data-dir", "./data", "the `folder` to make, or $REMIT_DATA_DIR")
 	return cmd
 }
+
+// longState is from where on a state's hash and index take seconds, so that silence would
+// worry.
+const longState = 32 << 20
 
 // epochText is an epoch as NodeService has it.
 func epochText(epoch uint64) string { return fmt.Sprintf("%032x", epoch) }

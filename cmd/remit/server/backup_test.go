@@ -296,13 +296,13 @@ func TestARestoreOfADamagedBackupLeavesNothing(t *testing.T) {
 	}
 	dir := t.TempDir()
 	// The files lie where the folder's own documentation says.
-	var log fsm.BackupFile
+	var wal fsm.BackupFile
 	for _, f := range m.Files {
 		if strings.HasSuffix(f.Name, ".log") {
-			log = f
+			wal = f
 		}
 	}
-	path := filepath.Join(backups.Path(), "files", log.Sum.String())
+	path := filepath.Join(backups.Path(), "files", wal.Sum.String())
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -311,7 +311,7 @@ func TestARestoreOfADamagedBackupLeavesNothing(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Restore(t.Context(), RestoreConfig{Backups: backups, DataDir: dir}); !errors.Is(err, fsm.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), log.Sum.String()) {
+	if _, err := Restore(t.Context(), RestoreConfig{Backups: backups, DataDir: dir}); !errors.Is(err, fsm.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), wal.Sum.String()) {
 		t.Errorf("restore: %v", err)
 	}
 	if left := namesIn(t, dir); !slices.Equal(left, []string{lockFile}) {
