@@ -61,9 +61,10 @@ type Query struct {
 	// the subject is not in the userset behind its tuple, so that by default the
 	// condition would not matter. It does so if none of the tuples to usersets of the
 	// same object and relation counts, or if the tuple brought the condition itself,
-	// as condition.Inline lets it. Lists become errors if they meet such a
-	// condition anywhere on their way. A condition that lacks a parameter cannot be
-	// evaluated then, even if the others decide it.
+	// as condition.Inline lets it; but not for a relation that the model cannot let the
+	// subject have. Lists become errors if they meet such a condition anywhere on their
+	// way. A condition that lacks a parameter cannot be evaluated then, even if the
+	// others decide it.
 	EagerConditions bool
 
 	// Visited, if not nil, is told how many edges a question visited, when it is done.

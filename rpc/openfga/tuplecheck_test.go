@@ -504,7 +504,12 @@ func TestValuesThatConvertMayBeStored(t *testing.T) {
 		nil, true, false, 0, 1, -1, 1.5, 1e15, 1e19, -1e19, 1e300, 9007199254740993, "", "x", "0", "-0", "+5", "1.0", "1.5", "0.1", "1e3", "1e400", "-1e400",
 		"9223372036854775807", "9223372036854775808", "18446744073709551615", "18446744073709551616", "Inf", "0x10", "1_000", strings.Repeat("0", 70) + "1",
 		"1h", "-1.5h", "1d", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00+25:00", "2026-01-01", "10.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0", "10.0.0.1/8",
-		[]any{}, []any{"x"}, []any{1}, map[string]any{}, map[string]any{"k": 1}, map[string]any{"k": "x"},
+		[]any{},
+		[]any{"x"},
+		[]any{1},
+		map[string]any{},
+		map[string]any{"k": 1},
+		map[string]any{"k": "x"},
 	}
 	for _, typ := range types {
 		c, err := condition.Compile("c", "true", []condition.Parameter{{Name: "p", Type: typ}})
