@@ -324,7 +324,8 @@ func withoutContextual(question proto.Message, drop func(*openfgav1.TupleKey) bo
 }
 
 // contradicts tells whether OpenFGA gives Remit's answer when it is asked in another way:
-// a Check by ListUsers, a list by Check of each of its elements and of those of Remit's.
+// a Check by ListUsers, a list by Check of each of its elements and of those of Remit's. An element that Check
+// takes for no user is none.
 func contradicts(ctx context.Context, d *difference, p *place) bool {
 	if strings.HasPrefix(d.got, "code ") {
 		return false // both refuse for reasons of their own
@@ -333,7 +334,10 @@ func contradicts(ctx context.Context, d *difference, p *place) bool {
 		listed := byListUsers(ctx, p, q)
 		return listed == d.got || failedCondition(listed) && withoutFailing(ctx, d, q, failedNames(listed))
 	}
-	return everyCheck(d, func(check *openfgav1.CheckRequest, answer string) bool { return p.ask(ctx, check) == answer })
+	return everyCheck(d, func(q *openfgav1.CheckRequest, answer string) bool {
+		said := p.ask(ctx, q)
+		return said == answer || answer == verdict(false) && strings.HasSuffix(said, "the 'user' field is malformed")
+	})
 }
 
 // cycles tells whether OpenFGA agrees once a tuple is gone that cannot matter: one to a
@@ -361,7 +365,9 @@ func cycles(ctx context.Context, d *difference, p *place) bool {
 	if q, ok := d.question.(*openfgav1.CheckRequest); ok {
 		return agrees(q, d.got)
 	}
-	return everyCheck(d, func(q *openfgav1.CheckRequest, answer string) bool { return p.ask(ctx, q) == answer || agrees(q, answer) })
+	return everyCheck(d, func(q *openfgav1.CheckRequest, answer string) bool {
+		return p.ask(ctx, q) == answer || agrees(q, answer)
+	})
 }
 
 // everyCheck tells whether holds is true of a Check of every element on which two lists

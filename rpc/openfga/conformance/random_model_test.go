@@ -30,11 +30,13 @@ type condition struct {
 
 var conditions = map[string]condition{
 	"below": {
-		"x < limit", map[string]string{"x": "int", "limit": "int"},
+		"x < limit",
+		map[string]string{"x": "int", "limit": "int"},
 		map[string][]any{"x": {1.0, 5.0, "3"}, "limit": {3.0, 9.0}},
 	},
 	"tagged": {
-		"tag == wanted", map[string]string{"tag": "string", "wanted": "string"},
+		"tag == wanted",
+		map[string]string{"tag": "string", "wanted": "string"},
 		map[string][]any{"tag": {"red", "blue"}, "wanted": {"red", "blue"}},
 	},
 	"flagged":  {"flag", map[string]string{"flag": "bool"}, map[string][]any{"flag": {true, false}}},
