@@ -30,7 +30,7 @@ func bounds(of ...time.Duration) []int64 {
 
 // A histogram counts whole numbers: a search and two additions for each. The library's
 // own, which adds floats and can be read while it is written to without a difference
-// between its parts, costs six times as much, and a Check is short enough to feel that.
+// between its parts, costs five times as much, and a Check is short enough to feel that.
 type histogram struct {
 	bounds  []int64 // the last bucket has none
 	buckets []atomic.Uint64
