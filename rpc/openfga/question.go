@@ -3,14 +3,12 @@ package openfga
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/value"
 	"github.com/remit-authz/remit/rpc/backend"
@@ -34,31 +32,21 @@ type query interface {
 // open finds the store and the model that a query is about, in a state as fresh as it
 // asks for, and tells the client which they are.
 func (s *service) open(ctx context.Context, m query) (*question, error) {
-	if token := requestToken(ctx); token != "" {
-		if err := s.reader.AtLeast(ctx, token); err != nil {
-			return nil, fmt.Errorf("%s: %w", HeaderToken, err)
-		}
+	if err := s.freshen(ctx, m.GetConsistency()); err != nil {
+		return nil, err
 	}
-	if m.GetConsistency() == openfgav1.ConsistencyPreference_HIGHER_CONSISTENCY {
-		if err := s.reader.CatchUp(ctx); err != nil {
-			return nil, err
-		}
-	}
-	id, err := fsm.ParseStoreID(m.GetStoreId())
-	if err != nil {
-		return nil, noModel(m) // nothing else is said of a store that is not there
-	}
-	head, ok := s.reader.Config.State.Current().Store(id)
-	if !ok {
-		return nil, noModel(m)
+	head := storeIn(s.reader.Config.State.Current(), m.GetStoreId())
+	if head == nil {
+		return nil, noModel(m.GetStoreId(), m.GetAuthorizationModelId()) // nothing else is said of a store that is not there
 	}
 	q := &question{
 		Question: backend.Question{Snapshot: backend.HeadOf(head), Reader: s.reader, UnboundNow: true},
 		exact:    exact(ctx), maxDepth: s.config.MaxDepth,
 	}
+	var err error
 	switch q.Plan, err = s.reader.Plan(&q.Snapshot, "authorization_model_id", m.GetAuthorizationModelId()); {
 	case errors.Is(err, backend.ErrModelNotFound):
-		return nil, noModel(m)
+		return nil, noModel(m.GetStoreId(), m.GetAuthorizationModelId())
 	case err != nil:
 		return nil, err
 	}
@@ -68,11 +56,12 @@ func (s *service) open(ctx context.Context, m query) (*question, error) {
 	return q, nil
 }
 
-func noModel(m query) error {
-	if model := m.GetAuthorizationModelId(); model != "" {
+// noModel says that a store has no such model, or none at all if the id is empty.
+func noModel(store, model string) *Error {
+	if model != "" {
 		return modelNotFound(model)
 	}
-	return latestModelNotFound(m.GetStoreId())
+	return latestModelNotFound(store)
 }
 
 // fork copies the question, so that one of many can have its own context and tuples.

@@ -161,18 +161,14 @@ func storeIn(root *fsm.Root, text string) *fsm.Store {
 // planIn finds the model that a request about a store names, or the store's newest. The
 // error is OpenFGA's.
 func (s *service) planIn(root *fsm.Root, store, model string) (*fsm.Store, *backend.Plan, error) {
-	missing := latestModelNotFound(store)
-	if model != "" {
-		missing = modelNotFound(model)
-	}
 	head := storeIn(root, store)
 	if head == nil {
-		return nil, nil, missing
+		return nil, nil, noModel(store, model)
 	}
 	snapshot := backend.HeadOf(head)
 	plan, err := s.reader.Plan(&snapshot, "authorization_model_id", model)
 	if errors.Is(err, backend.ErrModelNotFound) {
-		err = missing
+		err = noModel(store, model)
 	}
 	return head, plan, err
 }
