@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
 
@@ -183,21 +184,25 @@ func TestALargeStoreIsCarriedWhileOthersWrite(t *testing.T) {
 	t.Logf("snapshot of a watch: %.0f tuples/s", float64(n)/time.Since(begun).Seconds())
 }
 
-// eachExported reads an export to its end.
+// eachExported reads an export to its end. It goes on if it was too slow, which is what
+// whoever waits for an import between two messages may be.
 func eachExported(ctx context.Context, c clients, req *remitv1.ExportRequest, take func(*remitv1.ExportResponse) error) error {
-	stream, err := c.transfers.Export(ctx, req)
-	if err != nil {
-		return err
-	}
 	for {
-		res, err := stream.Receive()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			err = take(res)
-		}
+		stream, err := c.transfers.Export(ctx, req)
 		if err != nil {
+			return err
+		}
+		for err == nil {
+			var res *remitv1.ExportResponse
+			if res, err = stream.Receive(); err == nil {
+				req = &remitv1.ExportRequest{Store: req.Store, Resume: res.Resume}
+				err = take(res)
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case req.Resume == "" || connect.CodeOf(err) != connect.CodeUnavailable:
 			return err
 		}
 	}
