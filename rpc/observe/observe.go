@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -103,7 +104,7 @@ func (o *Observer) Know(servers ...*connect.Server) {
 	for _, server := range servers {
 		for spec := range server.Specs() {
 			face, rpc := split(spec.Procedure)
-			o.calls[spec.Procedure] = newCall(strings.TrimPrefix(spec.Procedure, "/"), face, rpc)
+			o.calls[spec.Procedure] = newCall(spec.Procedure, face, rpc)
 		}
 	}
 	if o.metrics != nil {
@@ -136,13 +137,19 @@ func split(procedure string) (face, rpc string) {
 
 // intercept stands outermost, so that it sees what the transports see.
 func (o *Observer) intercept(next connect.ServerFunc) connect.ServerFunc {
+	var last atomic.Pointer[call] // each procedure has a chain of its own, and so looks up once
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) (err error) {
-		c, ok := o.calls[spec.Procedure]
-		if !ok {
-			return next(ctx, spec, stream)
+		c := last.Load()
+		if c == nil || c.key != spec.Procedure {
+			known, ok := o.calls[spec.Procedure]
+			if !ok {
+				return next(ctx, spec, stream)
+			}
+			c = known
+			last.Store(c)
 		}
 		start, ended := clock(), false
-		c.inFlight.Add(1)
+		c.took.begin()
 		var seen *watched
 		if o.logs {
 			seen = &watched{ServerStream: stream}
@@ -189,7 +196,7 @@ func (o *Observer) log(ctx context.Context, c *call, store, outcome string, took
 	if id := requestID(ctx); id != "" {
 		attrs = append(attrs, slog.String("request_id", id))
 	}
-	attrs = append(attrs, slog.String("rpc", c.procedure), slog.String("code", outcome), slog.Duration("duration", took))
+	attrs = append(attrs, slog.String("rpc", strings.TrimPrefix(c.key, "/")), slog.String("code", outcome), slog.Duration("duration", took))
 	if store != "" {
 		attrs = append(attrs, slog.String("store", store[:min(len(store), maxLogged)]))
 	}
