@@ -6,7 +6,9 @@ TOOL   = $(GO) tool -modfile=scripts/tools.mod
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS = -X main.version=$(VERSION)
 
-.PHONY: all help build demo test test-all fuzz cover lint fmt generate check-generate bench bench-compare clean
+CONFORMANCE = rpc/openfga/conformance
+
+.PHONY: all help build demo test test-all conformance conformance-random conformance-js fuzz cover lint fmt generate check-generate bench bench-compare clean
 
 all: build test lint ## build, test and lint
 
@@ -25,6 +27,18 @@ test: ## every package with the race detector; a seeded share of the random test
 test-all: ## the same with all of the random, crash and process tests; takes long
 	REMIT_TEST_ALL=1 $(GO) test -count=1 -p 1 -timeout 90m -v ./... 2>&1 | scripts/summary.sh test-all.log
 
+conformance: build ## OpenFGA's own suites, its HTTP answers and its Go SDK, against bin/remit
+	cd $(CONFORMANCE)/suites && $(GO) test -count=1
+	cd $(CONFORMANCE) && $(GO) test -count=1
+
+QUESTIONS ?= 50000
+conformance-random: build ## QUESTIONS (default 50000) random ones, put to bin/remit and to OpenFGA; SEED=n repeats
+	cd $(CONFORMANCE) && CONFORMANCE_QUESTIONS=$(QUESTIONS) $(if $(SEED),CONFORMANCE_SEED=$(SEED)) \
+		$(GO) test -count=1 -timeout 90m -run Random -v
+
+conformance-js: build ## OpenFGA's JavaScript SDK against bin/remit; needs Node and npm
+	scripts/conformance-js.sh
+
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME (default 30s)
 	scripts/fuzz.sh $(FUZZTIME)
@@ -35,6 +49,7 @@ cover: ## coverage.out and the share per function
 
 lint: ## golangci-lint, with the rules of .golangci.yml
 	$(TOOL) golangci-lint run ./...
+	cd $(CONFORMANCE) && $(GO) tool -modfile=$(CURDIR)/scripts/tools.mod golangci-lint run -c $(CURDIR)/.golangci.yml ./...
 
 fmt: ## gofumpt and import order
 	$(TOOL) golangci-lint fmt ./...

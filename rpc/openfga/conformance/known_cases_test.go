@@ -143,7 +143,7 @@ group:1 parent group:1 flagged`,
 			openfga: "code 2000: failed to evaluate relationship condition: 'flagged' - tuple 'group:1#parent@group:1' is missing context parameters '[flag]'", remit: "denied",
 		},
 		{
-			name: "a list of objects has no limit of depth",
+			name: "a list goes no deeper than it needs",
 			model: `
 type user
 type group

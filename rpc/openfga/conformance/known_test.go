@@ -23,7 +23,7 @@ const (
 	knownShadow       = "known: a contextual tuple leaves the stored one in force"
 	knownHides        = "known: a failed condition hides a grant"
 	knownDepth        = "known: OpenFGA follows a recursion below its limit of depth"
-	knownLists        = "known: a list of objects has no limit of depth"
+	knownLists        = "known: a list goes no deeper than it needs"
 	knownItself       = "known: OpenFGA contradicts itself"
 	knownCycle        = "known: a cycle below a subtraction takes a grant away"
 )
@@ -62,7 +62,7 @@ func known(ctx context.Context, d *difference, p *place) string {
 	if strings.HasPrefix(d.got, "code 2002: ") && exactly(ctx, d) == d.want {
 		return knownDepth
 	}
-	if strings.HasPrefix(d.want, "code 2002: ") && listsObjects(d.question) && exactly(ctx, d) == d.got {
+	if strings.HasPrefix(d.want, "code 2002: ") && lists(d.question) && exactly(ctx, d) == d.got {
 		return knownLists
 	}
 	if withoutShadowed(ctx, d) {
@@ -77,9 +77,9 @@ func known(ctx context.Context, d *difference, p *place) string {
 	return ""
 }
 
-func listsObjects(question proto.Message) bool {
+func lists(question proto.Message) bool {
 	switch question.(type) {
-	case *openfgav1.ListObjectsRequest, *openfgav1.StreamedListObjectsRequest:
+	case *openfgav1.ListObjectsRequest, *openfgav1.StreamedListObjectsRequest, *openfgav1.ListUsersRequest:
 		return true
 	}
 	return false
