@@ -41,6 +41,8 @@ func newGRPCServer(faces []face, lists time.Duration) *grpc.Server {
 	g := grpc.NewServer(
 		// Beyond this grpc-go refuses by itself, and can give no reason.
 		grpc.MaxRecvMsgSize(2*MaxMessageBytes),
+		// A client that opens calls and never sends their requests holds no more than this.
+		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.ForceServerCodecV2(frameCodec{encoding.GetCodecV2(grpcproto.Name)}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			serve := func(stream grpc.ServerStream) error { return serveGRPC(services, stream) }

@@ -31,3 +31,7 @@ const (
 	// framing costs little, few enough that the first arrive early.
 	streamChunk = 1000
 )
+
+// maxConcurrentStreams bounds the calls that are under way on one connection of the gRPC
+// port; further ones wait with the client.
+const maxConcurrentStreams = 1000
