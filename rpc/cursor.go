@@ -77,8 +77,7 @@ func (c *cursor) String() string {
 	b = binary.AppendUvarint(b, uint64(len(c.position)))
 	b = append(b, c.position...)
 	b = binary.BigEndian.AppendUint64(b, c.request)
-	b = binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
-	return backend.Opaque.EncodeToString(b)
+	return backend.Seal(b)
 }
 
 // parseCursor decodes a cursor of a kind of list and checks that it belongs to a
@@ -100,13 +99,9 @@ func decodeCursor(s string) (*cursor, error) {
 	if len(s) > cursorMaxLength {
 		return nil, fmt.Errorf("%w: it is %d bytes long", ErrCursor, len(s))
 	}
-	b, err := backend.Opaque.DecodeString(s)
-	if err != nil || len(b) < cursorHead+8 {
-		return nil, fmt.Errorf("%w: it is cut or has foreign characters", ErrCursor)
-	}
-	body, sum := b[:len(b)-8], binary.BigEndian.Uint64(b[len(b)-8:])
-	if xxhash.Sum64(body) != sum {
-		return nil, fmt.Errorf("%w: its checksum does not match", ErrCursor)
+	body, ok := backend.Unseal(s)
+	if !ok || len(body) < cursorHead {
+		return nil, fmt.Errorf("%w: it is cut, altered or made up", ErrCursor)
 	}
 	if body[0] != cursorFormat {
 		return nil, fmt.Errorf("%w: format %d is unknown", ErrCursor, body[0])

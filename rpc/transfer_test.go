@@ -401,7 +401,7 @@ func TestAReaderThatDoesNotReadIsCutOff(t *testing.T) {
 	for i, m := range many(t, 20_000) { // more than buffers on the way hold, however compressed
 		var id [360]byte
 		_, _ = noise.Read(id[:])
-		m.Object = fmt.Sprintf("document:%s%d", backend.Opaque.EncodeToString(id[:]), i)
+		m.Object = fmt.Sprintf("document:%s%d", backend.Seal(id[:]), i)
 		tuples = append(tuples, m)
 	}
 	if _, err := imports(t.Context(), r.clients, store, tuples, 5000); err != nil {

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,15 +35,8 @@ const (
 	tokenFormat    = 1
 	tokenKind      = 1                                             // a state of the cluster; other kinds are unknown yet
 	tokenBytes     = 2 + 16 + 2*binary.MaxVarintLen64 + crc32.Size // at most
-	tokenMinimum   = 2 + 16 + 2 + crc32.Size                       // format, kind, epoch, two one-byte uvarints, checksum
+	tokenMinimum   = 2 + 16 + 2                                    // format, kind, epoch, two one-byte uvarints
 	tokenMaxLength = (tokenBytes*4 + 2) / 3                        // in base64
-)
-
-var (
-	// Opaque encodes tokens and cursors. It refuses padding and spare bits, so that one
-	// value has one text.
-	Opaque     = base64.RawURLEncoding.Strict()
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
 // String encodes the token.
@@ -54,8 +46,7 @@ func (t Token) String() string {
 	b = append(b, t.Epoch[:]...)
 	b = binary.AppendUvarint(b, uint64(t.Revision))
 	b = binary.AppendUvarint(b, t.Counter)
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	return Opaque.EncodeToString(b)
+	return Seal(b)
 }
 
 // ParseToken decodes a token. Any fault is ErrToken.
@@ -63,13 +54,9 @@ func ParseToken(s string) (Token, error) {
 	if len(s) > tokenMaxLength {
 		return Token{}, fmt.Errorf("%w: it is %d bytes long", ErrToken, len(s))
 	}
-	b, err := Opaque.DecodeString(s)
-	if err != nil || len(b) < tokenMinimum {
-		return Token{}, fmt.Errorf("%w: it is cut or has foreign characters", ErrToken)
-	}
-	body, sum := b[:len(b)-crc32.Size], binary.BigEndian.Uint32(b[len(b)-crc32.Size:])
-	if crc32.Checksum(body, castagnoli) != sum {
-		return Token{}, fmt.Errorf("%w: its checksum does not match", ErrToken)
+	body, ok := Unseal(s)
+	if !ok || len(body) < tokenMinimum {
+		return Token{}, fmt.Errorf("%w: it is cut, altered or made up", ErrToken)
 	}
 	if body[0] != tokenFormat || body[1] != tokenKind {
 		return Token{}, fmt.Errorf("%w: format %d, kind %d is unknown", ErrToken, body[0], body[1])

@@ -259,7 +259,7 @@ func (p *page) digest() (uint32, error) {
 	if err != nil {
 		return 0, fmt.Errorf("digest of a search: %w", err)
 	}
-	return crc32.Checksum(b, castagnoli), nil
+	return crc32.ChecksumIEEE(b), nil
 }
 
 // full reports whether the page holds as many results as it may.

@@ -266,7 +266,7 @@ func TestAnswersNameTheirModelAndState(t *testing.T) {
 		t.Errorf("tokens before and after a write: %q, %q", before, after)
 	}
 	_, err := r.Check(withHeader(t.Context(), HeaderToken, "made up"), req)
-	wantError(t, err, 2000, "Remit-Token: the token is not one that this service gave out: it is cut or has foreign characters")
+	wantError(t, err, 2000, "Remit-Token: the token is not one that this service gave out: it is cut, altered or made up")
 	req.Consistency = openfgav1.ConsistencyPreference_HIGHER_CONSISTENCY
 	if res, err := r.Check(t.Context(), req); err != nil || !res.Allowed {
 		t.Errorf("with higher consistency: %v, %v, want allowed", res, err)

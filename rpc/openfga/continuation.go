@@ -2,7 +2,6 @@ package openfga
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"time"
 
 	"github.com/remit-authz/remit/fsm"
@@ -16,9 +15,7 @@ import (
 // ended, and a continuation is good for as long as its store is there.
 //
 // Clients of ReadChanges keep continuations for weeks, so the encoding is fixed: a format
-// byte, the kind, the store, the position, and the CRC-32C of all that in big-endian
-// order, in unpadded base64url. The checksum guards against mistakes, not against
-// forgery: a continuation grants nothing.
+// byte, the kind, the store and the position, sealed. A continuation grants nothing.
 type continuation struct {
 	kind     continuationKind
 	store    fsm.StoreID // zero in a list of stores
@@ -55,13 +52,11 @@ func pageSize(wanted interface{ GetValue() int32 }) int {
 	return defaultPage
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // String encodes the continuation.
 func (c *continuation) String() string {
 	b := append([]byte{continuationFormat, byte(c.kind)}, c.store[:]...)
 	b = append(b, c.position...)
-	return backend.Opaque.EncodeToString(binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)))
+	return backend.Seal(b)
 }
 
 // positionIn decodes a continuation of a list. The position is nil if the text is empty,
@@ -70,12 +65,8 @@ func positionIn(text string, kind continuationKind, store fsm.StoreID) ([]byte, 
 	if text == "" {
 		return nil, nil
 	}
-	b, err := backend.Opaque.DecodeString(text)
-	if err != nil || len(b) < continuationHead+crc32.Size {
-		return nil, errInvalidContinuationToken
-	}
-	body, sum := b[:len(b)-crc32.Size], binary.BigEndian.Uint32(b[len(b)-crc32.Size:])
-	if crc32.Checksum(body, castagnoli) != sum || body[0] != continuationFormat ||
+	body, ok := backend.Unseal(text)
+	if !ok || len(body) < continuationHead || body[0] != continuationFormat ||
 		continuationKind(body[1]) != kind || fsm.StoreID(body[2:continuationHead]) != store {
 		return nil, errInvalidContinuationToken
 	}
