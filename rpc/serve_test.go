@@ -15,6 +15,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
+	openfgav1 "github.com/openfga/api/proto/openfga/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -381,24 +382,32 @@ func TestBothPortsTellTheirServices(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for request, want := range map[*reflectionv1.ServerReflectionRequest]string{
-			{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}:                                                              remitv1connect.AccessServiceName,
-			{MessageRequest: &reflectionv1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: remitv1connect.TupleServiceName}}: "TupleFilter",
+		for _, c := range []struct{ symbol, want string }{
+			{"", remitv1connect.AccessServiceName}, // the list of services
+			{"", openfgav1.OpenFGAService_ServiceDesc.ServiceName},
+			{remitv1connect.TupleServiceName, "TupleFilter"},
+			{openfgav1.OpenFGAService_ServiceDesc.ServiceName, "WriteAssertions"},
 		} {
+			request := &reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}
+			if c.symbol != "" {
+				request.MessageRequest = &reflectionv1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: c.symbol}
+			}
 			if err := stream.Send(request); err != nil {
 				t.Fatal(err)
 			}
 			res, err := stream.Recv()
-			if err != nil || !strings.Contains(res.String(), want) {
-				t.Errorf("%s: %v, %v, want %s", addr, res, err, want)
+			if err != nil || !strings.Contains(res.String(), c.want) {
+				t.Errorf("%s: %v, %v, want %s", addr, res, err, c.want)
 			}
 		}
 		if err := stream.CloseSend(); err != nil {
 			t.Error(err)
 		}
-		health, err := healthpb.NewHealthClient(dial(t, addr)).Check(t.Context(), &healthpb.HealthCheckRequest{})
-		if err != nil || health.Status != healthpb.HealthCheckResponse_SERVING {
-			t.Errorf("%s: health = %v, %v", addr, health, err)
+		for _, service := range []string{"", remitv1connect.StoreServiceName, openfgav1.OpenFGAService_ServiceDesc.ServiceName} {
+			health, err := healthpb.NewHealthClient(dial(t, addr)).Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
+			if err != nil || health.Status != healthpb.HealthCheckResponse_SERVING {
+				t.Errorf("%s: health of %q = %v, %v", addr, service, health, err)
+			}
 		}
 		_, err = healthpb.NewHealthClient(dial(t, addr)).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "nobody"})
 		if status.Code(err) != codes.NotFound {
