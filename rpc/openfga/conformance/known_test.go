@@ -229,7 +229,8 @@ func irrelevant(ctx context.Context, d *difference) bool {
 		}
 		names := failedNames(got, want)
 		if len(names) == 0 {
-			return false
+			// No condition fails any more: what still differs needs another reason.
+			return want == d.want && otherwiseKnown(ctx, &difference{question: question, world: w, got: got, want: want})
 		}
 		carries := func(t *openfgav1.TupleKey) bool { return slices.Contains(names, t.GetCondition().GetName()) }
 		for i, t := range w.tuples {
@@ -246,6 +247,14 @@ func irrelevant(ctx context.Context, d *difference) bool {
 		withoutContextual(question, carries)
 	}
 	return false
+}
+
+// otherwiseKnown tells whether a difference in which no condition fails is one of the
+// others.
+func otherwiseKnown(ctx context.Context, d *difference) bool {
+	p, _, ok := settle(ctx, peer, d.world)
+	defer func() { _ = p.leave(ctx) }()
+	return ok && (contradicts(ctx, d, p) || cycles(ctx, d, p))
 }
 
 // askBoth asks about a world of its own.
