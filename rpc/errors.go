@@ -32,16 +32,6 @@ var (
 	ErrDuplicateOperation = errors.New("duplicate operation")
 )
 
-// requestID is the id that a client gave its request, for the audit trail.
-func requestID(ctx context.Context) string {
-	info, ok := connect.CallInfoForServerContext(ctx)
-	if !ok {
-		return ""
-	}
-	id := info.RequestHeader().Get("X-Request-Id")
-	return id[:min(len(id), 128)]
-}
-
 // A wireError is what a client sees of an error: one line of the table in codes.go.
 type wireError struct {
 	err    error            // matches as errors.Is does …

@@ -59,7 +59,7 @@ func TestExpiredTuplesLeaveAfterADay(t *testing.T) {
 	if got := r.count(store); got != 3 {
 		t.Errorf("%d tuples in the newest state, want 3", got)
 	}
-	if got, err := backend.FindStore(r.config.State.Current(), "", other); err != nil || got.ExpiryHorizon() != 0 {
+	if got, err := backend.FindStore(t.Context(), r.config.State.Current(), "", other); err != nil || got.ExpiryHorizon() != 0 {
 		t.Errorf("a store without expired tuples has horizon %d, %v", got.ExpiryHorizon(), err)
 	}
 	question := "document:a#owner@user:anna"

@@ -151,7 +151,7 @@ func (m *importer) writeSome(ctx context.Context, req *remitv1.ImportRequest, tu
 	var planned *fsm.Root
 	result, err := m.service.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
 		planned = root
-		operations, scope, err := m.plan(root, tuples, place)
+		operations, scope, err := m.plan(ctx, root, tuples, place)
 		if err != nil {
 			return nil, err
 		}
@@ -160,7 +160,7 @@ func (m *importer) writeSome(ctx context.Context, req *remitv1.ImportRequest, tu
 			return nil, errUnchanged
 		}
 		return &fsm.Command{
-			Store: scope.store, RequestID: requestID(ctx), Reason: req.Reason,
+			Store: scope.store, Reason: req.Reason,
 			Requires: []fsm.ScopeVersion{scope.model}, Body: &fsm.Write{Operations: operations},
 		}, nil
 	})
@@ -189,8 +189,8 @@ type importScope struct {
 }
 
 // plan makes the operations that write the tuples which are not there as they are.
-func (m *importer) plan(root *fsm.Root, tuples []graph.Tuple, place int) ([]fsm.Operation, importScope, error) {
-	store, err := backend.FindStore(root, "store", m.store)
+func (m *importer) plan(ctx context.Context, root *fsm.Root, tuples []graph.Tuple, place int) ([]fsm.Operation, importScope, error) {
+	store, err := backend.FindStore(ctx, root, "store", m.store)
 	if err != nil {
 		return nil, importScope{}, err
 	}

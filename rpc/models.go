@@ -73,13 +73,13 @@ func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRe
 
 	var store fsm.StoreID
 	result, err := s.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
-		head, err := backend.FindStore(root, "store", req.Store)
+		head, err := backend.FindStore(ctx, root, "store", req.Store)
 		if err != nil {
 			return nil, err
 		}
 		store = head.ID()
 		command := &fsm.Command{
-			Store: store, Key: req.IdempotencyKey, Hash: hash, RequestID: requestID(ctx), Reason: req.Reason,
+			Store: store, Key: req.IdempotencyKey, Hash: hash, Reason: req.Reason,
 			Requires: []fsm.ScopeVersion{{Scope: backend.ModelScope, Version: head.ScopeVersion(backend.ModelScope)}},
 		}
 		if same, err := isNewest(head, m); err != nil {
@@ -150,8 +150,8 @@ func (s *modelService) ValidateModel(_ context.Context, req *remitv1.ValidateMod
 }
 
 // GetModel returns a version with its texts.
-func (s *modelService) GetModel(_ context.Context, req *remitv1.GetModelRequest) (*remitv1.GetModelResponse, error) {
-	head, err := backend.FindStore(s.reader.Config.State.Current(), "store", req.Store)
+func (s *modelService) GetModel(ctx context.Context, req *remitv1.GetModelRequest) (*remitv1.GetModelResponse, error) {
+	head, err := backend.FindStore(ctx, s.reader.Config.State.Current(), "store", req.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -188,14 +188,14 @@ func modelMessage(stored *fsm.Model, m *model.Model) *remitv1.Model {
 
 // ListModels pages through the versions, newest first. A version never goes away, so
 // its place in the order of writing tells where the next page begins.
-func (s *modelService) ListModels(_ context.Context, req *remitv1.ListModelsRequest) (*remitv1.ListModelsResponse, error) {
+func (s *modelService) ListModels(ctx context.Context, req *remitv1.ListModelsRequest) (*remitv1.ListModelsResponse, error) {
 	size, text := pageSize(req.PageSize, defaultModels), req.Cursor
 	req.Cursor, req.PageSize = "", 0
 	sum, err := fingerprint(req)
 	if err != nil {
 		return nil, err
 	}
-	head, err := backend.FindStore(s.reader.Config.State.Current(), "store", req.Store)
+	head, err := backend.FindStore(ctx, s.reader.Config.State.Current(), "store", req.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -236,8 +236,8 @@ var changeKinds = map[model.ChangeKind]remitv1.ModelChange_Kind{
 }
 
 // DiffModels says what changes in meaning between two models.
-func (s *modelService) DiffModels(_ context.Context, req *remitv1.DiffModelsRequest) (*remitv1.DiffModelsResponse, error) {
-	head, err := backend.FindStore(s.reader.Config.State.Current(), "store", req.Store)
+func (s *modelService) DiffModels(ctx context.Context, req *remitv1.DiffModelsRequest) (*remitv1.DiffModelsResponse, error) {
+	head, err := backend.FindStore(ctx, s.reader.Config.State.Current(), "store", req.Store)
 	if err != nil {
 		return nil, err
 	}

@@ -117,14 +117,14 @@ func (r *reader) snapshot(ctx context.Context, storeField, store, field string, 
 	root := r.Config.State.Current()
 	if errors.Is(err, fsm.ErrRevisionGone) {
 		// An instant before all that anybody keeps: the store tells since when it can be asked.
-		if head, missing := backend.FindStore(root, storeField, store); missing == nil {
+		if head, missing := backend.FindStore(ctx, root, storeField, store); missing == nil {
 			err = at(field, r.Gone(head, err))
 		}
 	}
 	if err != nil {
 		return backend.Snapshot{}, err
 	}
-	head, err := backend.FindStore(root, storeField, store)
+	head, err := backend.FindStore(ctx, root, storeField, store)
 	if err != nil {
 		return backend.Snapshot{}, err
 	}
@@ -156,7 +156,7 @@ func (r *reader) pinned(ctx context.Context, storeField, store string, c *cursor
 		return backend.Snapshot{}, at("cursor", err)
 	}
 	root = r.Config.State.Current()
-	head, err := backend.FindStore(root, storeField, store)
+	head, err := backend.FindStore(ctx, root, storeField, store)
 	if err != nil {
 		return backend.Snapshot{}, err
 	}

@@ -319,7 +319,7 @@ var refusals = []refusal{
 		c.Requirement = &remitv1.Consistency_AtExactTime{AtExactTime: timestamppb.New(time.Now().Add(time.Hour))}
 	}), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "scope.consistency.at_exact_time", []string{"future"}},
 	{"the instant's tuples have expired and gone", func(r *rig) error {
-		head, err := backend.FindStore(r.config.State.Current(), "", "acme")
+		head, err := backend.FindStore(r.t.Context(), r.config.State.Current(), "", "acme")
 		if err != nil {
 			return err
 		}
@@ -380,7 +380,7 @@ func TestBadInputIsRefused(t *testing.T) {
 // dump is everything that a store holds, in words.
 func (r *rig) dump(store string) string {
 	r.t.Helper()
-	head, err := backend.FindStore(r.config.State.Current(), "", store)
+	head, err := backend.FindStore(r.t.Context(), r.config.State.Current(), "", store)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStore
 	hash := h.Done()
 	result, err := s.writer.Do(ctx, func(*fsm.Root) (*fsm.Command, error) {
 		return &fsm.Command{
-			Store: id, Key: req.IdempotencyKey, Hash: hash, RequestID: requestID(ctx),
+			Store: id, Key: req.IdempotencyKey, Hash: hash,
 			Body: &fsm.CreateStore{Name: req.Name},
 		}, nil
 	})
@@ -50,8 +50,8 @@ func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStore
 }
 
 // GetStore finds a store by id or by name.
-func (s *storeService) GetStore(_ context.Context, req *remitv1.GetStoreRequest) (*remitv1.GetStoreResponse, error) {
-	store, err := backend.FindStore(s.reader.Config.State.Current(), "store", req.Store)
+func (s *storeService) GetStore(ctx context.Context, req *remitv1.GetStoreRequest) (*remitv1.GetStoreResponse, error) {
+	store, err := backend.FindStore(ctx, s.reader.Config.State.Current(), "store", req.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -99,13 +99,13 @@ func retentionOf(m *remitv1.Retention) int64 {
 func (s *storeService) SetRetention(ctx context.Context, req *remitv1.SetRetentionRequest) (*remitv1.SetRetentionResponse, error) {
 	var id fsm.StoreID
 	result, err := s.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
-		store, err := backend.FindStore(root, "store", req.Store)
+		store, err := backend.FindStore(ctx, root, "store", req.Store)
 		if err != nil {
 			return nil, err
 		}
 		id = store.ID()
 		return &fsm.Command{
-			Store: id, Key: req.IdempotencyKey, RequestID: requestID(ctx),
+			Store: id, Key: req.IdempotencyKey,
 			Body: &fsm.SetRetention{Retention: retentionOf(req.Retention)},
 		}, nil
 	})
@@ -116,7 +116,7 @@ func (s *storeService) SetRetention(ctx context.Context, req *remitv1.SetRetenti
 	if err := s.reader.WaitFor(ctx, result.Revision); err != nil {
 		return nil, err
 	}
-	store, err := backend.FindStore(s.reader.Config.State.Current(), "store", id.String())
+	store, err := backend.FindStore(ctx, s.reader.Config.State.Current(), "store", id.String())
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (s *storeService) SetRetention(ctx context.Context, req *remitv1.SetRetenti
 
 // ListStores pages through the stores in the order of their ids. Its pages are not
 // pinned: a store that is made meanwhile appears at the end.
-func (s *storeService) ListStores(_ context.Context, req *remitv1.ListStoresRequest) (*remitv1.ListStoresResponse, error) {
+func (s *storeService) ListStores(ctx context.Context, req *remitv1.ListStoresRequest) (*remitv1.ListStoresResponse, error) {
 	size, text := pageSize(req.PageSize, defaultStores), req.Cursor
 	req.Cursor, req.PageSize = "", 0
 	sum, err := fingerprint(req)
@@ -154,10 +154,10 @@ func (s *storeService) ListStores(_ context.Context, req *remitv1.ListStoresRequ
 	}
 	more, err := take(size, func(yield func(*fsm.Store) bool) error {
 		if req.Name == "" {
-			root.Stores(after, yield)
+			backend.Stores(ctx, root, after, yield)
 			return nil
 		}
-		for _, store := range root.StoresNamed(req.Name) {
+		for _, store := range backend.StoresNamed(ctx, root, req.Name) {
 			if store.ID().Compare(after) > 0 && !yield(store) {
 				break
 			}
@@ -177,9 +177,13 @@ func (s *storeService) DeleteStore(ctx context.Context, req *remitv1.DeleteStore
 	if err != nil {
 		return nil, at("store_id", fmt.Errorf("%w: %q is not the id of a store; a store is deleted by id only", backend.ErrStoreNotFound, req.StoreId))
 	}
-	result, err := s.writer.Do(ctx, func(*fsm.Root) (*fsm.Command, error) {
+	result, err := s.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
+		// That there is none may be known for a retry's sake: the first attempt deleted it.
+		if _, err := backend.OpenStore(ctx, root, id); err != nil && !errors.Is(err, backend.ErrStoreNotFound) {
+			return nil, err
+		}
 		return &fsm.Command{
-			Store: id, Key: req.IdempotencyKey, RequestID: requestID(ctx), Body: &fsm.DeleteStore{},
+			Store: id, Key: req.IdempotencyKey, Body: &fsm.DeleteStore{},
 		}, nil
 	})
 	if errors.Is(err, fsm.ErrStoreNotFound) {

@@ -15,6 +15,7 @@ import (
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
+	"github.com/remit-authz/remit/rpc/identity"
 )
 
 // watchService answers remit.v1.WatchService.
@@ -175,7 +176,7 @@ func (w *watch) begin(ctx context.Context, req *remitv1.WatchRequest) (err error
 	}
 	root := r.Config.State.Current()
 	w.epoch = backend.EpochOf(root)
-	if err = w.choose(root, req); err != nil {
+	if err = w.choose(ctx, root, req); err != nil {
 		return err
 	}
 	switch req.From.(type) {
@@ -191,7 +192,7 @@ func (w *watch) begin(ctx context.Context, req *remitv1.WatchRequest) (err error
 	case *remitv1.WatchRequest_Snapshot:
 		w.place = watchPlace{revision: root.Revision(), snapshot: true}
 	case *remitv1.WatchRequest_Earliest:
-		w.each(root, func(s *fsm.Store) {
+		w.each(ctx, root, func(s *fsm.Store) {
 			// The horizon of a store that has lost nothing is its creation.
 			if h := s.HistoryHorizon(); h > s.CreatedRevision() {
 				w.place.revision = max(w.place.revision, h)
@@ -199,11 +200,11 @@ func (w *watch) begin(ctx context.Context, req *remitv1.WatchRequest) (err error
 		})
 	}
 	begun := &remitv1.WatchBegun{}
-	w.each(root, func(s *fsm.Store) {
+	w.each(ctx, root, func(s *fsm.Store) {
 		begun.StoreIds = append(begun.StoreIds, s.ID().String())
 		w.seen[s.ID()] = nil
 	})
-	if err = w.retained(root); err != nil {
+	if err = w.retained(ctx, root); err != nil {
 		return err
 	}
 	if err = w.sendEvent(&remitv1.WatchResponse{Event: &remitv1.WatchResponse_Begun{Begun: begun}}); err != nil {
@@ -217,9 +218,9 @@ func (w *watch) begin(ctx context.Context, req *remitv1.WatchRequest) (err error
 
 // choose finds the stores of the request and takes the fingerprint of all that a
 // resumption must repeat.
-func (w *watch) choose(root *fsm.Root, req *remitv1.WatchRequest) (err error) {
+func (w *watch) choose(ctx context.Context, root *fsm.Root, req *remitv1.WatchRequest) (err error) {
 	for i, name := range req.Stores {
-		s, err := backend.FindStore(root, indexed("stores", i), name)
+		s, err := backend.FindStore(ctx, root, indexed("stores", i), name)
 		if err != nil {
 			return err
 		}
@@ -246,8 +247,8 @@ func (w *watch) choose(root *fsm.Root, req *remitv1.WatchRequest) (err error) {
 
 // retained refuses at once what the first page of changes would refuse: a place whose
 // changes are no longer kept.
-func (w *watch) retained(root *fsm.Root) (err error) {
-	w.each(root, func(s *fsm.Store) {
+func (w *watch) retained(ctx context.Context, root *fsm.Root) (err error) {
+	w.each(ctx, root, func(s *fsm.Store) {
 		h := s.HistoryHorizon()
 		if gone := h > s.CreatedRevision() && w.place.revision < h || w.place.snapshot && w.place.revision < h && s.CreatedRevision() <= w.place.revision; gone && err == nil {
 			err = fmt.Errorf("%w: what changed behind revision %d; store %s begins at %d. Begin anew with a snapshot",
@@ -257,11 +258,14 @@ func (w *watch) retained(root *fsm.Root) (err error) {
 	return err
 }
 
-// each calls f with every watched store of a state, in the order of their ids.
-func (w *watch) each(root *fsm.Root, f func(*fsm.Store)) {
+// each calls f with every watched store of a state, in the order of their ids. A watch of
+// all stores is one of those that its caller may read.
+func (w *watch) each(ctx context.Context, root *fsm.Root, f func(*fsm.Store)) {
 	if w.chosen == nil {
-		root.Stores(fsm.StoreID{}, func(s *fsm.Store) bool {
-			f(s)
+		backend.Stores(ctx, root, fsm.StoreID{}, func(s *fsm.Store) bool {
+			if identity.Permitted(ctx, s.ID()) {
+				f(s)
+			}
 			return true
 		})
 		return
@@ -289,7 +293,7 @@ func (w *watch) sendEvent(res *remitv1.WatchResponse) error {
 func (w *watch) sendSnapshot(ctx context.Context, root *fsm.Root) error {
 	begin := w.place
 	var stores []*fsm.Store
-	w.each(root, func(s *fsm.Store) {
+	w.each(ctx, root, func(s *fsm.Store) {
 		if s.CreatedRevision() <= begin.revision && s.ID().Compare(begin.store) >= 0 {
 			stores = append(stores, s)
 		}
@@ -395,7 +399,7 @@ func (w *watch) run(ctx context.Context) error {
 func (w *watch) advance(ctx context.Context, root *fsm.Root) error {
 	m := merge{watch: w, until: root.Revision(), at: root.Time()}
 	var known []fsm.StoreID
-	w.each(root, func(s *fsm.Store) {
+	w.each(ctx, root, func(s *fsm.Store) {
 		known = append(known, s.ID())
 		if last, ok := w.seen[s.ID()]; !ok || last == nil || !last.Same(s) {
 			m.feeds = append(m.feeds, &feed{store: s.ID(), next: w.place.after(s.ID()), more: true})

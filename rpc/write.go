@@ -102,14 +102,14 @@ func preconditionPath(i int) string { return indexed("preconditions", i) + ".tup
 
 // plan makes the command that writes the change at a state.
 func (c *change) plan(ctx context.Context, r *reader, root *fsm.Root) (*fsm.Command, error) {
-	store, err := backend.FindStore(root, "store", c.request.Store)
+	store, err := backend.FindStore(ctx, root, "store", c.request.Store)
 	if err != nil {
 		return nil, err
 	}
 	c.store = store.ID()
 	command := &fsm.Command{
 		Store: c.store, Key: c.request.IdempotencyKey, Hash: c.hash(),
-		RequestID: requestID(ctx), Reason: c.request.Reason,
+		Reason: c.request.Reason,
 	}
 	s := backend.HeadOf(store)
 	var plan *backend.Plan

@@ -5,13 +5,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/rpc/identity"
 )
+
+// SystemStore is the store that the service keeps for itself: keys and what principals may
+// do. It is opened by no request, and no list shows it.
+var SystemStore = fsm.StoreID{15: 1}
 
 // A Reader finds what a question is about: the store, the state, the model, the
 // instant. It is safe for concurrent use.
@@ -175,20 +181,26 @@ func (r *Reader) ExactRevision(ctx context.Context, revision graph.Revision) err
 	return nil
 }
 
-// FindStore finds a store by id or by name; field names where it stood. What reads as
-// an id is never a name: a question to a store that was deleted must not reach another
-// one.
-func FindStore(root *fsm.Root, field, store string) (*fsm.Store, error) {
+// FindStore opens a store, by id or by name, for the caller of the context; field names
+// where it stood. What reads as an id is never a name: a question to a store that was
+// deleted must not reach another one. It is the one way to a store from a request, for it
+// asks whether the caller may do what the call does.
+func FindStore(ctx context.Context, root *fsm.Root, field, store string) (*fsm.Store, error) {
 	if id, err := fsm.ParseStoreID(store); err == nil {
-		if s, ok := root.Store(id); ok {
-			return s, nil
+		s, err := OpenStore(ctx, root, id)
+		if errors.Is(err, ErrStoreNotFound) {
+			return nil, At(field, fmt.Errorf("%w: no store has the id %s", ErrStoreNotFound, id))
 		}
-		return nil, At(field, fmt.Errorf("%w: no store has the id %s", ErrStoreNotFound, id))
+		return s, err
 	}
-	switch named := root.StoresNamed(store); len(named) {
+	// Of the stores that bear a name, those count that the caller may know of.
+	switch named := StoresNamed(ctx, root, store); len(named) {
 	case 1:
-		return named[0], nil
+		return named[0], identity.Authorize(ctx, named[0].ID())
 	case 0:
+		if err := identity.AuthorizeUnknown(ctx); err != nil {
+			return nil, err
+		}
 		return nil, At(field, fmt.Errorf("%w: no store has the name %q, and it is no id", ErrStoreNotFound, store))
 	default:
 		ids := make([]string, 0, len(named))
@@ -201,6 +213,37 @@ func FindStore(root *fsm.Root, field, store string) (*fsm.Store, error) {
 		}
 		return nil, At(field, fmt.Errorf("%w: %q is the name of %s; give one of these ids", ErrStoreAmbiguous, store, strings.Join(ids, ", ")))
 	}
+}
+
+// OpenStore is FindStore by an id that has been read. ErrStoreNotFound says that there is
+// no such store.
+func OpenStore(ctx context.Context, root *fsm.Root, id fsm.StoreID) (*fsm.Store, error) {
+	s, ok := root.Store(id)
+	if !ok || id == SystemStore {
+		if err := identity.AuthorizeUnknown(ctx); err != nil {
+			return nil, err
+		}
+		return nil, ErrStoreNotFound
+	}
+	if err := identity.Authorize(ctx, id); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Stores calls visit with the stores behind an id that the caller of the context may know
+// of, in the order of their ids, until it returns false.
+func Stores(ctx context.Context, root *fsm.Root, after fsm.StoreID, visit func(*fsm.Store) bool) {
+	root.Stores(after, func(s *fsm.Store) bool {
+		return s.ID() == SystemStore || !identity.Visible(ctx, s.ID()) || visit(s)
+	})
+}
+
+// StoresNamed is Stores for those that bear a name.
+func StoresNamed(ctx context.Context, root *fsm.Root, name string) []*fsm.Store {
+	return slices.DeleteFunc(slices.Clone(root.StoresNamed(name)), func(s *fsm.Store) bool {
+		return s.ID() == SystemStore || !identity.Visible(ctx, s.ID())
+	})
 }
 
 // Token is the text of the token of a revision.

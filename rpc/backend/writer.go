@@ -31,7 +31,7 @@ func NewWriter(r *Reader) *Writer { return &Writer{reader: r} }
 // the state has moved on in a way that matters to the command.
 type Change func(root *fsm.Root) (*fsm.Command, error)
 
-// Do carries a change out. A refusal by the state machine is an error that unwraps to
+// Do carries a change out, on behalf of the context's caller. A refusal by the state machine is an error that unwraps to
 // one of fsm's; others are those of the Change and of the Proposer.
 func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
 	for attempt := 0; ; attempt++ {
@@ -57,7 +57,11 @@ func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
 	}
 }
 
+// propose says on whose behalf the command is, and proposes it.
 func (w *Writer) propose(ctx context.Context, command *fsm.Command) (*fsm.Result, error) {
+	if err := stamp(ctx, command); err != nil {
+		return nil, err
+	}
 	encoded, err := command.Encode()
 	if err != nil {
 		return nil, err

@@ -83,10 +83,10 @@ func (s *service) ListStores(ctx context.Context, req *openfgav1.ListStoresReque
 		return true
 	}
 	if req.GetName() == "" {
-		root.Stores(after, visit)
+		backend.Stores(ctx, root, after, visit)
 		return res, nil
 	}
-	for _, store := range root.StoresNamed(req.GetName()) {
+	for _, store := range backend.StoresNamed(ctx, root, req.GetName()) {
 		if store.ID().Compare(after) > 0 && !visit(store) {
 			break
 		}
@@ -97,7 +97,7 @@ func (s *service) ListStores(ctx context.Context, req *openfgav1.ListStoresReque
 // DeleteStore removes a store with all that it holds. That there is none is as good.
 func (s *service) DeleteStore(ctx context.Context, req *openfgav1.DeleteStoreRequest) (*openfgav1.DeleteStoreResponse, error) {
 	id, err := fsm.ParseStoreID(req.GetStoreId())
-	if err != nil || id.IsZero() {
+	if err != nil || id.IsZero() || id == backend.SystemStore {
 		return &openfgav1.DeleteStoreResponse{}, nil
 	}
 	_, err = s.commit(ctx, func(*fsm.Root, bool) (*fsm.Command, error) {
@@ -152,6 +152,9 @@ func (s *service) known(ctx context.Context, find func(root *fsm.Root) (store *f
 func storeIn(root *fsm.Root, text string) *fsm.Store {
 	id, err := fsm.ParseStoreID(text)
 	if err != nil {
+		return nil
+	}
+	if id == backend.SystemStore {
 		return nil
 	}
 	store, _ := root.Store(id)
