@@ -13,6 +13,8 @@ import (
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/identity"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // wireErrors maps domain errors to codes and reasons, the most specific first. Nothing
@@ -25,10 +27,15 @@ var wireErrors = []wireError{
 	{err: context.Canceled, code: connect.CodeCanceled},
 	{err: graph.ErrBudget, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_BUDGET_EXCEEDED}, // a retry would not help
 
+	// Who calls, and what they may do.
+	{err: identity.ErrUnauthenticated, code: connect.CodeUnauthenticated, reason: remitv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED},
+	{err: identity.ErrForbidden, code: connect.CodePermissionDenied, reason: remitv1.ErrorReason_ERROR_REASON_FORBIDDEN},
+	{err: identity.ErrGrant, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+
 	// Requests.
 	{err: ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: condition.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
-	{err: backend.ErrToken, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_TOKEN},
+	{err: token.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_TOKEN},
 	{err: ErrCursor, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_CURSOR},
 	{err: ErrCursorExpired, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED},
 	{err: backend.ErrNotReached, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},

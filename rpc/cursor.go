@@ -11,7 +11,7 @@ import (
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
-	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 var (
@@ -77,7 +77,7 @@ func (c *cursor) String() string {
 	b = binary.AppendUvarint(b, uint64(len(c.position)))
 	b = append(b, c.position...)
 	b = binary.BigEndian.AppendUint64(b, c.request)
-	return backend.Seal(b)
+	return token.Seal(b)
 }
 
 // parseCursor decodes a cursor of a kind of list and checks that it belongs to a
@@ -99,7 +99,7 @@ func decodeCursor(s string) (*cursor, error) {
 	if len(s) > cursorMaxLength {
 		return nil, fmt.Errorf("%w: it is %d bytes long", ErrCursor, len(s))
 	}
-	body, ok := backend.Unseal(s)
+	body, ok := token.Unseal(s)
 	if !ok || len(body) < cursorHead {
 		return nil, fmt.Errorf("%w: it is cut, altered or made up", ErrCursor)
 	}

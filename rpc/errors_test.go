@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/parser"
-	"go/token"
+	gotoken "go/token"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +22,8 @@ import (
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/identity"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // sentinels are the exported errors of the packages below, by package and name. The
@@ -89,7 +91,10 @@ var sentinels = map[string]struct {
 	"backend.ErrNotReached":     {backend.ErrNotReached, true},
 	"backend.ErrOtherEpoch":     {backend.ErrOtherEpoch, true},
 	"backend.ErrAborted":        {backend.ErrAborted, true},
-	"backend.ErrToken":          {backend.ErrToken, true},
+	"identity.ErrUnauthenticated": {identity.ErrUnauthenticated, true},
+	"identity.ErrForbidden":       {identity.ErrForbidden, true},
+	"identity.ErrGrant":           {identity.ErrGrant, true},
+	"token.ErrInvalid":           {token.ErrInvalid, true},
 	"rpc.ErrCursor":             {ErrCursor, true},
 	"rpc.ErrCursorExpired":      {ErrCursorExpired, true},
 	"rpc.ErrInstant":            {ErrInstant, true},
@@ -100,7 +105,7 @@ var sentinels = map[string]struct {
 // Whoever exports an error decides here what clients see of it.
 func TestEveryExportedErrorHasItsPlace(t *testing.T) {
 	found := map[string]bool{}
-	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "backend", "."} {
+	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "backend", "identity", "token", "."} {
 		pkg := filepath.Base(dir)
 		if dir == "." {
 			pkg = "rpc"
@@ -143,13 +148,13 @@ func exportedErrors(t *testing.T, dir string) []string {
 		if !strings.HasSuffix(entry.Name(), ".go") || strings.HasSuffix(entry.Name(), "_test.go") {
 			continue
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, entry.Name()), nil, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(gotoken.NewFileSet(), filepath.Join(dir, entry.Name()), nil, parser.SkipObjectResolution)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, decl := range file.Decls {
 			g, ok := decl.(*ast.GenDecl)
-			if !ok || g.Tok != token.VAR {
+			if !ok || g.Tok != gotoken.VAR {
 				continue
 			}
 			for _, spec := range g.Specs {

@@ -11,6 +11,7 @@ import (
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // transferService answers remit.v1.TransferService; importing stands in import.go.
@@ -80,7 +81,7 @@ func (e *export) begin(ctx context.Context, r *reader, req *remitv1.ExportReques
 		e.pin.head = nil
 	}
 	e.pin.revision = revision
-	e.token = backend.Token{Epoch: backend.EpochOf(root), Revision: revision}.String()
+	e.token = token.Token{Epoch: backend.EpochOf(root), Revision: uint64(revision)}.String()
 	e.cursor = cursor{kind: cursorExport, epoch: backend.EpochOf(root), store: snapshot.Head.ID(), revision: revision}
 	res := &remitv1.ExportResponse{Store: storeMessage(snapshot.Head)}
 	if n := len(snapshot.Models); n > 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // A refusal is a request that must fail, and how.
@@ -307,7 +308,7 @@ var refusals = []refusal{
 		c.Requirement = &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: token[:len(token)-1] + "~"}
 	}), invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_TOKEN, "scope.consistency.at_least_as_fresh", nil},
 	{"a token of another epoch names no state", consistent(func(_ *rig, c *remitv1.Consistency) {
-		c.Requirement = &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: backend.Token{Epoch: testEpoch(9), Revision: 3}.String()}
+		c.Requirement = &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: token.Token{Epoch: testEpoch(9), Revision: 3}.String()}
 	}), precondition, remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE, "scope.consistency.at_exact_snapshot", nil},
 	{"a token is from the future", consistent(func(r *rig, c *remitv1.Consistency) {
 		c.Requirement = &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: r.reader().Token(1 << 30)}

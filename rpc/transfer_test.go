@@ -25,6 +25,7 @@ import (
 
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // exported reads an export to its end.
@@ -426,7 +427,7 @@ func TestAReaderThatDoesNotReadIsCutOff(t *testing.T) {
 	for i, m := range many(t, 20_000) { // more than buffers on the way hold, however compressed
 		var id [360]byte
 		_, _ = noise.Read(id[:])
-		m.Object = fmt.Sprintf("document:%s%d", backend.Seal(id[:]), i)
+		m.Object = fmt.Sprintf("document:%s%d", token.Seal(id[:]), i)
 		tuples = append(tuples, m)
 	}
 	if _, err := imports(t.Context(), r.clients, store, tuples, 5000); err != nil {

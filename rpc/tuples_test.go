@@ -18,6 +18,7 @@ import (
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 func (r *rig) read(req *remitv1.ReadRequest) (all []string, pages int) {
@@ -228,7 +229,7 @@ func TestTokensNameStates(t *testing.T) {
 	if !asks(&remitv1.Consistency{Requirement: &remitv1.Consistency_FullyConsistent{FullyConsistent: true}}) {
 		t.Error("Check fully consistent = false, want true")
 	}
-	other := backend.Token{Epoch: testEpoch(1), Revision: 1 << 40}.String()
+	other := token.Token{Epoch: testEpoch(1), Revision: 1 << 40}.String()
 	if !asks(&remitv1.Consistency{Requirement: &remitv1.Consistency_AtLeastAsFresh{AtLeastAsFresh: other}}) {
 		t.Error("Check with a token of another epoch = false, want true")
 	}
@@ -262,8 +263,8 @@ func TestTokensNameStates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := backend.ParseToken(res.Token)
-	if err != nil || got.Revision != r.config.State.Current().Revision() || got.Epoch != r.reader().Epoch() {
+	got, err := token.Parse(res.Token)
+	if err != nil || got.Revision != uint64(r.config.State.Current().Revision()) || got.Epoch != r.reader().Epoch() {
 		t.Errorf("token = %+v, %v", got, err)
 	}
 }

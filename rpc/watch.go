@@ -16,6 +16,7 @@ import (
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 	"github.com/remit-authz/remit/rpc/identity"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // watchService answers remit.v1.WatchService.
@@ -282,7 +283,7 @@ func (w *watch) sendEvent(res *remitv1.WatchResponse) error {
 	c := cursor{kind: cursorWatch, epoch: w.epoch, revision: w.place.revision, position: w.place.encode(), request: w.request}
 	res.Resume = c.String()
 	if !w.place.snapshot && !w.place.inside {
-		res.Token = backend.Token{Epoch: w.epoch, Revision: w.place.revision}.String()
+		res.Token = token.Token{Epoch: w.epoch, Revision: uint64(w.place.revision)}.String()
 	}
 	w.beat = time.Now().Add(w.every)
 	return w.send(res.Resume, func() error { return w.stream.Send(res) })

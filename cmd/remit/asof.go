@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // asOfHelp says how a moment of the past is written.
@@ -49,7 +49,7 @@ func parseMoment(text string) (*remitv1.Consistency, error) {
 	if instant, ok := parseMomentInstant(text); ok {
 		return &remitv1.Consistency{Requirement: &remitv1.Consistency_AtExactTime{AtExactTime: timestamppb.New(instant)}}, nil
 	}
-	if _, err := backend.ParseToken(text); err == nil {
+	if _, err := token.Parse(text); err == nil {
 		return &remitv1.Consistency{Requirement: &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: text}}, nil
 	}
 	return nil, fmt.Errorf("%q is no instant such as 2026-03-03T22:00Z or \"2026-03-03 22:00\", no revision such as 1234, and no token", text)

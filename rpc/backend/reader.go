@@ -13,6 +13,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/identity"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // SystemStore is the store that the service keeps for itself: keys and what principals may
@@ -32,7 +33,7 @@ type Reader struct {
 // A tokenText is the token of the state that was last asked for, so that most answers
 // need not encode theirs.
 type tokenText struct {
-	token Token
+	token token.Token
 	text  string
 }
 
@@ -75,27 +76,28 @@ func (r *Reader) WaitFor(ctx context.Context, revision graph.Revision) error {
 // AtLeast waits until this node shows the state that a token names. A token of another
 // epoch means nothing here, but what it stands for is older than now.
 func (r *Reader) AtLeast(ctx context.Context, text string) error {
-	token, err := ParseToken(text)
+	t, err := token.Parse(text)
 	switch {
 	case err != nil:
 		return err
-	case token.Epoch != r.Epoch():
+	case t.Epoch != r.Epoch():
 		return r.CatchUp(ctx)
 	}
-	return r.WaitFor(ctx, token.Revision)
+	return r.WaitFor(ctx, graph.Revision(t.Revision))
 }
 
 // Exactly waits until this node shows the state that a token names, and returns its
 // revision. A token of another epoch is ErrOtherEpoch.
 func (r *Reader) Exactly(ctx context.Context, text string) (graph.Revision, error) {
-	token, err := ParseToken(text)
-	if err == nil && token.Epoch != r.Epoch() {
+	t, err := token.Parse(text)
+	revision := graph.Revision(t.Revision)
+	if err == nil && t.Epoch != r.Epoch() {
 		err = ErrOtherEpoch
 	}
 	if err == nil {
-		err = r.WaitFor(ctx, token.Revision)
+		err = r.WaitFor(ctx, revision)
 	}
-	return token.Revision, err
+	return revision, err
 }
 
 // RevisionAt finds the state at an instant of the past. An instant in the future is
@@ -248,7 +250,7 @@ func StoresNamed(ctx context.Context, root *fsm.Root, name string) []*fsm.Store 
 
 // Token is the text of the token of a revision.
 func (r *Reader) Token(revision graph.Revision) string {
-	t := Token{Epoch: r.Epoch(), Revision: revision}
+	t := token.Token{Epoch: r.Epoch(), Revision: uint64(revision)}
 	if last := r.newest.Load(); last != nil && last.token == t {
 		return last.text
 	}

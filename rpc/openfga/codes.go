@@ -16,6 +16,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // A wireError is one line of the table of errors: what a client is told of err.
@@ -40,7 +41,7 @@ var wireErrors = []wireError{
 
 	{err: backend.ErrStoreNotFound, code: errStoreNotFound.Code, text: errStoreNotFound.Message},
 	{err: backend.ErrModelNotFound, code: Code(openfgav1.ErrorCode_authorization_model_not_found)},
-	{err: backend.ErrToken, code: Code(openfgav1.ErrorCode_validation_error)},
+	{err: token.ErrInvalid, code: Code(openfgav1.ErrorCode_validation_error)},
 	{err: backend.ErrOtherEpoch, code: Code(openfgav1.ErrorCode_validation_error)},
 	{err: backend.ErrRequest, code: Code(openfgav1.ErrorCode_validation_error)},
 	{err: backend.ErrNotReached, code: Code(codes.Unavailable)},

@@ -7,7 +7,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
-	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // A continuation says where the next page of a list begins, as a client keeps it. Pages
@@ -56,7 +56,7 @@ func pageSize(wanted interface{ GetValue() int32 }) int {
 func (c *continuation) String() string {
 	b := append([]byte{continuationFormat, byte(c.kind)}, c.store[:]...)
 	b = append(b, c.position...)
-	return backend.Seal(b)
+	return token.Seal(b)
 }
 
 // positionIn decodes a continuation of a list. The position is nil if the text is empty,
@@ -65,7 +65,7 @@ func positionIn(text string, kind continuationKind, store fsm.StoreID) ([]byte, 
 	if text == "" {
 		return nil, nil
 	}
-	body, ok := backend.Unseal(text)
+	body, ok := token.Unseal(text)
 	if !ok || len(body) < continuationHead || body[0] != continuationFormat ||
 		continuationKind(body[1]) != kind || fsm.StoreID(body[2:continuationHead]) != store {
 		return nil, errInvalidContinuationToken

@@ -62,6 +62,8 @@ const (
 	ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE  ErrorReason = 31 // at lies before the expiry horizon
 	ErrorReason_ERROR_REASON_OVERLOADED           ErrorReason = 32 // too many writes are waiting; try again a little later
 	ErrorReason_ERROR_REASON_SLOW_READER          ErrorReason = 33 // a stream ended because its reader took too long
+	ErrorReason_ERROR_REASON_UNAUTHENTICATED      ErrorReason = 34 // no credentials, or none that are valid here and now
+	ErrorReason_ERROR_REASON_FORBIDDEN            ErrorReason = 35 // the caller is known, and may not do this
 )
 
 // Enum value maps for ErrorReason.
@@ -101,6 +103,8 @@ var (
 		31: "ERROR_REASON_INSTANT_UNAVAILABLE",
 		32: "ERROR_REASON_OVERLOADED",
 		33: "ERROR_REASON_SLOW_READER",
+		34: "ERROR_REASON_UNAUTHENTICATED",
+		35: "ERROR_REASON_FORBIDDEN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -137,6 +141,8 @@ var (
 		"ERROR_REASON_INSTANT_UNAVAILABLE":  31,
 		"ERROR_REASON_OVERLOADED":           32,
 		"ERROR_REASON_SLOW_READER":          33,
+		"ERROR_REASON_UNAUTHENTICATED":      34,
+		"ERROR_REASON_FORBIDDEN":            35,
 	}
 )
 
@@ -756,7 +762,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x04line\x18\x04 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06column\x18\x05 \x01(\x05R\x06column\x12\x18\n" +
 	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
-	"\x06resume\x18\a \x01(\tR\x06resume*\xfe\b\n" +
+	"\x06resume\x18\a \x01(\tR\x06resume*\xbc\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -792,7 +798,9 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10\x1e\x12$\n" +
 	" ERROR_REASON_INSTANT_UNAVAILABLE\x10\x1f\x12\x1b\n" +
 	"\x17ERROR_REASON_OVERLOADED\x10 \x12\x1c\n" +
-	"\x18ERROR_REASON_SLOW_READER\x10!B\x91\x01\n" +
+	"\x18ERROR_REASON_SLOW_READER\x10!\x12 \n" +
+	"\x1cERROR_REASON_UNAUTHENTICATED\x10\"\x12\x1a\n" +
+	"\x16ERROR_REASON_FORBIDDEN\x10#B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (

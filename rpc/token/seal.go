@@ -1,4 +1,4 @@
-package backend
+package token
 
 import (
 	"encoding/base64"
