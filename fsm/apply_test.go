@@ -193,6 +193,43 @@ func TestCommandsOfOneEntrySeeEarlierOnes(t *testing.T) {
 	m.checkHash()
 }
 
+func TestATupleIsComparedByTheRevisionThatWroteIt(t *testing.T) {
+	m := newMachine(t)
+	store := m.store(1)
+	k, expired := viewer("plan", "anna"), viewer("plan", "bert")
+	first := m.do(write(store, create(k), Operation{Kind: CreateTuple, Tuple: expired, Expires: m.now + 2})).Revision
+	m.now += 10
+	written := func(k TupleKey, revision graph.Revision) error {
+		return m.apply(&Command{
+			Store: store, Preconditions: []Precondition{{Kind: TupleRevision, Tuple: k, Version: uint64(revision)}}, Body: &Write{},
+		})[0].Err
+	}
+	for _, c := range []struct {
+		name     string
+		tuple    TupleKey
+		revision graph.Revision
+		want     error
+	}{
+		{"as it is", k, first, nil},
+		{"older", k, first - 1, ErrPrecondition},
+		{"absent", k, 0, ErrPrecondition},
+		{"expired and there", expired, first, nil},
+		{"not there", viewer("plan", "nobody"), 0, nil},
+		{"not there, wanted", viewer("plan", "nobody"), first, ErrPrecondition},
+	} {
+		if err := written(c.tuple, c.revision); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+	second := m.do(write(store, Operation{Kind: TouchTuple, Tuple: k})).Revision
+	if err := written(k, first); !errors.Is(err, ErrPrecondition) {
+		t.Errorf("after another write: %v, want %v", err, ErrPrecondition)
+	}
+	if err := written(k, second); err != nil {
+		t.Errorf("the other write: %v", err)
+	}
+}
+
 func TestAnExpiredTupleDoesNotStandInTheWay(t *testing.T) {
 	m := newMachine(t)
 	store := m.store(1)
@@ -435,7 +472,7 @@ func TestUnknownFormatsStopTheNode(t *testing.T) {
 
 		"command kind":      Seal([][]byte{append([]byte{commandFormat, byte(kindEnd)}, command[2:]...)}, time.UnixMilli(1)),
 		"operation kind":    Seal([][]byte{kinds(TuplePresent, RemoveTuple+1)}, time.UnixMilli(1)),
-		"precondition kind": Seal([][]byte{kinds(DocumentVersion+1, CreateTuple)}, time.UnixMilli(1)),
+		"precondition kind": Seal([][]byte{kinds(TupleRevision+1, CreateTuple)}, time.UnixMilli(1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)

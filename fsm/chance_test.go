@@ -103,5 +103,10 @@ func (r *chance) command(rev graph.Revision, now int64) *Command {
 	if r.IntN(6) == 0 {
 		c.Preconditions = []Precondition{{Kind: TuplePresent + PreconditionKind(r.IntN(2)), Tuple: r.tuple()}}
 	}
+	if r.IntN(12) == 0 {
+		c.Preconditions = append(c.Preconditions, Precondition{
+			Kind: TupleRevision, Tuple: r.tuple(), Version: uint64(rev-min(rev, graph.Revision(r.IntN(6)))) * uint64(r.IntN(2)),
+		})
+	}
 	return c
 }

@@ -90,13 +90,18 @@ func sampleCommands(t testing.TB) map[string]*Command {
 		"ensure-and-remove": write(storeNumber(1),
 			Operation{Kind: EnsureTuple, Tuple: k, Condition: conditionOne, Context: fields, Expires: epochMs},
 			Operation{Kind: RemoveTuple, Tuple: viewer("plan", "bert")}),
+		"tuple-revision": {
+			Store:         storeNumber(1),
+			Preconditions: []Precondition{{Kind: TupleRevision, Tuple: k, Version: 300}, {Kind: TupleRevision, Tuple: viewer("plan", "bert")}},
+			Body:          &Write{Operations: []Operation{{Kind: DeleteTuple, Tuple: k}}},
+		},
 	}
 }
 
 var commandOrder = []string{
 	"create-store", "delete-store", "write-model", "write", "advance-expiry", "advance-history",
 	"set-cluster-version", "set-epoch", "hash-check", "write-assertions", "ensure-and-remove",
-	"set-retention", "retain-for-ever",
+	"set-retention", "retain-for-ever", "tuple-revision",
 }
 
 func TestCommandBytes(t *testing.T) {

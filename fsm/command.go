@@ -203,6 +203,7 @@ const (
 	TuplePresent    PreconditionKind = 1 // and not expired
 	TupleAbsent     PreconditionKind = 2 // or expired
 	DocumentVersion PreconditionKind = 3 // exactly Version; 0 is absent
+	TupleRevision   PreconditionKind = 4 // written by revision Version and not since, be it expired; 0 is absent
 )
 
 // A Precondition must hold, or the command is refused.
@@ -342,7 +343,7 @@ func (o *Operation) validate() error {
 
 func (p *Precondition) validate() error {
 	switch p.Kind {
-	case TuplePresent, TupleAbsent:
+	case TuplePresent, TupleAbsent, TupleRevision:
 		return p.Tuple.validate()
 	case DocumentVersion:
 		return p.Entity.validate(false)

@@ -75,10 +75,14 @@ func (e *encoder) conditions(c *Command) {
 	for i := range c.Preconditions {
 		p := &c.Preconditions[i]
 		e.byte(byte(p.Kind))
-		if p.Kind == DocumentVersion {
+		switch p.Kind {
+		case DocumentVersion:
 			e.entity(p.Entity)
 			e.uvarint(p.Version)
-		} else {
+		case TupleRevision:
+			e.tuple(&p.Tuple)
+			e.uvarint(p.Version)
+		default:
 			e.tuple(&p.Tuple)
 		}
 	}
@@ -231,6 +235,9 @@ func (d *decoder) conditions(c *Command) {
 				p.Tuple = d.tuple()
 			case DocumentVersion:
 				p.Entity = d.entity()
+				p.Version = d.uvarint()
+			case TupleRevision:
+				p.Tuple = d.tuple()
 				p.Version = d.uvarint()
 			default:
 				d.unknown("precondition kind", byte(p.Kind))

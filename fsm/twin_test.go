@@ -28,6 +28,7 @@ type twin struct {
 
 type twinStore struct {
 	tuples        map[TupleKey]twinTuple
+	since         map[TupleKey]graph.Revision // of tuples, and of those that are gone
 	documents     map[Entity]twinDocument
 	versions      map[Entity]uint64
 	scopes        map[string]uint64
@@ -65,7 +66,7 @@ func newTwin() *twin {
 
 func (s *twinStore) copy() *twinStore {
 	return &twinStore{
-		tuples: maps.Clone(s.tuples), documents: maps.Clone(s.documents), versions: maps.Clone(s.versions),
+		tuples: maps.Clone(s.tuples), since: maps.Clone(s.since), documents: maps.Clone(s.documents), versions: maps.Clone(s.versions),
 		scopes: maps.Clone(s.scopes), assertions: maps.Clone(s.assertions), horizon: s.horizon, model: s.model, changes: slices.Clone(s.changes),
 	}
 }
@@ -90,7 +91,7 @@ func (w *twin) apply(c *Command, rev graph.Revision, now int64) error {
 			return ErrStoreExists
 		}
 		w.stores[c.Store] = &twinStore{
-			tuples: map[TupleKey]twinTuple{}, documents: map[Entity]twinDocument{}, versions: map[Entity]uint64{},
+			tuples: map[TupleKey]twinTuple{}, since: map[TupleKey]graph.Revision{}, documents: map[Entity]twinDocument{}, versions: map[Entity]uint64{},
 			scopes: map[string]uint64{}, assertions: map[ModelID]string{}, horizon: rev,
 		}
 		w.stores[c.Store].note(rev, StoreCreated, 0)
@@ -163,6 +164,8 @@ func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) e
 		switch {
 		case p.Kind == TuplePresent && !present(p.Tuple), p.Kind == TupleAbsent && present(p.Tuple):
 			return ErrPrecondition
+		case p.Kind == TupleRevision && uint64(s.revision(p.Tuple)) != p.Version:
+			return ErrPrecondition
 		case p.Kind == DocumentVersion && s.documents[p.Entity].version != p.Version:
 			return ErrPrecondition
 		}
@@ -199,6 +202,7 @@ func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) e
 		case CreateTuple, TouchTuple, EnsureTuple:
 			if !slices.Contains(again, o.Tuple) {
 				s.tuples[o.Tuple] = twinTuple{uint32(o.Condition), string(o.Context), o.Expires, now}
+				s.since[o.Tuple] = rev
 				s.note(rev, TuplePut, o.Tuple.Object.Type)
 			}
 		case DeleteTuple, RemoveTuple:
@@ -218,6 +222,14 @@ func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) e
 		}
 	}
 	return nil
+}
+
+// revision is that of the write that made a tuple as it is, 0 if it is not there.
+func (s *twinStore) revision(k TupleKey) graph.Revision {
+	if _, ok := s.tuples[k]; !ok {
+		return 0
+	}
+	return s.since[k]
 }
 
 // snapshotOf reads a whole view into the shape of the twin, by every way there is, and

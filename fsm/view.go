@@ -45,6 +45,13 @@ func (s *Store) Contains(u graph.Userset, sub graph.Subject) (graph.Edge, bool, 
 	return t.edge, ok, nil
 }
 
+// TupleRevision is the revision that wrote a tuple as it is, which is what the
+// precondition of that name compares; 0 if there is no such tuple.
+func (s *Store) TupleRevision(u graph.Userset, sub graph.Subject) graph.Revision {
+	t, _ := s.index.tuple(u, sub)
+	return t.created
+}
+
 // Subjects implements graph.View.
 func (s *Store) Subjects(u graph.Userset, c *graph.Cursor) error {
 	after := c.After

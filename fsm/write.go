@@ -76,6 +76,11 @@ func (t *tx) checkPrecondition(st *storeIndex, i int, p *Precondition) *Refusal 
 		if v := documentVersion(st, p.Entity); v != p.Version {
 			return &Refusal{Reason: ErrPrecondition, Index: i, Version: v}
 		}
+	case TupleRevision:
+		// Of a tuple that is not there, the zero item tells so.
+		if item, _ := t.find(st, &p.Tuple); uint64(item.created) != p.Version {
+			return &Refusal{Reason: ErrPrecondition, Index: i, Version: uint64(item.created)}
+		}
 	}
 	return nil
 }
