@@ -54,8 +54,8 @@ type Command struct {
 }
 
 // A Body is what a command does: CreateStore, DeleteStore, WriteModel, WriteAssertions,
-// Write, AdvanceExpiry, AdvanceHistory, SetRetention, SetClusterVersion, SetEpoch or
-// HashCheck.
+// Write, AdvanceExpiry, AdvanceHistory, SetRetention, Erase, SetClusterVersion, SetEpoch
+// or HashCheck.
 type Body interface{ kind() bodyKind }
 
 type bodyKind byte
@@ -73,7 +73,8 @@ const (
 	kindHashCheck         bodyKind = 9
 	kindWriteAssertions   bodyKind = 10
 	kindSetRetention      bodyKind = 11
-	kindEnd               bodyKind = 12
+	kindErase             bodyKind = 12
+	kindEnd               bodyKind = 13
 )
 
 // CreateStore makes the command's store. The proposer generates the id; a name need
@@ -289,6 +290,8 @@ func (c *Command) validateBody() error {
 		if n := len(b.Content); n > MaxAssertionsSize {
 			return fmt.Errorf("%w: assertions of %d bytes exceed %d", ErrTooLarge, n, MaxAssertionsSize)
 		}
+	case *Erase:
+		return b.validate(c)
 	case *SetRetention:
 		if b.Retention < Forever {
 			return fmt.Errorf("%w: a retention of %d ms", ErrInvalid, b.Retention)

@@ -143,6 +143,9 @@ func (e *encoder) body(b Body) {
 		e.uvarint(uint64(b.Horizon))
 	case *SetRetention:
 		e.varint(b.Retention)
+	case *Erase:
+		e.fixed(b.ID[:])
+		e.entity(b.Entity)
 	case *SetClusterVersion:
 		e.uvarint(b.Version)
 	case *SetEpoch:
@@ -306,6 +309,11 @@ func (d *decoder) body(kind bodyKind) Body {
 		return &AdvanceHistory{Horizon: graph.Revision(d.uvarint())}
 	case kindSetRetention:
 		return &SetRetention{Retention: d.varint()}
+	case kindErase:
+		b := &Erase{}
+		d.fixed(b.ID[:])
+		b.Entity = d.entity()
+		return b
 	case kindSetClusterVersion:
 		return &SetClusterVersion{Version: d.uvarint()}
 	case kindSetEpoch:

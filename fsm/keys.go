@@ -53,6 +53,7 @@ const (
 	metaApplied     = 0x01
 	groupClusterVer = 0x01
 	groupEpoch      = 0x02
+	groupRewrite    = 0x03
 	prefixSize      = 1 + 16
 	tupleSuffixSize = 8 + 4 + 4 + 8
 )

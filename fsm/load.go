@@ -24,6 +24,7 @@ type loader struct {
 	applied appliedRow
 	epoch   uint64
 	version uint64
+	rewrite uint64
 	stores  map[StoreID]*storeIndex
 	symbols map[StoreID]*model.Additions
 	rows    int
@@ -65,7 +66,7 @@ func (s *State) build(db *pebble.DB) (*loader, error) {
 
 // install replaces everything in memory and publishes it.
 func (s *State) install(l *loader) {
-	s.applied, s.epoch, s.version = l.applied, l.epoch, l.version
+	s.applied, s.epoch, s.version, s.rewrite = l.applied, l.epoch, l.version, l.rewrite
 	s.stores, s.index, s.recent = l.stores, newIndex(), hashRing{}
 	s.recent.put(s.applied.index, s.applied.hash)
 	all := make([]*storeIndex, 0, len(l.stores))
@@ -101,7 +102,7 @@ func (l *loader) meta() error {
 	for _, n := range []struct {
 		name  byte
 		field *uint64
-	}{{groupEpoch, &l.epoch}, {groupClusterVer, &l.version}} {
+	}{{groupEpoch, &l.epoch}, {groupClusterVer, &l.version}, {groupRewrite, &l.rewrite}} {
 		v, ok, err := get(l.db, groupKey(n.name))
 		if err != nil {
 			return err

@@ -28,14 +28,19 @@ type Result struct {
 	Store StoreID
 	Model ModelID
 
-	// Remaining says that AdvanceExpiry or AdvanceHistory stopped before it was through.
+	// Remaining says that AdvanceExpiry, AdvanceHistory or Erase stopped before it was
+	// through.
 	Remaining bool
+
+	// Erased is what the erasure of an Erase has done so far.
+	Erased *Erased
 }
 
 const (
 	resultReplayed  = 1 << 0
 	resultRefused   = 1 << 1
 	resultRemaining = 1 << 2
+	resultErased    = 1 << 3
 )
 
 // Encode gives the result's bytes.
@@ -52,6 +57,9 @@ func (r *Result) Encode() []byte {
 	if r.Remaining {
 		flags |= resultRemaining
 	}
+	if r.Erased != nil {
+		flags |= resultErased
+	}
 	e.byte(flags)
 	e.uvarint(uint64(r.Revision))
 	e.varint(r.Time)
@@ -67,6 +75,9 @@ func (r *Result) Encode() []byte {
 		e.string(f.Name)
 		e.uvarint(f.Version)
 		e.uvarint(uint64(f.Revision))
+	}
+	if r.Erased != nil {
+		e.erased(r.Erased)
 	}
 	return e.b
 }
@@ -108,7 +119,10 @@ func DecodeResult(b []byte) (*Result, error) {
 		}
 		r.Err = f
 	}
-	if flags&^(resultReplayed|resultRefused|resultRemaining) != 0 {
+	if flags&resultErased != 0 {
+		r.Erased = d.erased()
+	}
+	if flags&^(resultReplayed|resultRefused|resultRemaining|resultErased) != 0 {
 		d.fail("unknown flag")
 	}
 	if err := d.done(); err != nil {

@@ -17,6 +17,7 @@ type Root struct {
 	hash     Hash
 	epoch    uint64
 	version  uint64
+	rewrite  graph.Revision
 	index    *index
 }
 
@@ -34,6 +35,10 @@ func (r *Root) Epoch() uint64 { return r.epoch }
 
 // ClusterVersion gates new behaviour of Apply.
 func (r *Root) ClusterVersion() uint64 { return r.version }
+
+// RewriteRequired is the revision up to which every node must rewrite its files, because
+// what was erased until then is still in them; 0 if nothing was erased.
+func (r *Root) RewriteRequired() graph.Revision { return r.rewrite }
 
 // Store finds a store by id.
 func (r *Root) Store(id StoreID) (*Store, bool) {

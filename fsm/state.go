@@ -97,6 +97,7 @@ type State struct {
 	applied appliedRow
 	epoch   uint64
 	version uint64
+	rewrite uint64                  // revision up to which files must be rewritten
 	stores  map[StoreID]*storeIndex // as the last applied entry left them
 	index   *index                  // the published copies
 	recent  hashRing
@@ -244,6 +245,7 @@ func (s *State) publish(touched []*storeIndex) {
 		hash:     s.applied.hash,
 		epoch:    s.epoch,
 		version:  s.version,
+		rewrite:  graph.Revision(s.rewrite),
 		index:    s.index.clone(),
 	})
 	s.waitMu.Lock()
