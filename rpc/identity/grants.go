@@ -92,3 +92,30 @@ func (g *Grants) Includes(others *Grants) bool {
 	}
 	return true
 }
+
+// None reports whether nothing is granted.
+func (g *Grants) None() bool {
+	if g.Cluster || g.All != 0 {
+		return false
+	}
+	for _, p := range g.Stores {
+		if p != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Union is what two grants permit together.
+func (g Grants) Union(other Grants) Grants {
+	u := Grants{Cluster: g.Cluster || other.Cluster, All: g.All | other.All}
+	if len(g.Stores)+len(other.Stores) > 0 {
+		u.Stores = make(map[Store]Permissions, len(g.Stores)+len(other.Stores))
+		for _, from := range []map[Store]Permissions{g.Stores, other.Stores} {
+			for store, p := range from {
+				u.Stores[store] |= p
+			}
+		}
+	}
+	return u
+}
