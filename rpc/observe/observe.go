@@ -193,7 +193,7 @@ const maxLogged = 128
 
 func (o *Observer) log(ctx context.Context, c *call, store, outcome string, took time.Duration) {
 	attrs := make([]slog.Attr, 0, 5)
-	if id := requestID(ctx); id != "" {
+	if id := RequestID(ctx); id != "" {
 		attrs = append(attrs, slog.String("request_id", id))
 	}
 	attrs = append(attrs, slog.String("rpc", strings.TrimPrefix(c.key, "/")), slog.String("code", outcome), slog.Duration("duration", took))
@@ -203,8 +203,8 @@ func (o *Observer) log(ctx context.Context, c *call, store, outcome string, took
 	o.config.Log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }
 
-// requestID is the id that a face has given the request, or else its client.
-func requestID(ctx context.Context) string {
+// RequestID is the id that a face has given the request, or else its client.
+func RequestID(ctx context.Context) string {
 	info, ok := connect.CallInfoForServerContext(ctx)
 	if !ok {
 		return ""
