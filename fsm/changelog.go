@@ -26,12 +26,25 @@ const (
 	AssertionsRemoved ChangeKind = 9
 
 	RetentionSet ChangeKind = 10
+
+	// Changes of the group, in its own changelog: what happens to stores outlives them.
+	StoreAdded        ChangeKind = 11
+	StoreDeleted      ChangeKind = 12
+	ClusterVersionSet ChangeKind = 13
+	EpochSet          ChangeKind = 14
 )
+
+// restoredOrdinal is the place of the epoch that a restored state gets, behind whatever
+// commands left at the same revision.
+const restoredOrdinal = 1 << 31
 
 // onTuple reports whether the change is one of a tuple.
 func (k ChangeKind) onTuple() bool {
 	return k == TuplePut || k == TupleDeleted || k == TupleExpired
 }
+
+// onDocument reports whether the change is one of a document.
+func (k ChangeKind) onDocument() bool { return k == DocumentPut || k == DocumentDeleted }
 
 // A Change is one operation that took effect, in the order of the log.
 type Change struct {
@@ -52,6 +65,10 @@ type Change struct {
 	Name    string    // of stores
 
 	Retention int64 // of retentions, as in SetRetention
+
+	Store    StoreID // that was added to the group or deleted
+	Tuples   uint64  // that a deleted store had
+	From, To uint64  // of numbers of the group
 }
 
 // change completes a change from its command and records it.
@@ -80,6 +97,16 @@ func (c *Change) encode() []byte {
 		e.fixed(c.Model[:])
 	case RetentionSet:
 		e.varint(c.Retention)
+	case StoreAdded:
+		e.fixed(c.Store[:])
+		e.string(c.Name)
+	case StoreDeleted:
+		e.fixed(c.Store[:])
+		e.string(c.Name)
+		e.uvarint(c.Tuples)
+	case ClusterVersionSet, EpochSet:
+		e.uvarint(c.From)
+		e.uvarint(c.To)
 	case TuplePut, TupleDeleted, TupleExpired:
 		e.uvarint(uint64(c.Tuple.Userset.Object))
 		e.uvarint(uint64(c.Tuple.Userset.Relation))
@@ -116,6 +143,14 @@ func decodeChange(key, b []byte) (*Change, error) {
 		d.fixed(c.Model[:])
 	case RetentionSet:
 		c.Retention = d.varint()
+	case StoreAdded:
+		d.fixed(c.Store[:])
+		c.Name = d.string(MaxTextSize)
+	case StoreDeleted:
+		d.fixed(c.Store[:])
+		c.Name, c.Tuples = d.string(MaxTextSize), d.uvarint()
+	case ClusterVersionSet, EpochSet:
+		c.From, c.To = d.uvarint(), d.uvarint()
 	case TuplePut, TupleDeleted, TupleExpired:
 		c.Tuple.Userset = graph.Userset{Object: graph.ID(d.uvarint()), Relation: model.RelationID(d.uint32())}
 		c.Tuple.Edge.Subject = graph.Subject{ID: graph.ID(d.uvarint()), Relation: model.RelationID(d.uint32())}

@@ -33,7 +33,7 @@ func EndOf(revision graph.Revision) Place {
 	return Place{Revision: revision, Ordinal: math.MaxUint32}
 }
 
-// A ChangeQuery says which of a store's changes are wanted.
+// A ChangeQuery says which changes of a changelog are wanted.
 type ChangeQuery struct {
 	// After is where to begin: the Next of the page before.
 	After Place
@@ -42,16 +42,32 @@ type ChangeQuery struct {
 	// of leader time, to the millisecond; After then has no meaning.
 	Since time.Time
 
+	// Kept begins with the oldest changes that are kept where it would be ErrRevisionGone
+	// that others behind the place are not: Kept of the page says since when they are.
+	Kept bool
+
+	// Backwards reads towards the past: a page has the changes in front of After, the
+	// newest first. In front of the zero Place then are all. Since and Kept have no
+	// meaning.
+	Backwards bool
+
+	// From and Until bound the revisions; both belong to what is wanted. 0 is no bound.
+	From, Until graph.Revision
+
 	// Tuples leaves out all but the changes of tuples, and Type, if it is not 0, also
 	// those of tuples whose objects are of another type.
 	Tuples bool
 	Type   model.TypeID
 
+	// Filter leaves out all that it does not want; nil: nothing.
+	Filter *ChangeFilter
+
 	// Limit is how many changes a page has at most; 0 is as many as it examines.
 	Limit int
 }
 
-// A ChangePage is what follows a place in the changelog, oldest first.
+// A ChangePage is what follows a place in a changelog, oldest first unless it is read
+// backwards.
 type ChangePage struct {
 	Changes []*Change
 
@@ -59,6 +75,15 @@ type ChangePage struct {
 	// examine behind it: a page may end, even empty, because it examined enough.
 	Next Place
 	More bool
+
+	// Examined is how many changes were looked at, wanted or not, and Time the leader's
+	// time of the last of them, in milliseconds since 1970 UTC.
+	Examined int
+	Time     int64
+
+	// Kept is the revision since which all changes are kept. In the group's changelog it
+	// is that of its first change; 0 if there is none.
+	Kept graph.Revision
 
 	// Root is the state up to which the changelog was read. It knows the name of
 	// whatever stands in a change: names outlive the tuples they were made for.
@@ -86,16 +111,24 @@ func (s *State) Changes(store StoreID, q ChangeQuery) (*ChangePage, error) {
 	return page, nil
 }
 
-func (p *ChangePage) fill(r pebble.Reader, store StoreID, q *ChangeQuery) error {
-	if !q.Since.IsZero() {
-		var err error
-		if p.Next, err = placeBefore(r, q.Since); err != nil {
-			return err
-		}
-		p.Next = earlier(p.Next, EndOf(p.Root.revision)) // the snapshot may be newer
+// GroupChanges is Changes of the group's own changelog: stores that were added and
+// deleted, versions of the cluster, epochs. It is kept for ever.
+func (s *State) GroupChanges(q ChangeQuery) (*ChangePage, error) {
+	page := &ChangePage{Next: q.After}
+	err := s.read(func(db *pebble.DB) error {
+		page.Root = s.Current()
+		snap := db.NewSnapshot()
+		return errors.Join(page.fillGroup(snap, &q), snap.Close())
+	})
+	if err != nil {
+		return nil, err
 	}
-	if p.Next.Revision > p.Root.revision {
-		return fmt.Errorf("%w: changes behind %d, this node is at %d", ErrRevisionUnknown, p.Next.Revision, p.Root.revision)
+	return page, nil
+}
+
+func (p *ChangePage) fill(r pebble.Reader, store StoreID, q *ChangeQuery) error {
+	if err := p.begin(r, q); err != nil {
+		return err
 	}
 	v, ok, err := get(r, storeKey(store))
 	if err != nil {
@@ -108,29 +141,82 @@ func (p *ChangePage) fill(r pebble.Reader, store StoreID, q *ChangeQuery) error 
 	if err != nil {
 		return err
 	}
-	if h := row.historyHorizon; h > row.created && p.Next.Revision < h {
-		return fmt.Errorf("%w: changes behind %d, store %v begins at %d", ErrRevisionGone, p.Next.Revision, store, h)
+	p.Kept = row.historyHorizon
+	if gone := p.Kept > row.created && p.Next.Revision < p.Kept && !q.Backwards; gone && !q.Kept {
+		return fmt.Errorf("%w: changes behind %d, store %v begins at %d", ErrRevisionGone, p.Next.Revision, store, p.Kept)
 	}
 	return p.scan(r, store, q)
 }
 
+func (p *ChangePage) fillGroup(r pebble.Reader, q *ChangeQuery) error {
+	if err := p.begin(r, q); err != nil {
+		return err
+	}
+	prefix := storePrefix(spaceChange, StoreID{})
+	err := scan(r, prefix, prefixEnd(prefix), func(key, _ []byte) (bool, error) {
+		place, err := placeOf(key)
+		p.Kept = place.Revision
+		return false, err
+	})
+	if err != nil {
+		return err
+	}
+	return p.scan(r, StoreID{}, q)
+}
+
+// begin finds the place where the page begins, and refuses one in the future.
+func (p *ChangePage) begin(r pebble.Reader, q *ChangeQuery) error {
+	if !q.Since.IsZero() && !q.Backwards {
+		var err error
+		if p.Next, err = placeBefore(r, q.Since); err != nil {
+			return err
+		}
+		p.Next = earlier(p.Next, EndOf(p.Root.revision)) // the snapshot may be newer
+	}
+	if p.Next.Revision > p.Root.revision {
+		return fmt.Errorf("%w: changes behind %d, this node is at %d", ErrRevisionUnknown, p.Next.Revision, p.Root.revision)
+	}
+	return nil
+}
+
 // scan examines rows until the page is full.
 func (p *ChangePage) scan(r pebble.Reader, store StoreID, q *ChangeQuery) error {
-	lower := append(changeKey(store, p.Next.Revision, p.Next.Ordinal), 0)
-	upper := changeKey(store, p.Root.revision+1, 0)
-	examined, size := 0, 0
-	return scan(r, lower, upper, func(key, value []byte) (bool, error) {
-		if examined == changesPerPage || size >= changeBytesPerPage || (q.Limit > 0 && len(p.Changes) == q.Limit) {
+	until := p.Root.revision
+	if q.Until != 0 {
+		until = min(until, q.Until)
+	}
+	lower, upper := changeKey(store, q.From, 0), changeKey(store, until+1, 0)
+	each := scan
+	switch {
+	case !q.Backwards:
+		lower = later(lower, append(changeKey(store, p.Next.Revision, p.Next.Ordinal), 0))
+	case p.Next == (Place{}):
+		each = scanBack
+	default:
+		each = scanBack
+		if k := changeKey(store, p.Next.Revision, p.Next.Ordinal); bytes.Compare(k, upper) < 0 {
+			upper = k
+		}
+	}
+	if bytes.Compare(lower, upper) >= 0 {
+		return nil
+	}
+	size := 0
+	return each(r, lower, upper, func(key, value []byte) (bool, error) {
+		if p.Examined == changesPerPage || size >= changeBytesPerPage || (q.Limit > 0 && len(p.Changes) == q.Limit) {
 			p.More = true
 			return false, nil
 		}
-		examined++
+		p.Examined++
 		size += len(value)
 		place, err := placeOf(key)
 		if err != nil {
 			return false, err
 		}
 		wanted, err := q.wants(value)
+		if err == nil && wanted && q.Filter != nil {
+			wanted, err = q.Filter.wants(value)
+		}
 		if err != nil {
 			return false, err
 		}
@@ -141,9 +227,24 @@ func (p *ChangePage) scan(r pebble.Reader, store StoreID, q *ChangeQuery) error 
 			}
 			p.Changes = append(p.Changes, c)
 		}
-		p.Next = place
+		p.Next, p.Time = place, timeOf(value)
 		return true, nil
 	})
+}
+
+// later is the greater of two keys.
+func later(a, b []byte) []byte {
+	if bytes.Compare(a, b) > 0 {
+		return a
+	}
+	return b
+}
+
+// timeOf reads the time of a change, whose row has been read.
+func timeOf(value []byte) int64 {
+	d := readRow(value)
+	d.byte() // the kind
+	return d.varint()
 }
 
 // wants judges a row of the changelog without reading all of it.

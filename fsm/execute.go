@@ -66,10 +66,16 @@ func (t *tx) body(c *Command, st *storeIndex, res *Result) *Refusal {
 		if b.Version < t.version {
 			return &Refusal{Reason: ErrHorizon, Index: -1, Version: t.version}
 		}
+		if b.Version != t.version {
+			t.change(t.group(), c, &Change{Kind: ClusterVersionSet, From: t.version, To: b.Version})
+		}
 		t.setGroup(groupClusterVer, &t.version, b.Version)
 	case *SetEpoch:
 		if b.From != t.epoch {
 			return &Refusal{Reason: ErrHorizon, Index: -1, Version: t.epoch}
+		}
+		if b.To != t.epoch {
+			t.change(t.group(), c, &Change{Kind: EpochSet, From: t.epoch, To: b.To})
 		}
 		t.setGroup(groupEpoch, &t.epoch, b.To)
 	case *HashCheck:
@@ -147,6 +153,7 @@ func (t *tx) createStore(c *Command, st *storeIndex, b *CreateStore, res *Result
 	t.insert(st, storeKey(c.Store), st.row.encode())
 	t.index.named.ReplaceOrInsert(namedStore{b.Name, c.Store})
 	t.change(st, c, &Change{Kind: StoreCreated, Name: b.Name})
+	t.change(t.group(), c, &Change{Kind: StoreAdded, Store: c.Store, Name: b.Name})
 	res.Store = c.Store
 	return nil
 }
@@ -155,6 +162,7 @@ func (t *tx) deleteStore(c *Command, st *storeIndex) *Refusal {
 	if st == nil {
 		return &Refusal{Reason: ErrStoreNotFound, Index: -1, Name: c.Store.String()}
 	}
+	t.change(t.group(), c, &Change{Kind: StoreDeleted, Store: c.Store, Name: st.row.name, Tuples: st.tally.tuples})
 	for sp := spaceStore; sp < spaceEnd; sp++ {
 		prefix := storePrefix(sp, c.Store)
 		t.deleteRange(prefix, prefixEnd(prefix))

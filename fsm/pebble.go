@@ -83,6 +83,29 @@ func scan(r pebble.Reader, lower, upper []byte, f func(key, value []byte) (bool,
 	return nil
 }
 
+// scanBack is scan in the opposite order.
+func scanBack(r pebble.Reader, lower, upper []byte, f func(key, value []byte) (bool, error)) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return fmt.Errorf("scan back from %x: %w", upper, err)
+	}
+	defer func() {
+		if e := it.Close(); err == nil && e != nil {
+			err = fmt.Errorf("scan back from %x: %w", upper, e)
+		}
+	}()
+	for ok := it.Last(); ok; ok = it.Prev() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("scan back from %x: %w", upper, err)
+		}
+		if more, err := f(it.Key(), value); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
 // A generation is one directory with a database. CURRENT names the one in use; Restore
 // fills the next one and then moves CURRENT.
 const (

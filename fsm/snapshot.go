@@ -12,6 +12,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
+
+	"github.com/remit-authz/remit/graph"
 )
 
 // A stateSnapshot is a checkpoint that waits to be persisted.
@@ -239,6 +241,7 @@ func moveTo(db *pebble.DB, m *manifest) error {
 }
 
 // replaceEpoch gives a state another epoch, and the applied row the hash that it then has.
+// The group's changelog tells of it: no command does.
 func replaceEpoch(db *pebble.DB, b *pebble.Batch, applied *appliedRow, from, to uint64) error {
 	key, g := groupKey(groupEpoch), tally{}
 	v, ok, err := get(db, tallyKey(StoreID{}))
@@ -260,7 +263,10 @@ func replaceEpoch(db *pebble.DB, b *pebble.Batch, applied *appliedRow, from, to 
 		g.rows++
 	}
 	g.hash, applied.hash = replaced(g.hash), replaced(applied.hash)
-	return errors.Join(b.Set(key, encodeNumber(to), nil), b.Set(tallyKey(StoreID{}), g.encode(), nil))
+	told := Change{Kind: EpochSet, Time: applied.time, Reason: "restored", From: from, To: to}
+	return errors.Join(
+		b.Set(key, encodeNumber(to), nil), b.Set(tallyKey(StoreID{}), g.encode(), nil),
+		b.Set(changeKey(StoreID{}, graph.Revision(applied.index), restoredOrdinal), told.encode(), nil))
 }
 
 func nextEpoch(m *manifest) uint64 {
