@@ -79,7 +79,7 @@ func TestTheStoreOfARequest(t *testing.T) {
 		{&remitv1.CreateStoreRequest{Name: "d"}, ""},
 		{"e", ""},
 	} {
-		if got := storeOf(test.request); got != test.want {
+		if got := StoreOf(test.request); got != test.want {
 			t.Errorf("the store of %v is %q, want %q", test.request, got, test.want)
 		}
 	}

@@ -227,13 +227,13 @@ type watched struct {
 func (w *watched) Receive(msg any) error {
 	err := w.ServerStream.Receive(msg)
 	if err == nil && !w.received {
-		w.received, w.store = true, storeOf(msg)
+		w.received, w.store = true, StoreOf(msg)
 	}
 	return err
 }
 
-// storeOf is the store that a request names, in any of the ways that the faces have.
-func storeOf(msg any) string {
+// StoreOf is the store that a request names, in any of the ways that the faces have.
+func StoreOf(msg any) string {
 	switch m := msg.(type) {
 	case interface{ GetScope() *remitv1.Scope }:
 		return m.GetScope().GetStore()

@@ -1,0 +1,106 @@
+package limit
+
+import (
+	"sync"
+	"time"
+)
+
+// maxTenants bounds the buckets that are kept of stores, and of principals. Whoever
+// arrives when all are in use shares one with the others of whom that is true.
+const maxTenants = 16_384
+
+// A rate is how often one tenant may call.
+type rate struct {
+	perSecond float64
+	burst     float64
+}
+
+// A bucket holds what a tenant may still spend; the zero value of filled is a full one. It
+// goes below zero by what a call turned out to cost.
+type bucket struct {
+	tokens float64
+	filled time.Duration // when tokens was true
+}
+
+// level is what the bucket holds by now.
+func (b *bucket) level(r rate, now time.Duration) float64 {
+	return min(r.burst, b.tokens+(now-b.filled).Seconds()*r.perSecond)
+}
+
+// buckets are those of all tenants of a kind. One that is full again is forgotten, for it
+// is as good as a new one.
+type buckets[K comparable] struct {
+	rate rate
+
+	mu     sync.Mutex
+	byKey  map[K]*bucket
+	others bucket        // of those that the map has no room for
+	swept  time.Duration // when the map was last looked through
+}
+
+// newBuckets makes buckets, nil if there is no limit.
+func newBuckets[K comparable](perSecond float64, burst int) *buckets[K] {
+	if perSecond <= 0 {
+		return nil
+	}
+	size := float64(burst)
+	if burst == 0 {
+		size = max(1, perSecond)
+	}
+	return &buckets[K]{rate: rate{perSecond, size}, byKey: map[K]*bucket{}, others: bucket{tokens: size}}
+}
+
+// take takes a cost from a tenant's bucket, all of it even if the bucket does not hold
+// that much: but then it must be full. Otherwise it takes nothing, and says how long to
+// wait.
+func (b *buckets[K]) take(key K, cost float64, now time.Duration) (wait time.Duration, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := b.of(key, now)
+	level := one.level(b.rate, now)
+	if needed := min(cost, b.rate.burst); level < needed {
+		return max(time.Millisecond, time.Duration((needed-level)/b.rate.perSecond*float64(time.Second))), false
+	}
+	one.tokens, one.filled = level-cost, now
+	return 0, true
+}
+
+// charge takes what a call cost beyond what it was let in for.
+func (b *buckets[K]) charge(key K, cost float64, now time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := b.of(key, now)
+	one.tokens, one.filled = one.level(b.rate, now)-cost, now
+}
+
+// of finds a tenant's bucket, or makes one. The caller holds mu.
+func (b *buckets[K]) of(key K, now time.Duration) *bucket {
+	if one, ok := b.byKey[key]; ok {
+		return one
+	}
+	if len(b.byKey) >= maxTenants {
+		b.sweep(now)
+		if len(b.byKey) >= maxTenants {
+			return &b.others
+		}
+	}
+	one := &bucket{tokens: b.rate.burst, filled: now}
+	b.byKey[key] = one
+	return one
+}
+
+// sweepInterval keeps a map that stays full from being looked through for every call.
+const sweepInterval = time.Second
+
+// sweep forgets the buckets that are full. The caller holds mu.
+func (b *buckets[K]) sweep(now time.Duration) {
+	if b.swept != 0 && now-b.swept < sweepInterval {
+		return
+	}
+	b.swept = now
+	for key, one := range b.byKey {
+		if one.level(b.rate, now) >= b.rate.burst {
+			delete(b.byKey, key)
+		}
+	}
+}

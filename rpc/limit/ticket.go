@@ -1,0 +1,239 @@
+package limit
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/remit-authz/remit/rpc/observe"
+)
+
+// quantum is for how long a slot is kept while others wait for one: far longer than a
+// change of turns takes, and than most questions do.
+const quantum = 2 * time.Millisecond
+
+// A ticket is one call's way through the limiter: its context, in which the backend finds
+// it, and its stream, by which it learns of the request and of the answer. It belongs to
+// the call's goroutine.
+type ticket struct {
+	context.Context //nolint:containedctx // it is a context
+	connect.ServerStream
+	limiter *Limiter
+	kind    kind
+
+	begun    bool   // the first request has been received
+	sent     bool   // the first answer has been
+	store    string // as the request names it
+	resolved bool   // it is the tenant's
+	tenant   tenant
+	pool     *pool // where the call has its slots; nil: it needs none
+	held     bool
+	turn     *turn         // of the slot, if it was waited for
+	runs     time.Duration // since when it is known to run in the slot; 0: it is not known
+}
+
+type ticketKey struct{}
+
+// Value is the ticket itself, or what the context holds.
+func (t *ticket) Value(key any) any {
+	if key == (ticketKey{}) {
+		return t
+	}
+	return t.Context.Value(key)
+}
+
+func ticketOf(ctx context.Context) *ticket {
+	t, _ := ctx.Value(ticketKey{}).(*ticket)
+	return t
+}
+
+// Interceptors are what a face puts behind its gate; none if there is nothing to limit.
+func (l *Limiter) Interceptors() []connect.ServerInterceptor {
+	if l.idle() {
+		return nil
+	}
+	return []connect.ServerInterceptor{l.intercept}
+}
+
+// A known procedure is one that has been looked up.
+type known struct {
+	procedure string
+	kind      kind
+}
+
+func (l *Limiter) intercept(next connect.ServerFunc) connect.ServerFunc {
+	var last atomic.Pointer[known] // each procedure has a chain of its own, and so looks up once
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		k := last.Load()
+		if k == nil || k.procedure != spec.Procedure {
+			k = &known{spec.Procedure, procedureKinds[spec.Procedure]}
+			last.Store(k)
+		}
+		if k.kind == exempt {
+			return next(ctx, spec, stream)
+		}
+		t := &ticket{Context: ctx, ServerStream: stream, limiter: l, kind: k.kind}
+		defer t.leave()
+		return next(t, spec, t)
+	}
+}
+
+// Receive reads a request. The first one takes its turn before the handler sees it; of a
+// stream of requests, each is paid for.
+func (t *ticket) Receive(msg any) error {
+	if err := t.ServerStream.Receive(msg); err != nil {
+		return err
+	}
+	l := t.limiter
+	if !t.begun {
+		t.store = observe.StoreOf(msg)
+	}
+	count := countOf(msg)
+	if l.stores != nil || l.principals != nil {
+		if err := l.admit(t.whose(), float64(count)); err != nil {
+			return t.refuse(err)
+		}
+	}
+	if t.begun {
+		return nil
+	}
+	t.begun = true
+	switch {
+	case l.short == nil || t.kind == manual:
+		return nil
+	case t.kind == long || count > manyQuestions:
+		t.pool = l.long
+	default:
+		t.pool = l.short
+	}
+	return t.enter(t.Context)
+}
+
+// Send sends an answer, without a slot: the reader may be slow. An evaluation that goes on
+// takes one again at its next Pace.
+func (t *ticket) Send(msg any) error {
+	t.leave()
+	if t.sent && (t.limiter.stores != nil || t.limiter.principals != nil) {
+		t.limiter.charge(t.whose(), 1)
+	}
+	t.sent = true
+	return t.ServerStream.Send(msg)
+}
+
+// whose is the tenant of the call.
+func (t *ticket) whose() tenant {
+	if !t.resolved {
+		t.resolved, t.tenant = true, t.limiter.tenantOf(t.Context, t.store)
+	}
+	return t.tenant
+}
+
+// enter takes a slot, if the call needs one and has none.
+func (t *ticket) enter(ctx context.Context) error {
+	if t.pool == nil || t.held {
+		return nil
+	}
+	if t.pool.try() {
+		t.held = true
+		return nil
+	}
+	turn, err := t.pool.wait(ctx, t.whose())
+	if err != nil {
+		return t.refuse(err)
+	}
+	t.held, t.turn, t.runs = true, turn, turn.begun
+	return nil
+}
+
+// leave gives the slot back, if the call has one.
+func (t *ticket) leave() {
+	if !t.held {
+		return
+	}
+	t.pool.leave(t.turn)
+	t.held, t.turn, t.runs = false, nil, 0
+}
+
+// refuse counts a refusal and tells clients when to come back, in the header that those of
+// HTTP know.
+func (t *ticket) refuse(err error) error {
+	refused, ok := err.(*RefusedError) //nolint:errorlint // our own, as it was made
+	if !ok {
+		return err
+	}
+	t.limiter.refused[refused.Kind].Inc()
+	if info, ok := connect.CallInfoForServerContext(t.Context); ok {
+		info.ResponseHeader().Set("Retry-After", strconv.Itoa(int(math.Ceil(refused.RetryAfter.Seconds()))))
+	}
+	return err
+}
+
+// pace is called by an evaluation each time that it has visited PaceEdges.
+func (t *ticket) pace(ctx context.Context) error {
+	l := t.limiter
+	if l.stores != nil || l.principals != nil {
+		l.charge(t.whose(), 1)
+	}
+	if t.pool == nil {
+		return nil
+	}
+	if !t.held {
+		return t.enter(ctx)
+	}
+	return t.yield(ctx)
+}
+
+// yield lets others have the slot, if the call has had it for its time: one that turns out
+// to be long goes to where such calls are, one that is there already goes to the end of the
+// queue if there is any.
+func (t *ticket) yield(ctx context.Context) error {
+	now := clock()
+	switch {
+	case t.runs == 0:
+		t.runs = now
+		return nil
+	case now-t.runs < quantum:
+		return nil
+	case t.pool == t.limiter.long && t.pool.waiting() == 0:
+		return nil
+	}
+	t.leave()
+	t.pool = t.limiter.long
+	return t.enter(ctx)
+}
+
+// PaceEdges is how many edges an evaluation visits from one Pace to the next, and how many
+// count as much as a call.
+const PaceEdges = 1024
+
+// Pace lets others have their turn, if it is theirs, and says when the context has ended.
+// Whatever takes long calls it every now and then.
+func Pace(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if t := ticketOf(ctx); t != nil {
+		return t.pace(ctx)
+	}
+	return nil
+}
+
+// Enter takes a slot again after Leave.
+func Enter(ctx context.Context) error {
+	if t := ticketOf(ctx); t != nil {
+		return t.enter(ctx)
+	}
+	return nil
+}
+
+// Leave gives the slot of a call back while it waits for something else: the state that a
+// token names, a command that is replicated.
+func Leave(ctx context.Context) {
+	if t := ticketOf(ctx); t != nil {
+		t.leave()
+	}
+}
