@@ -50,6 +50,9 @@ func (s *State) ApplyBatch(logs []*raft.Log) []any {
 		}
 	}
 	t.set(metaKey(metaApplied), s.applied.encode())
+	if s.making.journal != nil {
+		s.making.journal.add(t.batch.Repr())
+	}
 	must(t.batch.Commit(pebble.NoSync))
 	s.publish(t.order)
 	return responses

@@ -70,24 +70,29 @@ func (k *backups) enter() bool {
 }
 
 func (b *Backup) take(ctx context.Context, program string, now time.Time, progress func(done, total uint64)) error {
-	s := b.s
-	b.dir = s.snaps.fresh(backupPrefix)
 	b.manifest = &BackupManifest{Created: now.UTC().Truncate(time.Millisecond), Program: program}
-	var generation uint64
-	err := s.read(func(db *pebble.DB) error {
-		// No entry is applied meanwhile, as for a snapshot of Raft's: the copy of the WAL
-		// must end where a batch does, and the manifest must say what is in it.
-		s.applying.Lock()
-		defer s.applying.Unlock()
-		generation = s.gen
-		b.manifest.applied, b.manifest.Epoch, b.manifest.ClusterVersion = s.applied, s.epoch, s.version
-		return db.Checkpoint(s.snaps.path(b.dir, stateDir), pebble.WithFlushedWAL())
-	})
+	generation, err := b.checkpoint()
 	if err != nil {
 		return err
 	}
 	b.manifest.Files, err = b.sum(ctx, generation, progress)
 	return err
+}
+
+// checkpoint says of which generation it is.
+func (b *Backup) checkpoint() (generation uint64, err error) {
+	s := b.s
+	// No entry is applied meanwhile, as for a snapshot of Raft's: the copy of the WAL must
+	// end where a batch does, and the manifest must say what is in it.
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	err = s.read(func(db *pebble.DB) error {
+		generation = s.gen
+		b.dir = s.snaps.fresh(backupPrefix, generation)
+		b.manifest.applied, b.manifest.Epoch, b.manifest.ClusterVersion = s.applied, s.epoch, s.version
+		return db.Checkpoint(s.snaps.path(b.dir, stateDir), pebble.WithFlushedWAL())
+	})
+	return generation, err
 }
 
 // sum sums the checkpoint's files, or remembers the sums.
@@ -212,7 +217,7 @@ func copyBackupFile(ctx context.Context, fs vfs.FS, path string, w io.Writer, ro
 func (b *Backup) Close() error {
 	b.ended.Do(func() {
 		if b.dir != "" {
-			b.err = b.s.snaps.remove(b.dir)
+			b.err = b.s.snaps.drop(b.dir)
 		}
 		b.s.backups.mu.Lock()
 		defer b.s.backups.mu.Unlock()

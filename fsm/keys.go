@@ -17,7 +17,7 @@ type space byte
 
 // The key spaces. Those marked (h) are covered by the state hash.
 const (
-	spaceMeta          space = 0x00 // name → applied row, layout version
+	spaceMeta          space = 0x00 // name → applied row, layout version, what the files are clean up to
 	spaceGroup         space = 0x01 // (h) zero store, name → cluster version, epoch
 	spaceStore         space = 0x02 // (h) store → its name, creation, horizons
 	spaceTally         space = 0x03 // store → hash and number of its live rows
@@ -51,6 +51,7 @@ const layoutVersion = 1
 const (
 	metaLayout      = 0x00
 	metaApplied     = 0x01
+	metaRewritten   = 0x02
 	groupClusterVer = 0x01
 	groupEpoch      = 0x02
 	groupRewrite    = 0x03

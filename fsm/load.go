@@ -25,6 +25,7 @@ type loader struct {
 	epoch   uint64
 	version uint64
 	rewrite uint64
+	mark    uint64 // see State.Rewritten
 	stores  map[StoreID]*storeIndex
 	symbols map[StoreID]*model.Additions
 	rows    int
@@ -67,6 +68,7 @@ func (s *State) build(db *pebble.DB) (*loader, error) {
 // install replaces everything in memory and publishes it.
 func (s *State) install(l *loader) {
 	s.applied, s.epoch, s.version, s.rewrite = l.applied, l.epoch, l.version, l.rewrite
+	s.making.rewritten.Store(l.mark)
 	s.stores, s.index, s.recent = l.stores, newIndex(), hashRing{}
 	s.recent.put(s.applied.index, s.applied.hash)
 	all := make([]*storeIndex, 0, len(l.stores))
@@ -100,10 +102,15 @@ func (l *loader) meta() error {
 		}
 	}
 	for _, n := range []struct {
-		name  byte
+		key   []byte
 		field *uint64
-	}{{groupEpoch, &l.epoch}, {groupClusterVer, &l.version}, {groupRewrite, &l.rewrite}} {
-		v, ok, err := get(l.db, groupKey(n.name))
+	}{
+		{groupKey(groupEpoch), &l.epoch},
+		{groupKey(groupClusterVer), &l.version},
+		{groupKey(groupRewrite), &l.rewrite},
+		{metaKey(metaRewritten), &l.mark},
+	} {
+		v, ok, err := get(l.db, n.key)
 		if err != nil {
 			return err
 		}

@@ -35,15 +35,20 @@ func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
 		WALBytesPerSync:             512 << 10,
 		Logger:                      pebbleLog{cfg.Log},
 	}
-	for i := range opts.Levels {
-		opts.Levels[i].BlockSize = 16 << 10
-		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
+	setLevels(opts)
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("pebble in %s: %w", dir, err)
 	}
 	return db, nil
+}
+
+// setLevels says what tables are like.
+func setLevels(opts *pebble.Options) {
+	for i := range opts.Levels {
+		opts.Levels[i].BlockSize = 16 << 10
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
 }
 
 // get reads one row; the value is the caller's own.

@@ -28,9 +28,11 @@ type stateSnapshot struct {
 // the synced WAL, on the goroutine that applies: so the checkpoint is exactly the state
 // at the applied index, and Pebble is durable up to it before Raft drops its log.
 func (s *State) Snapshot() (raft.FSMSnapshot, error) {
-	pending := s.snaps.fresh(pendingPrefix)
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	pending := s.snaps.fresh(pendingPrefix, s.gen)
 	if err := s.db.Checkpoint(s.snaps.path(pending, stateDir), pebble.WithFlushedWAL()); err != nil {
-		return nil, errors.Join(fmt.Errorf("checkpoint: %w", err), s.snaps.remove(pending))
+		return nil, errors.Join(fmt.Errorf("checkpoint: %w", err), s.snaps.drop(pending))
 	}
 	return &stateSnapshot{store: s.snaps, pending: pending, applied: s.applied, epoch: s.epoch}, nil
 }
@@ -66,7 +68,7 @@ func (p *stateSnapshot) Persist(sink raft.SnapshotSink) error {
 
 // Release implements raft.FSMSnapshot.
 func (p *stateSnapshot) Release() {
-	if err := p.store.remove(p.pending); err != nil {
+	if err := p.store.drop(p.pending); err != nil {
 		p.store.log.Warn("checkpoint not removed", "checkpoint", p.pending, "error", err)
 	}
 }
@@ -87,6 +89,7 @@ func (s *State) Restore(rc io.ReadCloser) error {
 }
 
 func (s *State) restore(rc io.ReadCloser) error {
+	defer s.making.preempt(ErrInterrupted)()
 	fs, gen := s.cfg.FS, s.gen+1
 	dir := generationDir(fs, s.cfg.Dir, gen)
 	if err := fs.RemoveAll(dir); err != nil && !errors.Is(err, iofs.ErrNotExist) {

@@ -35,6 +35,8 @@ type snapshotStore struct {
 	sequence uint64
 	open     map[string]int // streams by snapshot
 	all      map[string]*manifest
+	made     map[string]uint64 // directories made since the start, and the generation they hold files of; 0 is another node's
+	changed  chan struct{}     // closed when one of them goes, or a stream ends; nil if nobody waits
 }
 
 var _ raft.SnapshotStore = (*snapshotStore)(nil)
@@ -43,7 +45,7 @@ var _ raft.SnapshotStore = (*snapshotStore)(nil)
 func (s *State) Snapshots() raft.SnapshotStore { return s.snaps }
 
 func openSnapshots(fs vfs.FS, dir string, log *slog.Logger) (*snapshotStore, error) {
-	st := &snapshotStore{fs: fs, dir: dir, log: log, open: map[string]int{}, all: map[string]*manifest{}}
+	st := &snapshotStore{fs: fs, dir: dir, log: log, open: map[string]int{}, all: map[string]*manifest{}, made: map[string]uint64{}}
 	if err := fs.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -78,14 +80,15 @@ func (st *snapshotStore) path(elem ...string) string {
 	return st.fs.PathJoin(append([]string{st.dir}, elem...)...)
 }
 
-// fresh is a name that no directory has.
-func (st *snapshotStore) fresh(prefix string) string {
+// fresh is a name that no directory has, for files of a generation.
+func (st *snapshotStore) fresh(prefix string, generation uint64) string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for {
 		st.sequence++
 		name := fmt.Sprintf("%s-%d", prefix, st.sequence)
 		if _, err := st.fs.Stat(st.path(name)); errors.Is(err, iofs.ErrNotExist) {
+			st.made[name] = generation
 			return name
 		}
 	}
@@ -100,7 +103,7 @@ func (st *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64
 	}
 	return &snapshotSink{
 		store: st,
-		id:    st.fresh(fmt.Sprintf("%d-%d", term, index)),
+		id:    st.fresh(fmt.Sprintf("%d-%d", term, index), 0),
 		m: manifest{
 			version: uint64(version), index: index, term: term,
 			configuration: raft.EncodeConfiguration(configuration), configurationIndex: configurationIndex,
@@ -165,6 +168,7 @@ func (st *snapshotStore) release(id string) {
 	defer st.mu.Unlock()
 	if st.open[id]--; st.open[id] == 0 {
 		delete(st.open, id)
+		st.tell()
 	}
 	st.reap()
 }
@@ -185,6 +189,7 @@ func (st *snapshotStore) finish(id string, m *manifest) error {
 	defer st.mu.Unlock()
 	st.all[id] = m
 	st.reap()
+	st.tell()
 	return nil
 }
 
@@ -199,6 +204,7 @@ func (st *snapshotStore) reap() {
 			continue
 		}
 		delete(st.all, id)
+		delete(st.made, id)
 		if err := st.remove(id); err != nil {
 			st.log.Warn("old snapshot not removed", "snapshot", id, "error", err)
 		}
@@ -224,6 +230,24 @@ func (st *snapshotStore) remove(id string) error {
 		return err
 	}
 	return nil
+}
+
+// drop removes a directory that was made since the start and is no snapshot.
+func (st *snapshotStore) drop(id string) error {
+	err := st.remove(id)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	delete(st.made, id)
+	st.tell()
+	return err
+}
+
+// tell wakes who waits for a change; mu is held.
+func (st *snapshotStore) tell() {
+	if st.changed != nil {
+		close(st.changed)
+		st.changed = nil
+	}
 }
 
 // coveredBy is the highest Raft index of a snapshot that was taken here and whose
@@ -272,6 +296,9 @@ func (k *snapshotSink) adopt(pending string, applied appliedRow, epoch uint64, f
 		return err
 	}
 	k.adopted = true
+	k.store.mu.Lock()
+	k.store.made[k.id] = k.store.made[pending]
+	k.store.mu.Unlock()
 	k.m.source, k.m.local = k.m.index, true
 	k.m.applied, k.m.epoch, k.m.files = applied, epoch, files
 	return nil
@@ -321,5 +348,5 @@ func (k *snapshotSink) discard() error {
 	if k.receiver != nil {
 		err = k.receiver.abandon()
 	}
-	return errors.Join(err, k.store.remove(k.id))
+	return errors.Join(err, k.store.drop(k.id))
 }

@@ -88,10 +88,12 @@ type State struct {
 	gen    uint64
 	closed bool
 
-	// applying is held while entries are applied. A backup, which Raft knows nothing of,
-	// holds it to look between two batches.
+	// applying is held while entries are applied, before dbMu. Backups and rewritings,
+	// which Raft knows nothing of, hold it to look between two batches, and a rewriting to
+	// change db and gen: so who holds it may use both without dbMu.
 	applying sync.Mutex
 	backups  backups
+	making   making
 
 	// Owned by Raft's apply goroutine, and changed under applying, or with dbMu locked.
 	applied appliedRow
@@ -119,7 +121,7 @@ func Open(cfg Config) (*State, error) {
 		return nil, err
 	}
 	cfg.fill()
-	s := &State{cfg: cfg, ended: make(chan struct{})}
+	s := &State{cfg: cfg, ended: make(chan struct{}), making: making{slot: make(chan struct{}, 1)}}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open state in %s: %w", cfg.Dir, err), s.closeFiles())
 	}
@@ -167,6 +169,7 @@ func (s *State) closeFiles() error {
 
 // Close ends all waits and closes Pebble. Raft must have stopped.
 func (s *State) Close() error {
+	defer s.making.preempt(ErrClosed)()
 	s.dbMu.Lock()
 	defer s.dbMu.Unlock()
 	if s.closed {
