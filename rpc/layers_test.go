@@ -182,7 +182,7 @@ func TestADeadlineIsNeverAnAnswer(t *testing.T) {
 	r.write(store, "document:far#viewer@group:g0#member", "group:g5000#member@user:anna")
 	scope := scopeOf(store)
 	question := ask(t, "document:far#reader@user:nobody")
-	access, tuples := &accessService{reader: r.reader()}, &tupleService{reader: r.reader()}
+	access, tuples := &accessService{reader: r.reader()}, &tupleService{streamer: streamer{reader: r.reader()}}
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
 	for name, call := range map[string]func() error{

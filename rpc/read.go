@@ -52,15 +52,9 @@ func (s *tupleService) Read(ctx context.Context, req *remitv1.ReadRequest) (*rem
 	}
 	res := &remitv1.ReadResponse{AsOf: asOfRead(&state, req.Consistency), Token: s.reader.Token(state.Base.Revision()), Tuples: make([]*remitv1.StoredTuple, len(rows))}
 	for i := range rows {
-		named, err := backend.RowTuple(state.Symbols, state.Base, &rows[i])
-		if err != nil {
+		if res.Tuples[i], err = storedTuple(&state, &rows[i]); err != nil {
 			return nil, err
 		}
-		tuple, err := tupleMessage(named)
-		if err != nil {
-			return nil, err
-		}
-		res.Tuples[i] = &remitv1.StoredTuple{Tuple: tuple, WrittenAt: timestamppb.New(time.UnixMilli(rows[i].Written))}
 	}
 	if more {
 		c := cursor{
@@ -70,6 +64,19 @@ func (s *tupleService) Read(ctx context.Context, req *remitv1.ReadRequest) (*rem
 		res.Cursor = c.String()
 	}
 	return res, nil
+}
+
+// storedTuple is a row as Read shows it.
+func storedTuple(s *backend.Snapshot, row *graph.Row) (*remitv1.StoredTuple, error) {
+	named, err := backend.RowTuple(s.Symbols, s.Base, row)
+	if err != nil {
+		return nil, err
+	}
+	tuple, err := tupleMessage(named)
+	if err != nil {
+		return nil, err
+	}
+	return &remitv1.StoredTuple{Tuple: tuple, WrittenAt: timestamppb.New(time.UnixMilli(row.Written))}, nil
 }
 
 // asOfRead says which exact state was read; nil if the newest was asked for.

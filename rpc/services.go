@@ -35,9 +35,9 @@ func newConnectServer(draining context.Context, config Config, r *reader, w *bac
 	server := connect.NewServer(append(before, errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()))...)
 	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
-	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{reader: r, writer: w})
-	remitv1connect.RegisterAccessServiceHandler(server, &accessService{reader: r})
 	s := streamer{reader: r, slow: config.SlowReader, draining: draining}
+	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{s, w})
+	remitv1connect.RegisterAccessServiceHandler(server, &accessService{reader: r})
 	remitv1connect.RegisterWatchServiceHandler(server, &watchService{s})
 	remitv1connect.RegisterTransferServiceHandler(server, &transferService{s, w})
 	remitv1connect.RegisterBackupServiceHandler(server, &backupService{s, config.Version, preparationInterval})

@@ -391,7 +391,7 @@ func TestTroubleOfTheClusterHasItsReasons(t *testing.T) {
 	r := newRig(t)
 	store := r.store("acme", acme...)
 	r.config.Node, f.Node = f, r.config.Node
-	s := &tupleService{reader: r.reader(), writer: backend.NewWriter(r.reader().Reader)}
+	s := &tupleService{streamer: streamer{reader: r.reader()}, writer: backend.NewWriter(r.reader().Reader)}
 	for err, reason := range map[error]remitv1.ErrorReason{
 		cluster.ErrNoLeader:       remitv1.ErrorReason_ERROR_REASON_NO_LEADER,
 		cluster.ErrUnknownOutcome: remitv1.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME,

@@ -13,9 +13,10 @@ import (
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
-// tupleService answers remit.v1.TupleService; reading stands in read.go.
+// tupleService answers remit.v1.TupleService; reading stands in read.go, deleting by a
+// filter in deletetuples.go.
 type tupleService struct {
-	reader *reader
+	streamer
 	writer *backend.Writer
 }
 

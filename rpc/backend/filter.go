@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/remit-authz/remit/graph"
@@ -140,12 +141,32 @@ func (f *Filter) Page(ctx context.Context, after graph.Row, size int) (rows []gr
 		}
 		return true
 	}
-	if f.byRelation != nil {
-		err = f.eachOfSubject(ctx, visit)
-	} else {
-		err = f.eachRow(ctx, visit)
-	}
+	err = f.visit(ctx, visit)
 	return rows, more, err
+}
+
+// Each yields all rows that match, until yield returns an error.
+func (f *Filter) Each(ctx context.Context, yield func(*graph.Row) error) error {
+	f.after = graph.Row{}
+	if f.nothing {
+		return nil
+	}
+	var fault error
+	err := f.visit(ctx, func(row *graph.Row) bool {
+		if f.matches(row) {
+			fault = yield(row)
+		}
+		return fault == nil
+	})
+	return errors.Join(fault, err)
+}
+
+// visit goes through the rows in question behind f.after, by the shortest way.
+func (f *Filter) visit(ctx context.Context, visit func(*graph.Row) bool) error {
+	if f.byRelation != nil {
+		return f.eachOfSubject(ctx, visit)
+	}
+	return f.eachRow(ctx, visit)
 }
 
 func (f *Filter) matches(row *graph.Row) bool {

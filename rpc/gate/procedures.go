@@ -54,8 +54,9 @@ var procedures = map[string]rule{
 	remitv1connect.ModelServiceListModelsProcedure:    on(identity.Read),
 	remitv1connect.ModelServiceDiffModelsProcedure:    on(identity.Read),
 
-	remitv1connect.TupleServiceWriteProcedure: on(identity.Write),
-	remitv1connect.TupleServiceReadProcedure:  on(identity.Read),
+	remitv1connect.TupleServiceWriteProcedure:        on(identity.Write),
+	remitv1connect.TupleServiceReadProcedure:         on(identity.Read),
+	remitv1connect.TupleServiceDeleteTuplesProcedure: on(identity.Write), // a preview shows tuples only to who may read, too
 
 	remitv1connect.AccessServiceCheckProcedure:          on(identity.Read),
 	remitv1connect.AccessServiceBatchCheckProcedure:     on(identity.Read),

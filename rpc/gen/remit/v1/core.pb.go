@@ -64,6 +64,7 @@ const (
 	ErrorReason_ERROR_REASON_SLOW_READER          ErrorReason = 33 // a stream ended because its reader took too long
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED      ErrorReason = 34 // no credentials, or none that are valid here and now
 	ErrorReason_ERROR_REASON_FORBIDDEN            ErrorReason = 35 // the caller is known, and may not do this
+	ErrorReason_ERROR_REASON_UNEXPECTED_COUNT     ErrorReason = 36 // more would be deleted than the caller expects
 )
 
 // Enum value maps for ErrorReason.
@@ -105,6 +106,7 @@ var (
 		33: "ERROR_REASON_SLOW_READER",
 		34: "ERROR_REASON_UNAUTHENTICATED",
 		35: "ERROR_REASON_FORBIDDEN",
+		36: "ERROR_REASON_UNEXPECTED_COUNT",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -143,6 +145,7 @@ var (
 		"ERROR_REASON_SLOW_READER":          33,
 		"ERROR_REASON_UNAUTHENTICATED":      34,
 		"ERROR_REASON_FORBIDDEN":            35,
+		"ERROR_REASON_UNEXPECTED_COUNT":     36,
 	}
 )
 
@@ -762,7 +765,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x04line\x18\x04 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06column\x18\x05 \x01(\x05R\x06column\x12\x18\n" +
 	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
-	"\x06resume\x18\a \x01(\tR\x06resume*\xbc\t\n" +
+	"\x06resume\x18\a \x01(\tR\x06resume*\xdf\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -800,7 +803,8 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x17ERROR_REASON_OVERLOADED\x10 \x12\x1c\n" +
 	"\x18ERROR_REASON_SLOW_READER\x10!\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\"\x12\x1a\n" +
-	"\x16ERROR_REASON_FORBIDDEN\x10#B\x91\x01\n" +
+	"\x16ERROR_REASON_FORBIDDEN\x10#\x12!\n" +
+	"\x1dERROR_REASON_UNEXPECTED_COUNT\x10$B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (

@@ -630,6 +630,218 @@ func (x *StoredTuple) GetWrittenAt() *timestamppb.Timestamp {
 	return nil
 }
 
+type DeleteTuplesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Store string                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
+	// What to delete. One that is absent or empty matches every tuple, and is refused unless
+	// everything is set.
+	Filter     *TupleFilter `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	Everything bool         `protobuf:"varint,3,opt,name=everything,proto3" json:"everything,omitempty"`
+	// Count and show what would be deleted, and delete nothing.
+	Preview bool `protobuf:"varint,4,opt,name=preview,proto3" json:"preview,omitempty"`
+	// How many tuples a preview shows, at most 1000. 0: 10.
+	SampleSize int32 `protobuf:"varint,5,opt,name=sample_size,json=sampleSize,proto3" json:"sample_size,omitempty"`
+	// At most how many tuples may go: what the preview counted. A deletion must give it, and
+	// is refused as a whole if more match when it begins; fewer are as good.
+	ExpectedCount *uint64 `protobuf:"varint,6,opt,name=expected_count,json=expectedCount,proto3,oneof" json:"expected_count,omitempty"`
+	// The token of the preview: nothing goes that was written behind it. Absent: nothing that
+	// was written after the call began.
+	Token string `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`
+	// Why, for the audit trail.
+	Reason        string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTuplesRequest) Reset() {
+	*x = DeleteTuplesRequest{}
+	mi := &file_remit_v1_tuple_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTuplesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTuplesRequest) ProtoMessage() {}
+
+func (x *DeleteTuplesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_tuple_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTuplesRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTuplesRequest) Descriptor() ([]byte, []int) {
+	return file_remit_v1_tuple_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeleteTuplesRequest) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *DeleteTuplesRequest) GetFilter() *TupleFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *DeleteTuplesRequest) GetEverything() bool {
+	if x != nil {
+		return x.Everything
+	}
+	return false
+}
+
+func (x *DeleteTuplesRequest) GetPreview() bool {
+	if x != nil {
+		return x.Preview
+	}
+	return false
+}
+
+func (x *DeleteTuplesRequest) GetSampleSize() int32 {
+	if x != nil {
+		return x.SampleSize
+	}
+	return 0
+}
+
+func (x *DeleteTuplesRequest) GetExpectedCount() uint64 {
+	if x != nil && x.ExpectedCount != nil {
+		return *x.ExpectedCount
+	}
+	return 0
+}
+
+func (x *DeleteTuplesRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *DeleteTuplesRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// A preview sends one message. A deletion sends one when it begins and one after each
+// transaction, the last of which says that it is done; each tells of all that has been
+// done so far.
+type DeleteTuplesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many tuples match, exactly, in the state that the call is about.
+	Matched uint64 `protobuf:"varint,1,opt,name=matched,proto3" json:"matched,omitempty"`
+	// The state that has been counted; of a deletion, one that shows what has been done.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// Of a preview: some of what matches, in the order of Read, if the caller may read.
+	Sample []*StoredTuple `protobuf:"bytes,3,rep,name=sample,proto3" json:"sample,omitempty"`
+	// How many of the tuples that matched have been deleted.
+	Deleted uint64 `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// At the end: how many of them others had deleted or written anew before it was their
+	// turn, so that matched is the sum of deleted and gone.
+	Gone uint64 `protobuf:"varint,5,opt,name=gone,proto3" json:"gone,omitempty"`
+	// How many matching tuples were written after that state, and stay.
+	Newer uint64 `protobuf:"varint,6,opt,name=newer,proto3" json:"newer,omitempty"`
+	// All of it has been done. A stream that ends without this message broke off.
+	Done          bool `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTuplesResponse) Reset() {
+	*x = DeleteTuplesResponse{}
+	mi := &file_remit_v1_tuple_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTuplesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTuplesResponse) ProtoMessage() {}
+
+func (x *DeleteTuplesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_tuple_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTuplesResponse.ProtoReflect.Descriptor instead.
+func (*DeleteTuplesResponse) Descriptor() ([]byte, []int) {
+	return file_remit_v1_tuple_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DeleteTuplesResponse) GetMatched() uint64 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
+func (x *DeleteTuplesResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *DeleteTuplesResponse) GetSample() []*StoredTuple {
+	if x != nil {
+		return x.Sample
+	}
+	return nil
+}
+
+func (x *DeleteTuplesResponse) GetDeleted() uint64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *DeleteTuplesResponse) GetGone() uint64 {
+	if x != nil {
+		return x.Gone
+	}
+	return 0
+}
+
+func (x *DeleteTuplesResponse) GetNewer() uint64 {
+	if x != nil {
+		return x.Newer
+	}
+	return 0
+}
+
+func (x *DeleteTuplesResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 var File_remit_v1_tuple_proto protoreflect.FileDescriptor
 
 const file_remit_v1_tuple_proto_rawDesc = "" +
@@ -686,10 +898,34 @@ const file_remit_v1_tuple_proto_rawDesc = "" +
 	"\vStoredTuple\x12%\n" +
 	"\x05tuple\x18\x01 \x01(\v2\x0f.remit.v1.TupleR\x05tuple\x129\n" +
 	"\n" +
-	"written_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\twrittenAt2\x84\x01\n" +
+	"written_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\twrittenAt\"\xce\x02\n" +
+	"\x13DeleteTuplesRequest\x12 \n" +
+	"\x05store\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x02R\x05store\x12-\n" +
+	"\x06filter\x18\x02 \x01(\v2\x15.remit.v1.TupleFilterR\x06filter\x12\x1e\n" +
+	"\n" +
+	"everything\x18\x03 \x01(\bR\n" +
+	"everything\x12\x18\n" +
+	"\apreview\x18\x04 \x01(\bR\apreview\x12+\n" +
+	"\vsample_size\x18\x05 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\n" +
+	"sampleSize\x12*\n" +
+	"\x0eexpected_count\x18\x06 \x01(\x04H\x00R\rexpectedCount\x88\x01\x01\x12\x1e\n" +
+	"\x05token\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x05token\x12 \n" +
+	"\x06reason\x18\b \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x06reasonB\x11\n" +
+	"\x0f_expected_count\"\xcd\x01\n" +
+	"\x14DeleteTuplesResponse\x12\x18\n" +
+	"\amatched\x18\x01 \x01(\x04R\amatched\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12-\n" +
+	"\x06sample\x18\x03 \x03(\v2\x15.remit.v1.StoredTupleR\x06sample\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\x04R\adeleted\x12\x12\n" +
+	"\x04gone\x18\x05 \x01(\x04R\x04gone\x12\x14\n" +
+	"\x05newer\x18\x06 \x01(\x04R\x05newer\x12\x12\n" +
+	"\x04done\x18\a \x01(\bR\x04done2\xd5\x01\n" +
 	"\fTupleService\x128\n" +
 	"\x05Write\x12\x16.remit.v1.WriteRequest\x1a\x17.remit.v1.WriteResponse\x12:\n" +
-	"\x04Read\x12\x15.remit.v1.ReadRequest\x1a\x16.remit.v1.ReadResponse\"\x03\x90\x02\x01B\x92\x01\n" +
+	"\x04Read\x12\x15.remit.v1.ReadRequest\x1a\x16.remit.v1.ReadResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\fDeleteTuples\x12\x1d.remit.v1.DeleteTuplesRequest\x1a\x1e.remit.v1.DeleteTuplesResponse0\x01B\x92\x01\n" +
 	"\fcom.remit.v1B\n" +
 	"TupleProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
@@ -706,7 +942,7 @@ func file_remit_v1_tuple_proto_rawDescGZIP() []byte {
 }
 
 var file_remit_v1_tuple_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_remit_v1_tuple_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_remit_v1_tuple_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_remit_v1_tuple_proto_goTypes = []any{
 	(Operation_Kind)(0),           // 0: remit.v1.Operation.Kind
 	(Precondition_Kind)(0),        // 1: remit.v1.Precondition.Kind
@@ -718,33 +954,39 @@ var file_remit_v1_tuple_proto_goTypes = []any{
 	(*ReadRequest)(nil),           // 7: remit.v1.ReadRequest
 	(*ReadResponse)(nil),          // 8: remit.v1.ReadResponse
 	(*StoredTuple)(nil),           // 9: remit.v1.StoredTuple
-	(*Tuple)(nil),                 // 10: remit.v1.Tuple
-	(*Consistency)(nil),           // 11: remit.v1.Consistency
-	(*Moment)(nil),                // 12: remit.v1.Moment
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*DeleteTuplesRequest)(nil),   // 10: remit.v1.DeleteTuplesRequest
+	(*DeleteTuplesResponse)(nil),  // 11: remit.v1.DeleteTuplesResponse
+	(*Tuple)(nil),                 // 12: remit.v1.Tuple
+	(*Consistency)(nil),           // 13: remit.v1.Consistency
+	(*Moment)(nil),                // 14: remit.v1.Moment
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_remit_v1_tuple_proto_depIdxs = []int32{
 	0,  // 0: remit.v1.Operation.kind:type_name -> remit.v1.Operation.Kind
-	10, // 1: remit.v1.Operation.tuple:type_name -> remit.v1.Tuple
+	12, // 1: remit.v1.Operation.tuple:type_name -> remit.v1.Tuple
 	1,  // 2: remit.v1.Precondition.kind:type_name -> remit.v1.Precondition.Kind
-	10, // 3: remit.v1.Precondition.tuple:type_name -> remit.v1.Tuple
+	12, // 3: remit.v1.Precondition.tuple:type_name -> remit.v1.Tuple
 	2,  // 4: remit.v1.WriteRequest.operations:type_name -> remit.v1.Operation
 	3,  // 5: remit.v1.WriteRequest.preconditions:type_name -> remit.v1.Precondition
 	6,  // 6: remit.v1.ReadRequest.filter:type_name -> remit.v1.TupleFilter
-	11, // 7: remit.v1.ReadRequest.consistency:type_name -> remit.v1.Consistency
+	13, // 7: remit.v1.ReadRequest.consistency:type_name -> remit.v1.Consistency
 	9,  // 8: remit.v1.ReadResponse.tuples:type_name -> remit.v1.StoredTuple
-	12, // 9: remit.v1.ReadResponse.as_of:type_name -> remit.v1.Moment
-	10, // 10: remit.v1.StoredTuple.tuple:type_name -> remit.v1.Tuple
-	13, // 11: remit.v1.StoredTuple.written_at:type_name -> google.protobuf.Timestamp
-	4,  // 12: remit.v1.TupleService.Write:input_type -> remit.v1.WriteRequest
-	7,  // 13: remit.v1.TupleService.Read:input_type -> remit.v1.ReadRequest
-	5,  // 14: remit.v1.TupleService.Write:output_type -> remit.v1.WriteResponse
-	8,  // 15: remit.v1.TupleService.Read:output_type -> remit.v1.ReadResponse
-	14, // [14:16] is the sub-list for method output_type
-	12, // [12:14] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	14, // 9: remit.v1.ReadResponse.as_of:type_name -> remit.v1.Moment
+	12, // 10: remit.v1.StoredTuple.tuple:type_name -> remit.v1.Tuple
+	15, // 11: remit.v1.StoredTuple.written_at:type_name -> google.protobuf.Timestamp
+	6,  // 12: remit.v1.DeleteTuplesRequest.filter:type_name -> remit.v1.TupleFilter
+	9,  // 13: remit.v1.DeleteTuplesResponse.sample:type_name -> remit.v1.StoredTuple
+	4,  // 14: remit.v1.TupleService.Write:input_type -> remit.v1.WriteRequest
+	7,  // 15: remit.v1.TupleService.Read:input_type -> remit.v1.ReadRequest
+	10, // 16: remit.v1.TupleService.DeleteTuples:input_type -> remit.v1.DeleteTuplesRequest
+	5,  // 17: remit.v1.TupleService.Write:output_type -> remit.v1.WriteResponse
+	8,  // 18: remit.v1.TupleService.Read:output_type -> remit.v1.ReadResponse
+	11, // 19: remit.v1.TupleService.DeleteTuples:output_type -> remit.v1.DeleteTuplesResponse
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_tuple_proto_init() }
@@ -753,13 +995,14 @@ func file_remit_v1_tuple_proto_init() {
 		return
 	}
 	file_remit_v1_core_proto_init()
+	file_remit_v1_tuple_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_remit_v1_tuple_proto_rawDesc), len(file_remit_v1_tuple_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

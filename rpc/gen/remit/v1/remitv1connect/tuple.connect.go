@@ -28,6 +28,8 @@ const (
 	TupleServiceWriteProcedure = "/remit.v1.TupleService/Write"
 	// TupleServiceReadProcedure is the procedure name of the TupleService's Read RPC.
 	TupleServiceReadProcedure = "/remit.v1.TupleService/Read"
+	// TupleServiceDeleteTuplesProcedure is the procedure name of the TupleService's DeleteTuples RPC.
+	TupleServiceDeleteTuplesProcedure = "/remit.v1.TupleService/DeleteTuples"
 )
 
 var (
@@ -46,6 +48,13 @@ var (
 			IdempotencyLevel: connect.IdempotencyNoSideEffects,
 		}
 	})
+	tupleServiceDeleteTuplesSpec = sync.OnceValue(func() connect.Spec {
+		return connect.Spec{
+			StreamType: connect.StreamTypeServer,
+			Schema:     v1.File_remit_v1_tuple_proto.Services().ByName("TupleService").Methods().ByName("DeleteTuples"),
+			Procedure:  TupleServiceDeleteTuplesProcedure,
+		}
+	})
 )
 
 // TupleServiceClient is a client for the remit.v1.TupleService service.
@@ -54,6 +63,11 @@ type TupleServiceClient interface {
 	Write(context.Context, *v1.WriteRequest) (*v1.WriteResponse, error)
 	// Read pages through the tuples that match a filter, all at one revision.
 	Read(context.Context, *v1.ReadRequest) (*v1.ReadResponse, error)
+	// DeleteTuples removes the tuples that match a filter, however many, or previews that.
+	// What is removed stood there at one revision, found when the call begins, and has not
+	// been written since. It goes in transactions of bounded size, each of them whole or not
+	// at all, between which others write. A deletion that broke off is simply repeated.
+	DeleteTuples(context.Context, *v1.DeleteTuplesRequest) (TupleServiceDeleteTuplesClientStream, error)
 }
 
 // NewTupleServiceClient constructs a client for the remit.v1.TupleService service. Multiple service
@@ -62,12 +76,38 @@ func NewTupleServiceClient(client *connect.Client) TupleServiceClient {
 	return &tupleServiceClient{client: client}
 }
 
+// TupleServiceDeleteTuplesClientStream is the client stream for the TupleService's DeleteTuples
+// RPC.
+type TupleServiceDeleteTuplesClientStream struct {
+	stream connect.ClientStream
+}
+
+// Receive returns the next response message from the server.
+func (s TupleServiceDeleteTuplesClientStream) Receive() (*v1.DeleteTuplesResponse, error) {
+	var res v1.DeleteTuplesResponse
+	if err := s.stream.Receive(&res); err != nil {
+		return nil, err
+	}
+	return &res, nil
+}
+
+// Close releases the stream's resources. It is idempotent and is typically deferred to clean up a
+// stream abandoned before io.EOF.
+func (s TupleServiceDeleteTuplesClientStream) Close() error {
+	return s.stream.Close()
+}
+
 // TupleServiceHandler is an implementation of the remit.v1.TupleService service.
 type TupleServiceHandler interface {
 	// Write applies all operations at one revision, or none.
 	Write(context.Context, *v1.WriteRequest) (*v1.WriteResponse, error)
 	// Read pages through the tuples that match a filter, all at one revision.
 	Read(context.Context, *v1.ReadRequest) (*v1.ReadResponse, error)
+	// DeleteTuples removes the tuples that match a filter, however many, or previews that.
+	// What is removed stood there at one revision, found when the call begins, and has not
+	// been written since. It goes in transactions of bounded size, each of them whole or not
+	// at all, between which others write. A deletion that broke off is simply repeated.
+	DeleteTuples(context.Context, *v1.DeleteTuplesRequest, TupleServiceDeleteTuplesServerStream) error
 }
 
 // RegisterTupleServiceHandler registers svc as the remit.v1.TupleService implementation on server.
@@ -76,7 +116,24 @@ func RegisterTupleServiceHandler(server *connect.Server, svc TupleServiceHandler
 	server.Register(
 		connect.Method{Spec: tupleServiceWriteSpec(), Handler: adapter.write},
 		connect.Method{Spec: tupleServiceReadSpec(), Handler: adapter.read},
+		connect.Method{Spec: tupleServiceDeleteTuplesSpec(), Handler: adapter.deleteTuples},
 	)
+}
+
+// TupleServiceDeleteTuplesServerStream is the server stream for the TupleService's DeleteTuples
+// RPC.
+type TupleServiceDeleteTuplesServerStream struct {
+	stream connect.ServerStream
+}
+
+// SendHeaders flushes the response headers without a message. The first Send does this implicitly.
+func (s TupleServiceDeleteTuplesServerStream) SendHeaders() error {
+	return s.stream.SendHeaders()
+}
+
+// Send sends a response message to the client.
+func (s TupleServiceDeleteTuplesServerStream) Send(res *v1.DeleteTuplesResponse) error {
+	return s.stream.Send(res)
 }
 
 // UnimplementedTupleServiceHandler returns CodeUnimplemented from all methods.
@@ -88,6 +145,10 @@ func (UnimplementedTupleServiceHandler) Write(context.Context, *v1.WriteRequest)
 
 func (UnimplementedTupleServiceHandler) Read(context.Context, *v1.ReadRequest) (*v1.ReadResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, "remit.v1.TupleService.Read is not implemented")
+}
+
+func (UnimplementedTupleServiceHandler) DeleteTuples(context.Context, *v1.DeleteTuplesRequest, TupleServiceDeleteTuplesServerStream) error {
+	return connect.NewError(connect.CodeUnimplemented, "remit.v1.TupleService.DeleteTuples is not implemented")
 }
 
 type tupleServiceClient struct {
@@ -108,6 +169,14 @@ func (c *tupleServiceClient) Read(ctx context.Context, req *v1.ReadRequest) (*v1
 		return nil, err
 	}
 	return &res, nil
+}
+
+func (c *tupleServiceClient) DeleteTuples(ctx context.Context, req *v1.DeleteTuplesRequest) (TupleServiceDeleteTuplesClientStream, error) {
+	stream, err := c.client.CallServerStream(ctx, tupleServiceDeleteTuplesSpec(), req)
+	if err != nil {
+		return TupleServiceDeleteTuplesClientStream{}, err
+	}
+	return TupleServiceDeleteTuplesClientStream{stream: stream}, nil
 }
 
 type tupleServiceHandler struct{ svc TupleServiceHandler }
@@ -134,4 +203,12 @@ func (h tupleServiceHandler) read(ctx context.Context, _ connect.Spec, stream co
 		return err
 	}
 	return stream.Send(res)
+}
+
+func (h tupleServiceHandler) deleteTuples(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	var req v1.DeleteTuplesRequest
+	if err := stream.Receive(&req); err != nil {
+		return err
+	}
+	return h.svc.DeleteTuples(ctx, &req, TupleServiceDeleteTuplesServerStream{stream: stream})
 }
