@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/remit-authz/remit/rpc/token"
 )
 
 // The headers of requests and answers.
@@ -18,7 +20,7 @@ const (
 	HeaderQueryDuration = "Fga-Query-Duration-Ms"
 	// HeaderToken is, in an answer, the token of the state that was read or written;
 	// in a request, it asks for a state that is no older.
-	HeaderToken = "Remit-Token" //nolint:gosec // names a state, grants nothing
+	HeaderToken = token.Header
 	// HeaderExact asks, with the value true, for Remit's own answers where OpenFGA's
 	// are cut short: no limit of depth, lists that are complete or an error, and an
 	// error where an answer depends on its own negation.

@@ -13,6 +13,11 @@ import (
 // altered, cut, or made up.
 var ErrInvalid = errors.New("the token is not one that this service gave out")
 
+// Header is the header by which a request says, as a token, how fresh its answer must be at
+// least, on every face and for every call; OpenFGA's face answers with the token of the
+// state that was read or written in it.
+const Header = "Remit-Token"
+
 // A Token names a state that a client has seen. Clients keep it as an opaque string
 // and pass it on to see no older state.
 //
