@@ -29,6 +29,9 @@ type Config struct {
 	// there is no TLS and nobody is asked who they are.
 	Insecure bool
 
+	// TLS secures both ports. Default: neither is.
+	TLS *Certificates
+
 	// State answers reads, Node takes writes.
 	State *fsm.State
 	Node  backend.Node

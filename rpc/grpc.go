@@ -29,7 +29,7 @@ import (
 // third less than gRPC over net/http. Every procedure arrives at one handler for
 // unknown services, so that handlers, interceptors and errors exist once. The reader of a
 // list is cut off after a time, if that is positive.
-func newGRPCServer(faces []face, lists time.Duration) *grpc.Server {
+func newGRPCServer(faces []face, lists time.Duration, options ...grpc.ServerOption) *grpc.Server {
 	services := map[string]face{}
 	names := serviceInfo{}
 	for _, f := range faces {
@@ -38,7 +38,7 @@ func newGRPCServer(faces []face, lists time.Duration) *grpc.Server {
 			names[name] = grpc.ServiceInfo{}
 		}
 	}
-	g := grpc.NewServer(
+	g := grpc.NewServer(append(options,
 		// Beyond this grpc-go refuses by itself, and can give no reason.
 		grpc.MaxRecvMsgSize(2*MaxMessageBytes),
 		// A client that opens calls and never sends their requests holds no more than this.
@@ -54,10 +54,10 @@ func newGRPCServer(faces []face, lists time.Duration) *grpc.Server {
 			}
 			return serve(stream)
 		}),
-	)
-	options := reflection.ServerOptions{Services: names}
-	reflectionv1.RegisterServerReflectionServer(g, reflection.NewServerV1(options))
-	reflectionv1alpha.RegisterServerReflectionServer(g, reflection.NewServer(options))
+	)...)
+	told := reflection.ServerOptions{Services: names}
+	reflectionv1.RegisterServerReflectionServer(g, reflection.NewServerV1(told))
+	reflectionv1alpha.RegisterServerReflectionServer(g, reflection.NewServer(told))
 	return g
 }
 

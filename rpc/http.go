@@ -24,7 +24,7 @@ import (
 // a Check's answer took a quarter of its time.
 const compressMinBytes = 4 << 10
 
-// newHTTPServer serves the faces over HTTP/1.1 and HTTP/2 without TLS: Connect, gRPC,
+// newHTTPServer serves the faces over HTTP/1.1 and HTTP/2, with TLS and without: Connect, gRPC,
 // gRPC-Web and JSON, beside reflection and a plain health page. What none of them takes
 // is rest's. The reader of a list is cut off after a time, if that is positive.
 func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready func() bool) *http.Server {
@@ -44,7 +44,8 @@ func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready f
 	})
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP2(true)            // over TLS
+	protocols.SetUnencryptedHTTP2(true) // the listener of a port with TLS lets none through
 	return &http.Server{
 		Handler:   cuttable(punctual(unredirected(mux, rest), bodyTimeout), lists),
 		Protocols: protocols,

@@ -67,7 +67,11 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	// As much time again lets the end of a list arrive, with the reason if there is one.
 	lists := 2 * config.OpenFGA.RequestTimeout
 	s.http = newHTTPServer(s.faces, fga.Handler(), lists, s.serving.Load)
-	s.grpc = newGRPCServer(s.faces, lists)
+	var options []grpc.ServerOption
+	if config.TLS != nil {
+		options = append(options, grpc.Creds(newShakenHands()))
+	}
+	s.grpc = newGRPCServer(s.faces, lists, options...)
 
 	var lc net.ListenConfig
 	if s.httpListener, err = lc.Listen(ctx, "tcp", config.Addr); err != nil {
@@ -75,6 +79,10 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	}
 	if s.grpcListener, err = lc.Listen(ctx, "tcp", config.GRPCAddr); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen on %s: %w", config.GRPCAddr, err), s.httpListener.Close())
+	}
+	if config.TLS != nil {
+		s.httpListener = config.TLS.Listen(s.httpListener, false, "h2", "http/1.1")
+		s.grpcListener = config.TLS.Listen(s.grpcListener, false, "h2")
 	}
 	return s, nil
 }
