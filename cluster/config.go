@@ -130,6 +130,9 @@ type Config struct {
 	// are lost when the machine loses power. It exists for the control run of
 	// the power-loss test, which must fail with it.
 	NoSync bool
+
+	// rewriteStep is called between the steps that exchange the log's file, for tests.
+	rewriteStep func(step string)
 }
 
 // Validate reports every fault of c.

@@ -19,12 +19,24 @@ const logFile = "raft.db"
 
 // openLog opens the log in dir, creating it when missing.
 func openLog(dir string, noSync bool) (*raftboltdb.BoltStore, error) {
+	store, err := openLogFile(dir, noSync)
+	if err != nil {
+		return nil, err
+	}
+	// What a crash left of a rewriting never counted.
+	if err := errors.Join(removeIfThere(filepath.Join(dir, freshLogFile)), syncDir(dir)); err != nil {
+		return nil, errors.Join(fmt.Errorf("open log in %s: %w", dir, err), store.Close())
+	}
+	return store, nil
+}
+
+func openLogFile(dir string, noSync bool) (*raftboltdb.BoltStore, error) {
 	store, err := raftboltdb.New(raftboltdb.Options{
 		Path:   filepath.Join(dir, logFile),
 		NoSync: noSync,
 		BoltOptions: &bbolt.Options{
 			// A second process is told so instead of waiting for ever.
-			Timeout: time.Second,
+			Timeout: lockTimeout,
 			// The free list would otherwise be written whole with every entry;
 			// after a large truncation that made appends seven times slower. The
 			// price is a scan of the file at start.
@@ -43,11 +55,11 @@ func openLog(dir string, noSync bool) (*raftboltdb.BoltStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log in %s: %w", dir, err)
 	}
-	if err := syncDir(dir); err != nil {
-		return nil, errors.Join(fmt.Errorf("open log in %s: %w", dir, err), store.Close())
-	}
 	return store, nil
 }
+
+// lockTimeout is how long to wait for another process that has the log open.
+const lockTimeout = time.Second
 
 // deleteSlice is how many entries one transaction deletes: a single large one
 // held up appends for most of a second.
@@ -60,15 +72,17 @@ const deleteSlice = 10_000
 //
 // It also outlives Raft's one goroutine that Raft does not wait for: a reporter
 // of the log's age, which could still read when the log is closed.
+//
+// And the log under it can be exchanged, while every call waits.
 type guarded struct {
-	raft.LogStore
-	raft.StableStore
 	fail    func(error)
 	broken  atomic.Bool
 	metrics *metrics
 
-	reading sync.RWMutex // held for reading around each read
-	closed  bool         // guarded by reading
+	using  sync.RWMutex // held for reading around each call, never twice
+	logs   raft.LogStore
+	stable raft.StableStore
+	closed bool
 }
 
 // errBroken is what an append gets after another write failed.
@@ -77,41 +91,89 @@ var errBroken = errors.New("an earlier write of the log failed")
 // errClosed is what a read gets after close.
 var errClosed = errors.New("the log is closed")
 
-// close waits for reads to end and refuses those that come.
+// close waits for calls to end and refuses those that come.
 func (g *guarded) close() {
-	g.reading.Lock()
-	defer g.reading.Unlock()
+	g.using.Lock()
+	defer g.using.Unlock()
 	g.closed = true
+}
+
+// exchange has change put another store with the same content in the place of the
+// present one, while nobody uses either. If change gives none, the log is lost to this
+// process.
+func (g *guarded) exchange(change func() (*raftboltdb.BoltStore, error)) error {
+	g.using.Lock()
+	defer g.using.Unlock()
+	if g.closed {
+		return errClosed
+	}
+	store, err := change()
+	if store == nil {
+		g.closed = true
+		return g.check("rewrite the log", err)
+	}
+	g.logs, g.stable = store, store
+	return err
 }
 
 // FirstIndex returns the log's first index, 0 when it is empty.
 func (g *guarded) FirstIndex() (uint64, error) {
-	g.reading.RLock()
-	defer g.reading.RUnlock()
+	g.using.RLock()
+	defer g.using.RUnlock()
 	if g.closed {
 		return 0, errClosed
 	}
-	return g.LogStore.FirstIndex()
+	return g.logs.FirstIndex()
 }
 
 // LastIndex returns the log's last index, 0 when it is empty.
 func (g *guarded) LastIndex() (uint64, error) {
-	g.reading.RLock()
-	defer g.reading.RUnlock()
+	g.using.RLock()
+	defer g.using.RUnlock()
 	if g.closed {
 		return 0, errClosed
 	}
-	return g.LogStore.LastIndex()
+	return g.logs.LastIndex()
 }
 
 // GetLog reads one entry.
 func (g *guarded) GetLog(index uint64, entry *raft.Log) error {
-	g.reading.RLock()
-	defer g.reading.RUnlock()
+	g.using.RLock()
+	defer g.using.RUnlock()
 	if g.closed {
 		return errClosed
 	}
-	return g.LogStore.GetLog(index, entry)
+	return g.logs.GetLog(index, entry)
+}
+
+// Get reads a value of Raft's own.
+func (g *guarded) Get(key []byte) ([]byte, error) {
+	g.using.RLock()
+	defer g.using.RUnlock()
+	if g.closed {
+		return nil, errClosed
+	}
+	return g.stable.Get(key)
+}
+
+// GetUint64 reads a number of Raft's own.
+func (g *guarded) GetUint64(key []byte) (uint64, error) {
+	g.using.RLock()
+	defer g.using.RUnlock()
+	if g.closed {
+		return 0, errClosed
+	}
+	return g.stable.GetUint64(key)
+}
+
+// write has f write, and keeps what comes of it.
+func (g *guarded) write(what string, f func() error) error {
+	g.using.RLock()
+	defer g.using.RUnlock()
+	if g.closed {
+		return errClosed
+	}
+	return g.check(what, f())
 }
 
 func (g *guarded) check(what string, err error) error {
@@ -135,7 +197,9 @@ func (g *guarded) StoreLogs(entries []*raft.Log) error {
 	if g.broken.Load() {
 		return errBroken
 	}
-	return g.check("append to the log", g.metrics.timed(func() error { return g.LogStore.StoreLogs(entries) }))
+	return g.write("append to the log", func() error {
+		return g.metrics.timed(func() error { return g.logs.StoreLogs(entries) })
+	})
 }
 
 // DeleteRange deletes the entries from low to high, both included, in slices.
@@ -156,32 +220,38 @@ func (g *guarded) DeleteRange(low, high uint64) error {
 	}
 	if low == first {
 		for ; high-low >= deleteSlice; low += deleteSlice {
-			if err := g.check("truncate the log", g.LogStore.DeleteRange(low, low+deleteSlice-1)); err != nil {
+			if err := g.deleteRange(low, low+deleteSlice-1); err != nil {
 				return err
 			}
 		}
 	} else {
 		for ; high-low >= deleteSlice; high -= deleteSlice {
-			if err := g.check("truncate the log", g.LogStore.DeleteRange(high-deleteSlice+1, high)); err != nil {
+			if err := g.deleteRange(high-deleteSlice+1, high); err != nil {
 				return err
 			}
 		}
 	}
-	return g.check("truncate the log", g.LogStore.DeleteRange(low, high))
+	return g.deleteRange(low, high)
+}
+
+func (g *guarded) deleteRange(low, high uint64) error {
+	return g.write("truncate the log", func() error { return g.logs.DeleteRange(low, high) })
 }
 
 // IsMonotonic says whether the store refuses gaps.
 func (g *guarded) IsMonotonic() bool {
-	m, ok := g.LogStore.(raft.MonotonicLogStore)
+	g.using.RLock()
+	defer g.using.RUnlock()
+	m, ok := g.logs.(raft.MonotonicLogStore)
 	return ok && m.IsMonotonic()
 }
 
 // Set keeps a value of Raft's own, durably when it returns.
 func (g *guarded) Set(key, value []byte) error {
-	return g.check("write the term and vote", g.StableStore.Set(key, value))
+	return g.write("write the term and vote", func() error { return g.stable.Set(key, value) })
 }
 
 // SetUint64 keeps a number of Raft's own, durably when it returns.
 func (g *guarded) SetUint64(key []byte, value uint64) error {
-	return g.check("write the term and vote", g.StableStore.SetUint64(key, value))
+	return g.write("write the term and vote", func() error { return g.stable.SetUint64(key, value) })
 }

@@ -45,7 +45,7 @@ func TestDeleteRangeGoesInSlicesFromItsEnd(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			logs := &countingLogs{first: tt.first, last: tt.last}
-			g := &guarded{LogStore: logs}
+			g := &guarded{logs: logs}
 			if err := g.DeleteRange(tt.low, tt.high); err != nil {
 				t.Fatal(err)
 			}
@@ -60,7 +60,7 @@ func TestFirstFailedWriteIsTheLast(t *testing.T) {
 	inmem := raft.NewInmemStore()
 	logs := &countingLogs{InmemStore: inmem, first: 1, last: 100_000, err: errDisk}
 	var failures []error
-	g := &guarded{LogStore: logs, StableStore: inmem, fail: func(err error) { failures = append(failures, err) }}
+	g := &guarded{logs: logs, stable: inmem, fail: func(err error) { failures = append(failures, err) }}
 	if err := g.StoreLog(&raft.Log{Index: 1}); err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func (n *Node) lag() uint64 {
 }
 
 func (n *Node) logSize() uint64 {
-	if n.logFile == nil {
+	if n.cfg.Logs != nil {
 		return 0 // the caller brought the log
 	}
 	info, err := os.Stat(filepath.Join(n.cfg.Dir, logFile))

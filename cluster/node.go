@@ -20,7 +20,7 @@ type Node struct {
 	log      *slog.Logger
 	raft     *raft.Raft
 	logs     *guarded
-	logFile  io.Closer // nil when the caller brought the log
+	logFile  io.Closer // nil when the caller brought the log; a rewriting changes it
 	proposer *proposer
 	tenure   tenure
 	counters counters
@@ -30,6 +30,8 @@ type Node struct {
 	// elections tells lead what Raft decided. Raft waits for room in it, so it
 	// holds more than can happen while lead waits for one entry.
 	elections chan bool
+
+	rewriting sync.Mutex // held by the Rewrite under way
 
 	cause    atomic.Pointer[error] // why the node failed
 	failures chan struct{}         // closed then
@@ -132,7 +134,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 
 	n.metrics = newMetrics(n.cfg.Metrics, n)
-	n.logs = &guarded{LogStore: logs, StableStore: stable, fail: n.fail, metrics: n.metrics}
+	n.logs = &guarded{logs: logs, stable: stable, fail: n.fail, metrics: n.metrics}
 	cache, err := raft.NewLogCache(logCache, n.logs)
 	if err != nil {
 		return errors.Join(err, transport.Close())
