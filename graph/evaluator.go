@@ -103,6 +103,7 @@ type evaluator struct {
 	eager         bool   // as Query has EagerConditions
 	passed        error  // the first that a list has gone past
 	visited       func(edges int)
+	pace          func(context.Context) error // as Query has it
 
 	entangled bool // the depth-first search met what it cannot decide
 	forgot    int  // nodes forgotten so far
@@ -145,7 +146,7 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 		e.maxDepth = uint32(q.MaxDepth)
 	}
 	e.undefinedIsNo, e.keepGoing = q.UndefinedIsNo, q.KeepGoing
-	e.eager, e.visited = q.EagerConditions, q.Visited
+	e.eager, e.visited, e.pace = q.EagerConditions, q.Visited, q.Pace
 	return e
 }
 
@@ -157,6 +158,7 @@ func (e *evaluator) release() {
 		e.visited(e.budget - e.left)
 		e.visited = nil
 	}
+	e.pace = nil
 	if cap(e.nodes) > maxPooled || cap(e.frames) > maxPooled || cap(e.edges) > maxPooled {
 		return
 	}
@@ -202,17 +204,21 @@ func (e *evaluator) charge(n int) {
 	}
 }
 
+// pulseEdges is how often a question looks up from its work.
+const pulseEdges = 1024
+
 // feel looks at the budget and the context, about every thousand edges.
 func (e *evaluator) feel() {
-	const edges = 1024
 	switch {
 	case e.fatal != nil:
 	case e.left < 0:
 		e.fatal = fmt.Errorf("more than %d edges: %w", e.budget, ErrBudget)
+	case e.pace != nil && e.budget-e.left > pulseEdges: // most questions end before
+		e.fatal = e.pace(e.ctx)
 	default:
 		e.fatal = e.ctx.Err()
 	}
-	e.pulse = max(e.left-edges, 0)
+	e.pulse = max(e.left-pulseEdges, 0)
 }
 
 // pass returns the error that ends a list, or nil if the list goes on past it.

@@ -67,6 +67,11 @@ type Query struct {
 	// others decide it.
 	EagerConditions bool
 
+	// Pace, if not nil, is called each time that a question has visited another thousand
+	// edges or so, so that it can wait while others go on, and ends the question if it
+	// returns an error. It stands in for asking whether the context has ended.
+	Pace func(ctx context.Context) error
+
 	// Visited, if not nil, is told how many edges a question visited, when it is done.
 	// Explain tells of its Check alone, and Expand of nothing. It must not hold the
 	// question up.

@@ -30,8 +30,12 @@ func newWalk(q *Query) *walk {
 
 // spend takes from the budget, and looks whether the caller still waits.
 func (w *walk) spend(ctx context.Context, edges int) error {
+	before := w.spent
 	if w.spent += edges; w.spent > w.query.budget() {
 		return ErrBudget
+	}
+	if pace := w.query.Pace; pace != nil && w.spent/pulseEdges > before/pulseEdges {
+		return pace(ctx)
 	}
 	return ctx.Err()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 // An importStream receives the requests of an Import.
@@ -147,6 +148,7 @@ func (m *importer) write(ctx context.Context, req *remitv1.ImportRequest, tuples
 const maxImportBytes = MaxCommandBytes * 3 / 4
 
 func (m *importer) writeSome(ctx context.Context, req *remitv1.ImportRequest, tuples []graph.Tuple, place int) error {
+	defer limit.Leave(ctx) // until there is something to plan again
 	written := 0
 	var planned *fsm.Root
 	result, err := m.service.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 var (
@@ -159,9 +160,10 @@ func (p *pin) page() (graph.Scanner, *fsm.Store, error) {
 
 // rows yields the store's tuples behind a row, with a store that knows their names.
 func (p *pin) rows(ctx context.Context, after graph.Row, yield func(row *graph.Row, names *fsm.Store) error) error {
+	defer limit.Leave(ctx)
 	c := graph.RowCursor{After: after}
 	for !c.Done {
-		if err := ctx.Err(); err != nil {
+		if err := limit.Pace(ctx); err != nil {
 			return err
 		}
 		view, names, err := p.page()

@@ -6,6 +6,7 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/graph/value"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 // A Question is what all the parts of one request have in common: the view, the model,
@@ -38,7 +39,7 @@ func (q *Question) View() graph.View {
 func (q *Question) Query() graph.Query {
 	return graph.Query{
 		View: q.View(), Plan: q.Plan.Plan, At: q.At, Context: q.Given, Budget: q.Reader.Config.Budget,
-		UnboundNow: q.UnboundNow, Visited: q.Reader.Config.Visited,
+		UnboundNow: q.UnboundNow, Pace: limit.Pace, Visited: q.Reader.Config.Visited,
 	}
 }
 

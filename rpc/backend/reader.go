@@ -13,6 +13,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/identity"
+	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/token"
 )
 
@@ -50,11 +51,15 @@ func (r *Reader) NewID() ([16]byte, error) { return r.ids.next(r.Config.Clock())
 
 // CatchUp waits until this node shows every write that was acknowledged before.
 func (r *Reader) CatchUp(ctx context.Context) error {
+	left := limit.Leave(ctx) // whoever waits is not evaluating
 	index, err := r.Config.Node.ReadIndex(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.WaitFor(ctx, graph.Revision(index))
 	}
-	return r.WaitFor(ctx, graph.Revision(index))
+	if err == nil && left {
+		err = limit.Enter(ctx)
+	}
+	return err
 }
 
 // WaitFor waits until this node shows a revision, for at most FreshnessTimeout; then
@@ -63,12 +68,16 @@ func (r *Reader) WaitFor(ctx context.Context, revision graph.Revision) error {
 	if r.Config.State.Current().Revision() >= revision {
 		return nil
 	}
+	left := limit.Leave(ctx)
 	bound, cancel := context.WithTimeout(ctx, FreshnessTimeout)
 	defer cancel()
 	err := r.Config.State.Published(bound, uint64(revision))
 	if err != nil && ctx.Err() == nil && bound.Err() != nil {
 		return fmt.Errorf("%w within %s: this node is at revision %d, %d is asked for",
 			ErrNotReached, FreshnessTimeout, r.Config.State.Current().Revision(), revision)
+	}
+	if err == nil && left {
+		err = limit.Enter(ctx)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/value"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 // ModelScope is the scope that every new model bumps, and that a write judged by the
@@ -35,6 +36,9 @@ type Change func(root *fsm.Root) (*fsm.Command, error)
 // one of fsm's; others are those of the Change and of the Proposer.
 func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
 	for attempt := 0; ; attempt++ {
+		if err := limit.Enter(ctx); err != nil {
+			return nil, err
+		}
 		command, err := plan(w.reader.Config.State.Current())
 		if err != nil {
 			return nil, err
@@ -66,6 +70,7 @@ func (w *Writer) propose(ctx context.Context, command *fsm.Command) (*fsm.Result
 	if err != nil {
 		return nil, err
 	}
+	limit.Leave(ctx) // planning takes the processor, replicating does not
 	answer, err := w.reader.Config.Node.Propose(ctx, encoded)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package limit
 import (
 	"container/list"
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,19 @@ func (p *pool) try() bool {
 		}
 		if p.state.CompareAndSwap(state, state+1) {
 			p.admitted.Add(1)
+			return true
+		}
+	}
+}
+
+// overflow takes a slot beyond those that there are, one for each processor at most, if nobody waits.
+func (p *pool) overflow() bool {
+	for {
+		state := p.state.Load()
+		if state >= p.slots+int64(runtime.GOMAXPROCS(0)) {
+			return false
+		}
+		if p.state.CompareAndSwap(state, state+1) {
 			return true
 		}
 	}

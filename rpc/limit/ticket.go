@@ -103,7 +103,10 @@ func (t *ticket) Receive(msg any) error {
 	}
 	t.begun = true
 	switch {
-	case l.short == nil || t.kind == manual:
+	case l.short == nil:
+		return nil
+	case t.kind == manual:
+		t.pool = l.long
 		return nil
 	case t.kind == long || count > manyQuestions:
 		t.pool = l.long
@@ -222,7 +225,16 @@ func Pace(ctx context.Context) error {
 	return nil
 }
 
-// Enter takes a slot again after Leave.
+// Yield is Pace for work that has been paid for, such as the questions of a batch, and does
+// not look whether the context has ended.
+func Yield(ctx context.Context) error {
+	if t := ticketOf(ctx); t != nil && t.held {
+		return t.yield(ctx)
+	}
+	return nil
+}
+
+// Enter takes a slot, unless the call has one.
 func Enter(ctx context.Context) error {
 	if t := ticketOf(ctx); t != nil {
 		return t.enter(ctx)
@@ -231,9 +243,56 @@ func Enter(ctx context.Context) error {
 }
 
 // Leave gives the slot of a call back while it waits for something else: the state that a
-// token names, a command that is replicated.
-func Leave(ctx context.Context) {
-	if t := ticketOf(ctx); t != nil {
-		t.leave()
+// token names, a command that is replicated. It reports whether the call had one.
+func Leave(ctx context.Context) bool {
+	t := ticketOf(ctx)
+	if t == nil || !t.held {
+		return false
+	}
+	t.leave()
+	return true
+}
+
+// A Helper works on a call beside the goroutine that the call belongs to. It is the context
+// to do so in.
+type Helper struct {
+	context.Context         //nolint:containedctx // it is a context
+	ticket          *ticket // nil: there are no shares
+}
+
+// Helpers takes up to so many slots beyond the call's own, as long as nobody waits for one:
+// what takes long may use processors that would be idle otherwise. Each must Leave.
+func Helpers(ctx context.Context, most int) []*Helper {
+	if most <= 0 {
+		return nil
+	}
+	t := ticketOf(ctx)
+	helpers := make([]*Helper, 0, most)
+	for range most {
+		if t == nil || t.pool == nil {
+			helpers = append(helpers, &Helper{Context: ctx})
+			continue
+		}
+		if !t.pool.overflow() {
+			break
+		}
+		own := &ticket{
+			Context: ctx, limiter: t.limiter, kind: t.kind, begun: true,
+			resolved: true, tenant: t.whose(), pool: t.pool, held: true,
+		}
+		helpers = append(helpers, &Helper{own, own})
+	}
+	return helpers
+}
+
+// Wanted reports whether the helper may go on: others may have come who wait.
+func (h *Helper) Wanted() bool {
+	return h.ticket == nil || h.ticket.pool.waiting() == 0
+}
+
+// Leave gives the helper's slot back.
+func (h *Helper) Leave() {
+	if h.ticket != nil {
+		h.ticket.leave()
 	}
 }
