@@ -441,3 +441,47 @@ func TestAConfigurationIsJudgedAsAWhole(t *testing.T) {
 		}
 	}
 }
+
+func TestTokensOfAnIdentityProviderAreFetchedAndKept(t *testing.T) {
+	var asked int
+	mux := http.NewServeMux()
+	provider := httptest.NewServer(mux)
+	defer provider.Close()
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		printTo(w, `{"issuer":%q,"token_endpoint":"%s/token","jwks_uri":"%s/keys","authorization_endpoint":"%s/auth"}`, provider.URL, provider.URL, provider.URL, provider.URL)
+	})
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		id, secret, _ := r.BasicAuth()
+		if id != "billing" || secret != "hush" || r.FormValue("grant_type") != "client_credentials" || r.FormValue("audience") != "remit" {
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+		asked++
+		w.Header().Set("Content-Type", "application/json")
+		printTo(w, `{"access_token":"token-%d","token_type":"Bearer","expires_in":3600}`, asked)
+	})
+	credentials, err := client.OIDC{Issuer: provider.URL, ClientID: "billing", ClientSecret: "hush", Audience: "remit"}.Discover(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if bearer, err := credentials.Bearer(t.Context()); err != nil || bearer != "token-1" {
+			t.Errorf("Bearer = %q, %v, want the first token until it expires", bearer, err)
+		}
+	}
+	if _, err := (client.OIDC{Issuer: provider.URL, ClientID: "billing"}).Discover(t.Context()); err == nil {
+		t.Error("incomplete settings are no error")
+	}
+	wrong, err := client.OIDC{Issuer: provider.URL, ClientID: "billing", ClientSecret: "loud"}.Discover(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wrong.Bearer(t.Context()); err == nil || strings.Contains(err.Error(), "loud") {
+		t.Errorf("Bearer with a wrong secret = %v, want an error without it", err)
+	}
+}
+
+func printTo(w http.ResponseWriter, format string, args ...any) {
+	_, _ = fmt.Fprintf(w, format, args...) // a client that has gone away cannot be told
+}

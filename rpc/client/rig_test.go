@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,15 +26,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	state, err := fsm.Open(fsm.Config{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	node, err := cluster.Open(t.Context(), cluster.Config{
-		Dir: t.TempDir(), NodeID: "node", NoSync: true, // nobody cuts the power
-		FSM: state, Snapshots: state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
-		TermStart: fsm.TermStart, DurableIndex: state.DurableIndex, Published: state.Published,
-	})
+	state, node, err := openNode(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +39,19 @@ func newRig(t testing.TB) *rig {
 		}
 	})
 	return &rig{t: t, state: state, node: node}
+}
+
+func openNode(ctx context.Context, dir string) (*fsm.State, *cluster.Node, error) {
+	state, err := fsm.Open(fsm.Config{Dir: filepath.Join(dir, "state")})
+	if err != nil {
+		return nil, nil, err
+	}
+	node, err := cluster.Open(ctx, cluster.Config{
+		Dir: filepath.Join(dir, "raft"), NodeID: "node", NoSync: true, // nobody cuts the power
+		FSM: state, Snapshots: state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
+		TermStart: fsm.TermStart, DurableIndex: state.DurableIndex, Published: state.Published,
+	})
+	return state, node, err
 }
 
 // serve starts a server, and returns its address and what stops it.
