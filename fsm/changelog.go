@@ -32,6 +32,9 @@ const (
 	StoreDeleted      ChangeKind = 12
 	ClusterVersionSet ChangeKind = 13
 	EpochSet          ChangeKind = 14
+
+	ChangeErased ChangeKind = 15 // in the place of one that told of an erased entity
+	EntityErased ChangeKind = 16
 )
 
 // restoredOrdinal is the place of the epoch that a restored state gets, behind whatever
@@ -69,6 +72,8 @@ type Change struct {
 	Store    StoreID // that was added to the group or deleted
 	Tuples   uint64  // that a deleted store had
 	From, To uint64  // of numbers of the group
+
+	Erased *Erased // of an erasure that is over
 }
 
 // change completes a change from its command and records it.
@@ -79,6 +84,9 @@ func (t *tx) change(st *storeIndex, c *Command, ch *Change) {
 	ch.Revision, ch.Ordinal, ch.Time = t.rev, t.ordinals[st.id], t.now
 	t.ordinals[st.id]++
 	ch.Principal, ch.Actor, ch.RequestID, ch.Reason = c.Principal, c.Actor, c.RequestID, c.Reason
+	for _, r := range t.erasures(st) {
+		r.scrub(ch)
+	}
 	t.set(changeKey(st.id, ch.Revision, ch.Ordinal), ch.encode())
 }
 
@@ -97,6 +105,8 @@ func (c *Change) encode() []byte {
 		e.fixed(c.Model[:])
 	case RetentionSet:
 		e.varint(c.Retention)
+	case EntityErased:
+		e.erased(c.Erased)
 	case StoreAdded:
 		e.fixed(c.Store[:])
 		e.string(c.Name)
@@ -143,6 +153,9 @@ func decodeChange(key, b []byte) (*Change, error) {
 		d.fixed(c.Model[:])
 	case RetentionSet:
 		c.Retention = d.varint()
+	case ChangeErased:
+	case EntityErased:
+		c.Erased = d.erased()
 	case StoreAdded:
 		d.fixed(c.Store[:])
 		c.Name = d.string(MaxTextSize)

@@ -85,6 +85,8 @@ func sampleCommands(t testing.TB) map[string]*Command {
 		"set-epoch":           {Body: &SetEpoch{From: 1, To: 1 << 63}},
 		"set-retention":       {Store: storeNumber(1), Body: &SetRetention{Retention: 90 * DefaultRetention}},
 		"retain-for-ever":     {Store: storeNumber(1), Body: &SetRetention{Retention: Forever}},
+		"erase":               {Store: storeNumber(1), Reason: "why", Body: &Erase{ID: erasureNumber(1), Entity: Entity{typeUser, "anna"}}},
+		"erase-on":            {Store: storeNumber(1), Body: &Erase{ID: erasureNumber(1), Limit: 300}},
 		"hash-check":          {Body: &HashCheck{Index: 300, Hash: [16]byte{1, 2, 3}}},
 		"write-assertions":    {Store: storeNumber(1), Body: &WriteAssertions{Model: modelNumber(1), Content: []byte("assertions")}},
 		"ensure-and-remove": write(storeNumber(1),
@@ -98,10 +100,21 @@ func sampleCommands(t testing.TB) map[string]*Command {
 	}
 }
 
+var sampleErased = Erased{
+	ID: erasureNumber(1), Type: typeUser, Revision: 300,
+	Tuples: 1, Documents: 2, Versions: 3, Changes: 4, Texts: 5, Keys: 6, Examined: 700,
+}
+
+var sampleErasure = erasureRow{
+	Erased: Erased{ID: erasureNumber(1), Type: typeUser, Examined: 7},
+	entity: Entity{typeUser, "anna"}, id: graph.MakeID(typeUser, 300), began: 4, phase: eraseChanges, place: []byte{1, 2},
+}
+
 var commandOrder = []string{
 	"create-store", "delete-store", "write-model", "write", "advance-expiry", "advance-history",
 	"set-cluster-version", "set-epoch", "hash-check", "write-assertions", "ensure-and-remove",
 	"set-retention", "retain-for-ever", "tuple-revision",
+	"erase", "erase-on",
 }
 
 func TestCommandBytes(t *testing.T) {
@@ -175,6 +188,7 @@ func TestEntryAndResultBytes(t *testing.T) {
 		"ok":      {Revision: 300, Time: epochMs, Store: storeNumber(1), Model: modelNumber(1), Remaining: true},
 		"refused": {Revision: 300, Time: epochMs, Replayed: true, Err: &Refusal{Reason: ErrScope, Index: 3, Name: "roles", Version: 9, Revision: 7}},
 
+		"erased":          {Revision: 300, Time: epochMs, Erased: &sampleErased},
 		"model-not-found": {Revision: 300, Err: &Refusal{Reason: ErrModelNotFound, Index: -1, Name: modelNumber(1).String()}},
 		"tuple-differs":   {Revision: 300, Err: refuseAt(ErrTupleDiffers, 3)},
 		"tuple-not-found": {Revision: 300, Err: refuseAt(ErrTupleNotFound, 3)},
@@ -184,17 +198,17 @@ func TestEntryAndResultBytes(t *testing.T) {
 		"term-start " + hex.EncodeToString(TermStart(300)),
 		"answers " + hex.EncodeToString(joinAnswers([][]byte{{1, 2}, {3}})),
 	}
-	for _, name := range []string{"ok", "refused", "model-not-found", "tuple-differs", "tuple-not-found"} {
+	for _, name := range []string{"ok", "refused", "model-not-found", "tuple-differs", "tuple-not-found", "erased"} {
 		b := results[name].Encode()
 		lines = append(lines, "result-"+name+" "+hex.EncodeToString(b))
 		back, err := DecodeResult(b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(results[name], back, cmpopts.EquateErrors()); diff != "" && name == "ok" {
+		if diff := cmp.Diff(results[name], back, cmpopts.EquateErrors()); diff != "" && results[name].Err == nil {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		if name != "ok" && back.Err.Error() != results[name].Err.Error() {
+		if results[name].Err != nil && back.Err.Error() != results[name].Err.Error() {
 			t.Errorf("error %v, want %v", back.Err, results[name].Err)
 		}
 	}
@@ -296,6 +310,9 @@ func FuzzDecoders(f *testing.F) {
 	f.Add((&storeRow{name: "acme", retention: Forever}).encode())
 	f.Add((&Change{Kind: RetentionSet, Retention: 1}).encode())
 	f.Add((&Change{Kind: AssertionsWritten, Model: modelNumber(1)}).encode())
+	f.Add((&Change{Kind: EntityErased, Erased: &sampleErased}).encode())
+	f.Add((&erasureRow{Erased: sampleErased}).encode())
+	f.Add(sampleErasure.encode())
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_, _ = decodeEntry(b)
 		_, _ = DecodeResult(b)
@@ -309,6 +326,8 @@ func FuzzDecoders(f *testing.F) {
 		_, _ = decodeModelRow(b)
 		_, _ = decodeIdempotencyRow(b)
 		_, _ = decodeAssertionsRow(b)
+		_, _ = decodeErasureRow(b)
+		_, _, _ = readIdempotencySuffix(b)
 	})
 }
 
@@ -349,6 +368,8 @@ func TestKeyBytes(t *testing.T) {
 		{"cleanup-tuple", cleanupTupleKey(store, 300, u, s)},
 		{"cleanup-document", cleanupDocumentKey(store, 300, u.Object)},
 		{"assertions", assertionsKey(store, modelNumber(1))},
+		{"erasure", erasureKey(store, erasureNumber(1))},
+		{"group-rewrite", groupKey(groupRewrite)},
 	}
 	var lines []string
 	spaces := map[byte]bool{}
@@ -392,6 +413,10 @@ func TestValueBytes(t *testing.T) {
 		{"store-retention", (&storeRow{"acme", 3, epochMs, 300, -1, DefaultRetention}).encode()},
 		{"store-for-ever", (&storeRow{"acme", 3, epochMs, 300, -1, Forever}).encode()},
 		{"change-retention", (&Change{Kind: RetentionSet, Retention: Forever}).encode()},
+		{"erasure", sampleErasure.encode()},
+		{"erasure-over", (&erasureRow{Erased: sampleErased}).encode()},
+		{"change-erased", (&Change{Kind: ChangeErased, Time: epochMs, Principal: "p"}).encode()},
+		{"change-entity-erased", (&Change{Kind: EntityErased, Reason: "w", Erased: &sampleErased}).encode()},
 	}
 	var lines []string
 	for _, v := range values {

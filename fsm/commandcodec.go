@@ -146,6 +146,7 @@ func (e *encoder) body(b Body) {
 	case *Erase:
 		e.fixed(b.ID[:])
 		e.entity(b.Entity)
+		e.uvarint(b.Limit)
 	case *SetClusterVersion:
 		e.uvarint(b.Version)
 	case *SetEpoch:
@@ -312,7 +313,7 @@ func (d *decoder) body(kind bodyKind) Body {
 	case kindErase:
 		b := &Erase{}
 		d.fixed(b.ID[:])
-		b.Entity = d.entity()
+		b.Entity, b.Limit = d.entity(), d.uvarint()
 		return b
 	case kindSetClusterVersion:
 		return &SetClusterVersion{Version: d.uvarint()}

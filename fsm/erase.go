@@ -34,18 +34,23 @@ func (id ErasureID) IsZero() bool { return id == ErasureID{} }
 //
 // An entity that is being erased already is not erased twice: Result.Erased.ID is then
 // the erasure to carry on with. A name that the store does not know as an entity's is
-// erased as well, since changes may tell of it.
+// erased as well, since changes may tell of it; so is one of no type, which then is that
+// of somebody who wrote to the store.
 //
 // What others say of the entity in the head is not touched: see Mentions.
 type Erase struct {
 	ID     ErasureID
 	Entity Entity // zero: carry on
+
+	// Limit is how many rows the step examines at most; 0, or more than 10,000, is that
+	// many.
+	Limit uint64
 }
 
 // Erased says what an erasure has done.
 type Erased struct {
 	ID       ErasureID
-	Type     model.TypeID   // of the entity
+	Type     model.TypeID   // of the entity; 0: it was only a name
 	Revision graph.Revision // that ended it; 0: it is not over
 
 	Tuples    uint64 // removed from the head
@@ -64,15 +69,20 @@ type Erasure struct {
 	Erased
 }
 
-// erasing says that Apply carries the command out.
-const erasing = false
+// Erasures are those that are not over, in the order of their ids. They go on with an
+// Erase of their ID.
+func (s *Store) Erasures() []Erasure {
+	all := make([]Erasure, len(s.index.erasing))
+	for i, r := range s.index.erasing {
+		all[i] = Erasure{Entity: r.entity, Began: r.began, Erased: r.Erased}
+	}
+	return all
+}
 
 func (b *Erase) kind() bodyKind { return kindErase }
 
 func (b *Erase) validate(c *Command) error {
 	switch {
-	case !erasing:
-		return fmt.Errorf("%w: this version cannot erase yet", ErrInvalid)
 	case b.ID.IsZero():
 		return fmt.Errorf("%w: no erasure id", ErrInvalid)
 	case c.Key != "":
@@ -80,7 +90,11 @@ func (b *Erase) validate(c *Command) error {
 	case b.Entity == Entity{}:
 		return nil
 	}
-	return b.Entity.validate(false)
+	e := b.Entity
+	if e.Type == 0 {
+		e.Type = 1 // no type is as good as any
+	}
+	return e.validate(false)
 }
 
 func (e *encoder) erased(r *Erased) {

@@ -39,6 +39,10 @@ var (
 	ErrScope = errors.New("scope changed")
 	// ErrIdempotencyConflict: the key was used for a command with other content.
 	ErrIdempotencyConflict = errors.New("idempotency key used for other content")
+	// ErrErasing: a write names an entity that is being erased, or a retry's key would.
+	ErrErasing = errors.New("entity is being erased")
+	// ErrErasureNotFound: the store has no erasure with that id to carry on with.
+	ErrErasureNotFound = errors.New("erasure not found")
 	// ErrExhausted: a type has given out all its entity ids, or a store its symbols.
 	ErrExhausted = errors.New("ids exhausted")
 	// ErrHorizon: a horizon, the cluster version or the epoch would move backwards, or
@@ -117,6 +121,8 @@ var reasons = []struct {
 	{14, ErrModelNotFound},
 	{15, ErrTupleDiffers},
 	{16, ErrTupleNotFound},
+	{17, ErrErasing},
+	{18, ErrErasureNotFound},
 }
 
 // A DivergenceError says that this node's state is not the leader's.

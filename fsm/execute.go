@@ -32,6 +32,10 @@ func (t *tx) execute(c *Command, res *Result) {
 	if c.Key != "" && t.replay(keys, c, res) {
 		return
 	}
+	if c.Key != "" && t.keyNames(keys, c) {
+		res.Err = refuse(ErrErasing)
+		return
+	}
 	if f := t.body(c, st, res); f != nil {
 		res.Err = f
 		return
@@ -59,6 +63,8 @@ func (t *tx) body(c *Command, st *storeIndex, res *Result) *Refusal {
 		return t.advanceHistory(st, b, res)
 	case *SetRetention:
 		t.setRetention(c, st, b)
+	case *Erase:
+		return t.erase(c, st, b, res)
 	case *SetClusterVersion:
 		if b.Version > ClusterVersion {
 			must(&formatError{"cluster", b.Version})
@@ -163,6 +169,9 @@ func (t *tx) deleteStore(c *Command, st *storeIndex) *Refusal {
 		return &Refusal{Reason: ErrStoreNotFound, Index: -1, Name: c.Store.String()}
 	}
 	t.change(t.group(), c, &Change{Kind: StoreDeleted, Store: c.Store, Name: st.row.name, Tuples: st.tally.tuples})
+	if len(st.erasing) > 0 {
+		t.requireRewrite() // their names go with the store, and stand in the log
+	}
 	for sp := spaceStore; sp < spaceEnd; sp++ {
 		prefix := storePrefix(sp, c.Store)
 		t.deleteRange(prefix, prefixEnd(prefix))

@@ -76,6 +76,8 @@ func (m *machine) reopen() {
 func storeNumber(n byte) StoreID { return StoreID{0: 1, 15: n} }
 func modelNumber(n byte) ModelID { return ModelID{0: 2, 15: n} }
 
+func erasureNumber(n byte) ErasureID { return ErasureID{0: 3, 15: n} }
+
 func (m *machine) entry(data []byte) *raft.Log {
 	m.index++
 	l := &raft.Log{Index: m.index, Term: 1, Type: raft.LogCommand, Data: data}

@@ -35,6 +35,8 @@ type storeIndex struct {
 
 	assertions *btree.BTreeG[assertionsItem]
 
+	erasing []*erasureRow // that are not over, by id; neither it nor they ever change
+
 	nameBytes uint64 // of the entities' names
 
 	// What the upkeep of this store may next have to do; see upkeep.go. Readers have
@@ -182,6 +184,12 @@ func (s *storeIndex) addEntity(t model.TypeID, name string, id graph.ID, created
 	s.names.ReplaceOrInsert(nameItem{t, name, id, created})
 	s.entities.ReplaceOrInsert(entityItem{id, name, created})
 	s.nameBytes += uint64(len(name))
+}
+
+func (s *storeIndex) removeEntity(e entityItem) {
+	s.names.Delete(nameItem{typ: e.id.Type(), name: e.name})
+	s.entities.Delete(e)
+	s.nameBytes -= uint64(len(e.name))
 }
 
 func (s *storeIndex) putTuple(t tupleItem) {

@@ -41,7 +41,8 @@ const (
 	spaceExpiry        space = 0x15 // store, expires, forward suffix → nothing
 	spaceCleanup       space = 0x16 // store, deleted, kind, suffix → nothing
 	spaceAssertions    space = 0x17 // (h) store, model id → revision, content
-	spaceEnd           space = 0x18
+	spaceErasure       space = 0x18 // (h) store, erasure id → what it did, how far it is
+	spaceEnd           space = 0x19
 )
 
 // layoutVersion is written at creation and checked at every start.
@@ -108,6 +109,10 @@ func modelKey(store StoreID, id ModelID) []byte {
 
 func assertionsKey(store StoreID, id ModelID) []byte {
 	return append(storePrefix(spaceAssertions, store), id[:]...)
+}
+
+func erasureKey(store StoreID, id ErasureID) []byte {
+	return append(storePrefix(spaceErasure, store), id[:]...)
 }
 
 func sequenceKey(store StoreID, t model.TypeID) []byte {
@@ -230,7 +235,8 @@ func idempotencyAtKey(store StoreID, ms int64, principal, key string) []byte {
 func (s space) hashed() bool {
 	switch s {
 	case spaceGroup, spaceStore, spaceSymbol, spaceModel, spaceSequence, spaceName, spaceEntity,
-		spaceForward, spaceReverse, spaceDocument, spaceScope, spaceIdempotency, spaceAssertions:
+		spaceForward, spaceReverse, spaceDocument, spaceScope, spaceIdempotency, spaceAssertions,
+		spaceErasure:
 		return true
 	}
 	return false

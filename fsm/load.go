@@ -53,6 +53,7 @@ func (s *State) build(db *pebble.DB) (*loader, error) {
 		{spaceDocument, l.document},
 		{spaceScope, l.scope},
 		{spaceAssertions, l.assertions},
+		{spaceErasure, l.erasure},
 	} {
 		if err := l.space(load.space, load.row); err != nil {
 			return nil, err
@@ -290,6 +291,15 @@ func (l *loader) assertions(st *storeIndex, suffix, value []byte) error {
 	}
 	row, err := decodeAssertionsRow(bytes.Clone(value))
 	st.assertions.ReplaceOrInsert(assertionsItem{ModelID(suffix), row})
+	return err
+}
+
+func (l *loader) erasure(st *storeIndex, suffix, value []byte) error {
+	row, err := decodeErasureRow(bytes.Clone(value))
+	if err == nil && !bytes.Equal(suffix, row.ID[:]) {
+		return fmt.Errorf("%w: erasure %v", ErrCorrupt, row.ID)
+	}
+	st.setErasure(&row)
 	return err
 }
 

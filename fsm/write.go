@@ -181,6 +181,9 @@ func (t *tx) checkOperations(st *storeIndex, ops []Operation) ([]*condition.Cont
 				}
 			}
 		}
+		if st.erasesOperand(o) {
+			return nil, refuseAt(ErrErasing, i)
+		}
 		if t.exhausted(st, o, len(ops)) {
 			return nil, refuseAt(ErrExhausted, i)
 		}
@@ -270,7 +273,8 @@ func (t *tx) deleteTuple(c *Command, st *storeIndex, o *Operation) {
 }
 
 // dropTuple takes a tuple out of the head. What an earlier entry left goes to the
-// history; what this entry made was never published and leaves no trace there.
+// history, unless it tells of what is being erased; what this entry made was never
+// published and leaves no trace there.
 func (t *tx) dropTuple(st *storeIndex, item *tupleItem) {
 	u, sub := item.userset, item.edge.Subject
 	v := item.value()
@@ -279,7 +283,7 @@ func (t *tx) dropTuple(st *storeIndex, item *tupleItem) {
 	if item.edge.Expires != 0 {
 		t.delete(expiryKey(st.id, item.edge.Expires, u, sub))
 	}
-	if item.created < t.rev {
+	if item.created < t.rev && !st.erasesTuple(item) {
 		t.set(forwardPastKey(st.id, u, sub, t.rev), v)
 		t.set(reversePastKey(st.id, u, sub, t.rev), nil)
 		t.set(cleanupTupleKey(st.id, t.rev, u, sub), nil)
@@ -315,7 +319,7 @@ func (t *tx) replaceDocument(st *storeIndex, id graph.ID, row documentRow) {
 	if old, ok := st.document(id); ok {
 		v := old.encode()
 		t.remove(st, documentKey(st.id, id), v)
-		if old.created < t.rev {
+		if old.created < t.rev && !st.erasesDocument(id, old.fields) {
 			t.set(documentPastKey(st.id, id, t.rev), v)
 			t.set(cleanupDocumentKey(st.id, t.rev, id), nil)
 			st.nextCleanup = min(st.nextCleanup, t.rev)

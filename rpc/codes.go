@@ -28,6 +28,7 @@ var wireErrors = []wireError{
 	{err: graph.ErrBudget, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_BUDGET_EXCEEDED}, // a retry would not help
 
 	// Who calls, and what they may do.
+	{err: identity.ErrExpired, code: connect.CodeUnauthenticated, reason: remitv1.ErrorReason_ERROR_REASON_CREDENTIALS_EXPIRED},
 	{err: identity.ErrUnauthenticated, code: connect.CodeUnauthenticated, reason: remitv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED},
 	{err: identity.ErrForbidden, code: connect.CodePermissionDenied, reason: remitv1.ErrorReason_ERROR_REASON_FORBIDDEN},
 	{err: identity.ErrGrant, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
@@ -42,6 +43,8 @@ var wireErrors = []wireError{
 	{err: backend.ErrOtherEpoch, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
 	{err: backend.ErrStoreNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NOT_FOUND},
 	{err: backend.ErrStoreAmbiguous, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_STORE_NAME_AMBIGUOUS},
+	{err: backend.ErrKeyNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_KEY_NOT_FOUND},
+	{err: backend.ErrKeyExists, code: connect.CodeAlreadyExists, reason: remitv1.ErrorReason_ERROR_REASON_KEY_EXISTS},
 	{err: backend.ErrModelNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND},
 	{err: ErrDuplicateOperation, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION},
 	{err: ErrContext, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
@@ -80,6 +83,7 @@ var wireErrors = []wireError{
 	{err: fsm.ErrPrecondition, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_PRECONDITION_FAILED},
 	{err: fsm.ErrIdempotencyConflict, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_CONFLICT},
 	{err: fsm.ErrScope, code: connect.CodeAborted, reason: remitv1.ErrorReason_ERROR_REASON_ABORTED},
+	{err: fsm.ErrErasing, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_ERASING},
 	{err: fsm.ErrExhausted, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: fsm.ErrRevisionGone, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},
 	{err: fsm.ErrRevisionUnknown, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},

@@ -53,6 +53,8 @@ var sentinels = map[string]struct {
 	"fsm.ErrPrecondition":        {fsm.ErrPrecondition, true},
 	"fsm.ErrScope":               {fsm.ErrScope, true},
 	"fsm.ErrIdempotencyConflict": {fsm.ErrIdempotencyConflict, true},
+	"fsm.ErrErasing":             {fsm.ErrErasing, true},
+	"fsm.ErrErasureNotFound":     {fsm.ErrErasureNotFound, false}, // no request names an erasure
 	"fsm.ErrExhausted":           {fsm.ErrExhausted, true},
 	"fsm.ErrHorizon":             {fsm.ErrHorizon, false}, // no request moves one
 	"fsm.ErrRevisionGone":        {fsm.ErrRevisionGone, true},
@@ -90,6 +92,8 @@ var sentinels = map[string]struct {
 	"rpc.ErrDuplicateOperation": {ErrDuplicateOperation, true},
 	"backend.ErrNotReached":     {backend.ErrNotReached, true},
 	"backend.ErrOtherEpoch":     {backend.ErrOtherEpoch, true},
+	"backend.ErrKeyNotFound":    {backend.ErrKeyNotFound, true},
+	"backend.ErrKeyExists":      {backend.ErrKeyExists, true},
 	"backend.ErrAborted":        {backend.ErrAborted, true},
 	"identity.ErrUnauthenticated": {identity.ErrUnauthenticated, true},
 	"identity.ErrForbidden":       {identity.ErrForbidden, true},

@@ -50,6 +50,7 @@ var wireErrors = []wireError{
 	{err: fsm.ErrStoreNotFound, code: errStoreNotFound.Code, text: errStoreNotFound.Message},
 	{err: fsm.ErrScope, code: Code(codes.Aborted), text: conflictText},
 	{err: fsm.ErrTooLarge, code: Code(openfgav1.ErrorCode_exceeded_entity_limit)},
+	{err: fsm.ErrErasing, code: Code(codes.FailedPrecondition)},
 	{err: fsm.ErrExhausted, code: Code(openfgav1.ErrorCode_exceeded_entity_limit)},
 	{err: fsm.ErrRevisionUnknown, code: Code(codes.Unavailable)},
 	{err: fsm.ErrClosed, code: Code(codes.Unavailable)},

@@ -65,6 +65,10 @@ const (
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED      ErrorReason = 34 // no credentials, or none that are valid here and now
 	ErrorReason_ERROR_REASON_FORBIDDEN            ErrorReason = 35 // the caller is known, and may not do this
 	ErrorReason_ERROR_REASON_UNEXPECTED_COUNT     ErrorReason = 36 // more would be deleted than the caller expects
+	ErrorReason_ERROR_REASON_CREDENTIALS_EXPIRED  ErrorReason = 37 // they were valid once
+	ErrorReason_ERROR_REASON_KEY_NOT_FOUND        ErrorReason = 38 // no such key, or none that the caller may manage
+	ErrorReason_ERROR_REASON_KEY_EXISTS           ErrorReason = 39 // a key of this name exists
+	ErrorReason_ERROR_REASON_ERASING              ErrorReason = 40 // the write names who is being erased; try again when that is over
 )
 
 // Enum value maps for ErrorReason.
@@ -107,6 +111,10 @@ var (
 		34: "ERROR_REASON_UNAUTHENTICATED",
 		35: "ERROR_REASON_FORBIDDEN",
 		36: "ERROR_REASON_UNEXPECTED_COUNT",
+		37: "ERROR_REASON_CREDENTIALS_EXPIRED",
+		38: "ERROR_REASON_KEY_NOT_FOUND",
+		39: "ERROR_REASON_KEY_EXISTS",
+		40: "ERROR_REASON_ERASING",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -146,6 +154,10 @@ var (
 		"ERROR_REASON_UNAUTHENTICATED":      34,
 		"ERROR_REASON_FORBIDDEN":            35,
 		"ERROR_REASON_UNEXPECTED_COUNT":     36,
+		"ERROR_REASON_CREDENTIALS_EXPIRED":  37,
+		"ERROR_REASON_KEY_NOT_FOUND":        38,
+		"ERROR_REASON_KEY_EXISTS":           39,
+		"ERROR_REASON_ERASING":              40,
 	}
 )
 
@@ -765,7 +777,8 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x04line\x18\x04 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06column\x18\x05 \x01(\x05R\x06column\x12\x18\n" +
 	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
-	"\x06resume\x18\a \x01(\tR\x06resume*\xdf\t\n" +
+	"\x06resume\x18\a \x01(\tR\x06resume*\xdc\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -804,7 +817,11 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x18ERROR_REASON_SLOW_READER\x10!\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\"\x12\x1a\n" +
 	"\x16ERROR_REASON_FORBIDDEN\x10#\x12!\n" +
-	"\x1dERROR_REASON_UNEXPECTED_COUNT\x10$B\x91\x01\n" +
+	"\x1dERROR_REASON_UNEXPECTED_COUNT\x10$\x12$\n" +
+	" ERROR_REASON_CREDENTIALS_EXPIRED\x10%\x12\x1e\n" +
+	"\x1aERROR_REASON_KEY_NOT_FOUND\x10&\x12\x1b\n" +
+	"\x17ERROR_REASON_KEY_EXISTS\x10'\x12\x18\n" +
+	"\x14ERROR_REASON_ERASING\x10(B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (
