@@ -9,6 +9,7 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/decision"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -18,15 +19,28 @@ type accessService struct{ reader *reader }
 // Check answers one question. It is the hot path: it resolves the names once and adds
 // nothing that the question does not need.
 func (s *accessService) Check(ctx context.Context, req *remitv1.CheckRequest) (*remitv1.CheckResponse, error) {
-	q, err := s.reader.open(ctx, req.Scope)
+	begun := s.reader.Config.Decisions.Begin()
+	q, allowed, err := s.check(ctx, req)
+	if s.reader.Config.Decisions.Wants(decision.Of(allowed, err)) {
+		s.reader.decided(ctx, begun, req.Scope, q, req.Question, allowed, err)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return &remitv1.CheckResponse{Allowed: allowed, Token: q.Token(), AsOf: q.asOf(req.Scope.Consistency)}, nil
+}
+
+// check opens the question, which is nil if that fails, and answers it.
+func (s *accessService) check(ctx context.Context, req *remitv1.CheckRequest) (*question, bool, error) {
+	q, err := s.reader.open(ctx, req.Scope)
+	if err != nil {
+		return nil, false, err
+	}
 	allowed, err := q.check(ctx, req.Question)
 	if err != nil {
-		return nil, under("question", err)
+		err = under("question", err)
 	}
-	return &remitv1.CheckResponse{Allowed: allowed, Token: q.Token(), AsOf: q.asOf(req.Scope.Consistency)}, nil
+	return q, allowed, err
 }
 
 // check resolves and answers one question. Faults name the fields of the question.
@@ -50,10 +64,21 @@ func (q *question) resolve(m *remitv1.Question) (graph.Userset, graph.Subject, e
 
 // ListActions answers which relations a subject has to an object.
 func (s *accessService) ListActions(ctx context.Context, req *remitv1.ListActionsRequest) (*remitv1.ListActionsResponse, error) {
+	begun := s.reader.Config.Decisions.Begin()
 	q, err := s.reader.open(ctx, req.Scope)
-	if err != nil {
-		return nil, err
+	var res *remitv1.ListActionsResponse
+	if err == nil {
+		res, err = q.listActions(ctx, req)
 	}
+	if s.reader.Config.Decisions.Wants(decision.OfList(err)) {
+		s.reader.listed(ctx, begun, req.Scope, q, decision.Event{
+			Object: req.Object, Subject: req.Subject, Count: len(res.GetRelations()), More: err != nil,
+		}, err)
+	}
+	return res, err
+}
+
+func (q *question) listActions(ctx context.Context, req *remitv1.ListActionsRequest) (*remitv1.ListActionsResponse, error) {
 	name, err := graph.ParseObject(req.Object)
 	if err != nil {
 		return nil, at("object", err)
@@ -175,10 +200,20 @@ func (q *question) usersetName(u graph.Userset) (string, error) {
 
 // Explain answers one question with its reasons.
 func (s *accessService) Explain(ctx context.Context, req *remitv1.ExplainRequest) (*remitv1.ExplainResponse, error) {
+	begun := s.reader.Config.Decisions.Begin()
 	q, err := s.reader.open(ctx, req.Scope)
-	if err != nil {
-		return nil, err
+	var res *remitv1.ExplainResponse
+	if err == nil {
+		res, err = q.explain(ctx, req)
 	}
+	allowed := res.GetAllowed()
+	if s.reader.Config.Decisions.Wants(decision.Of(allowed, err)) {
+		s.reader.decided(ctx, begun, req.Scope, q, req.Question, allowed, err)
+	}
+	return res, err
+}
+
+func (q *question) explain(ctx context.Context, req *remitv1.ExplainRequest) (*remitv1.ExplainResponse, error) {
 	u, subject, err := q.resolve(req.Question)
 	if err != nil {
 		return nil, under("question", err)

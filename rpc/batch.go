@@ -16,12 +16,21 @@ const serialBatch = 64
 // BatchCheck answers many questions at one revision. A question that fails has its own
 // error; only what concerns all of them fails the batch.
 func (s *accessService) BatchCheck(ctx context.Context, req *remitv1.BatchCheckRequest) (*remitv1.BatchCheckResponse, error) {
+	begun := s.reader.Config.Decisions.Begin()
 	q, err := s.reader.open(ctx, req.Scope)
-	if err != nil {
-		return nil, err
+	var res *remitv1.BatchCheckResponse
+	if err == nil {
+		res, err = s.batchCheck(ctx, q, req)
 	}
+	if s.reader.Config.Decisions != nil {
+		s.reader.decidedBatch(ctx, begun, req, q, res, err)
+	}
+	return res, err
+}
+
+func (s *accessService) batchCheck(ctx context.Context, q *question, req *remitv1.BatchCheckRequest) (*remitv1.BatchCheckResponse, error) {
 	answers := make([]*remitv1.BatchAnswer, len(req.Questions))
-	err = backend.Each(ctx, len(answers), serialBatch, func(ctx context.Context, i int) error {
+	err := backend.Each(ctx, len(answers), serialBatch, func(ctx context.Context, i int) error {
 		allowed, err := q.checkOne(ctx, i, req.Questions[i])
 		if ctx.Err() != nil {
 			return ctx.Err() // the batch is over, not this question alone

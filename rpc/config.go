@@ -13,6 +13,7 @@ import (
 
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/decision"
 	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
@@ -63,6 +64,10 @@ type Config struct {
 	// slow. Defaults: none, and observe.DefaultSlow.
 	Requests    observe.Selection
 	SlowRequest time.Duration
+
+	// Decisions counts and logs what is decided. It is the caller's to close, after Run.
+	// Default: nothing is.
+	Decisions *decision.Log
 }
 
 // defaults fills in what is not set.
@@ -163,5 +168,5 @@ func outcome(err error) string {
 
 // backend is what the faces share.
 func (c *Config) backend() backend.Config {
-	return backend.Config{State: c.State, Node: c.Node, Budget: c.Budget, Clock: c.Clock, Log: c.Log}
+	return backend.Config{State: c.State, Node: c.Node, Budget: c.Budget, Decisions: c.Decisions, Clock: c.Clock, Log: c.Log}
 }

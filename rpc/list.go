@@ -9,6 +9,7 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/decision"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
@@ -99,6 +100,19 @@ type objectList struct {
 	after    graph.ID // the last element that was handed out
 }
 
+// asked is the question; nil if there is none for want of an open store.
+func (l *objectList) asked() *question {
+	if l == nil {
+		return nil
+	}
+	return l.question
+}
+
+// objectsEvent is what the log of decisions says of a list.
+func objectsEvent(req *remitv1.ListObjectsRequest, count int, more bool) decision.Event {
+	return decision.Event{Type: req.Type, Relation: req.Relation, Subject: req.Subject, Count: count, More: more}
+}
+
 // objects begins a list, or goes on with it. It clears the request's cursor and size.
 func (s *accessService) objects(ctx context.Context, req *remitv1.ListObjectsRequest) (*objectList, error) {
 	text := req.Cursor
@@ -153,11 +167,21 @@ func (l *objectList) cursor() string {
 
 // ListObjects answers one page.
 func (s *accessService) ListObjects(ctx context.Context, req *remitv1.ListObjectsRequest) (*remitv1.ListObjectsResponse, error) {
+	begun := s.reader.Config.Decisions.Begin()
 	size := pageSize(req.PageSize, defaultObjects)
 	l, err := s.objects(ctx, req)
-	if err != nil {
-		return nil, err
+	var res *remitv1.ListObjectsResponse
+	if err == nil {
+		res, err = l.pageObjects(ctx, req, size)
 	}
+	if s.reader.Config.Decisions.Wants(decision.OfList(err)) {
+		s.reader.listed(ctx, begun, req.Scope, l.asked(), objectsEvent(req, len(res.GetIds()), res.GetCursor() != "" || err != nil), err)
+	}
+	return res, err
+}
+
+// pageObjects takes one page.
+func (l *objectList) pageObjects(ctx context.Context, req *remitv1.ListObjectsRequest, size int) (*remitv1.ListObjectsResponse, error) {
 	res := &remitv1.ListObjectsResponse{Token: l.question.Token(), AsOf: l.question.asOf(req.Scope.Consistency)}
 	more, err := l.take(ctx, size, func(name string) error {
 		res.Ids = append(res.Ids, name)
@@ -171,11 +195,20 @@ func (s *accessService) ListObjects(ctx context.Context, req *remitv1.ListObject
 
 // StreamObjects answers the whole list, or as much as the page size says.
 func (s *accessService) StreamObjects(ctx context.Context, req *remitv1.ListObjectsRequest, stream remitv1connect.AccessServiceStreamObjectsServerStream) error {
-	size := int(req.PageSize)
+	begun := s.reader.Config.Decisions.Begin()
+	size, count, more := int(req.PageSize), 0, true
 	l, err := s.objects(ctx, req)
-	if err != nil {
-		return err
+	if err == nil {
+		count, more, err = l.streamObjects(ctx, req, size, stream)
 	}
+	if s.reader.Config.Decisions.Wants(decision.OfList(err)) {
+		s.reader.listed(ctx, begun, req.Scope, l.asked(), objectsEvent(req, count, more || err != nil), err)
+	}
+	return err
+}
+
+// streamObjects sends all that is wanted, and returns how much that is.
+func (l *objectList) streamObjects(ctx context.Context, req *remitv1.ListObjectsRequest, size int, stream remitv1connect.AccessServiceStreamObjectsServerStream) (count int, more bool, err error) {
 	token, asOf := l.question.Token(), l.question.asOf(req.Scope.Consistency)
 	res := &remitv1.ListObjectsResponse{Token: token, AsOf: asOf}
 	emit := func(name string) error {
@@ -187,16 +220,17 @@ func (s *accessService) StreamObjects(ctx context.Context, req *remitv1.ListObje
 			res = &remitv1.ListObjectsResponse{Token: token, AsOf: asOf}
 		}
 		res.Ids = append(res.Ids, name)
+		count++
 		return nil
 	}
-	more, err := pages(size, func(n int) (bool, error) { return l.take(ctx, n, emit) })
+	more, err = pages(size, func(n int) (bool, error) { return l.take(ctx, n, emit) })
 	if err != nil {
-		return err
+		return count, more, err
 	}
 	if more {
 		res.Cursor = l.cursor()
 	}
-	return stream.Send(res)
+	return count, more, stream.Send(res)
 }
 
 // A subjectList is a ListSubjects under way.
@@ -205,6 +239,23 @@ type subjectList struct {
 	userset graph.Userset
 	kind    graph.SubjectKind
 	after   graph.Subject
+}
+
+// asked is the question; nil if there is none for want of an open store.
+func (l *subjectList) asked() *question {
+	if l == nil {
+		return nil
+	}
+	return l.question
+}
+
+// subjectsEvent is what the log of decisions says of a list.
+func subjectsEvent(req *remitv1.ListSubjectsRequest, count int, more bool) decision.Event {
+	kind := req.SubjectType
+	if req.SubjectRelation != "" {
+		kind += "#" + req.SubjectRelation
+	}
+	return decision.Event{Object: req.Object, Relation: req.Relation, Type: kind, Count: count, More: more}
 }
 
 // subjects begins a list, or goes on with it. It clears the request's cursor and size.
@@ -277,11 +328,21 @@ func (q *question) listed(s graph.ListedSubject) (*remitv1.ListedSubject, error)
 
 // ListSubjects answers one page.
 func (s *accessService) ListSubjects(ctx context.Context, req *remitv1.ListSubjectsRequest) (*remitv1.ListSubjectsResponse, error) {
+	begun := s.reader.Config.Decisions.Begin()
 	size := pageSize(req.PageSize, defaultObjects)
 	l, err := s.subjects(ctx, req)
-	if err != nil {
-		return nil, err
+	var res *remitv1.ListSubjectsResponse
+	if err == nil {
+		res, err = l.pageSubjects(ctx, req, size)
 	}
+	if s.reader.Config.Decisions.Wants(decision.OfList(err)) {
+		s.reader.listed(ctx, begun, req.Scope, l.asked(), subjectsEvent(req, len(res.GetSubjects()), res.GetCursor() != "" || err != nil), err)
+	}
+	return res, err
+}
+
+// pageSubjects takes one page.
+func (l *subjectList) pageSubjects(ctx context.Context, req *remitv1.ListSubjectsRequest, size int) (*remitv1.ListSubjectsResponse, error) {
 	res := &remitv1.ListSubjectsResponse{Token: l.question.Token(), AsOf: l.question.asOf(req.Scope.Consistency)}
 	more, err := l.take(ctx, size, func(m *remitv1.ListedSubject) error {
 		res.Subjects = append(res.Subjects, m)
@@ -295,11 +356,20 @@ func (s *accessService) ListSubjects(ctx context.Context, req *remitv1.ListSubje
 
 // StreamSubjects answers the whole list, or as much as the page size says.
 func (s *accessService) StreamSubjects(ctx context.Context, req *remitv1.ListSubjectsRequest, stream remitv1connect.AccessServiceStreamSubjectsServerStream) error {
-	size := int(req.PageSize)
+	begun := s.reader.Config.Decisions.Begin()
+	size, count, more := int(req.PageSize), 0, true
 	l, err := s.subjects(ctx, req)
-	if err != nil {
-		return err
+	if err == nil {
+		count, more, err = l.streamSubjects(ctx, req, size, stream)
 	}
+	if s.reader.Config.Decisions.Wants(decision.OfList(err)) {
+		s.reader.listed(ctx, begun, req.Scope, l.asked(), subjectsEvent(req, count, more || err != nil), err)
+	}
+	return err
+}
+
+// streamSubjects sends all that is wanted, and returns how much that is.
+func (l *subjectList) streamSubjects(ctx context.Context, req *remitv1.ListSubjectsRequest, size int, stream remitv1connect.AccessServiceStreamSubjectsServerStream) (count int, more bool, err error) {
 	token, asOf := l.question.Token(), l.question.asOf(req.Scope.Consistency)
 	res := &remitv1.ListSubjectsResponse{Token: token, AsOf: asOf}
 	emit := func(m *remitv1.ListedSubject) error {
@@ -311,16 +381,17 @@ func (s *accessService) StreamSubjects(ctx context.Context, req *remitv1.ListSub
 			res = &remitv1.ListSubjectsResponse{Token: token, AsOf: asOf}
 		}
 		res.Subjects = append(res.Subjects, m)
+		count++
 		return nil
 	}
-	more, err := pages(size, func(n int) (bool, error) { return l.take(ctx, n, emit) })
+	more, err = pages(size, func(n int) (bool, error) { return l.take(ctx, n, emit) })
 	if err != nil {
-		return err
+		return count, more, err
 	}
 	if more {
 		res.Cursor = l.cursor()
 	}
-	return stream.Send(res)
+	return count, more, stream.Send(res)
 }
 
 // pageSize is the number of elements of a page, where 0 stands for a default.

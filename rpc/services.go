@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"slices"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
@@ -32,8 +33,9 @@ func NewConnectServer(config Config) *connect.Server {
 func newConnectServer(draining context.Context, config Config, r *reader, w *backend.Writer, before ...connect.ServerInterceptor) *connect.Server {
 	// Errors stand outermost, so that what the validation and the transports refuse
 	// goes through the same table.
-	server := connect.NewServer(append(before, errorInterceptor(config.Log),
-		validate.NewServerInterceptor(validate.WithoutErrorDetails()), freshInterceptor(r))...)
+	server := connect.NewServer(slices.Concat(before, config.Decisions.Interceptors(), []connect.ServerInterceptor{
+		errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()), freshInterceptor(r),
+	})...)
 	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
 	s := streamer{reader: r, slow: config.SlowReader, draining: draining}

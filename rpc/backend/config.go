@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/rpc/decision"
 )
 
 // A Proposer commits a command and returns the state machine's answer.
@@ -26,8 +27,8 @@ type Node interface {
 	Leader() string
 }
 
-// Config is what a Reader needs. All fields are required, but for Budget
-// and Visited.
+// Config is what a Reader needs. All fields are required, but for Budget, Visited and
+// Decisions.
 type Config struct {
 	// State answers reads, Node takes writes.
 	State *fsm.State
@@ -38,6 +39,8 @@ type Config struct {
 	Budget int
 	// Visited is told how many edges each question visited; nil if nobody wants to know.
 	Visited func(edges int)
+	// Decisions is told what was decided; nil if nobody wants to know.
+	Decisions *decision.Log
 	// Clock tells the time.
 	Clock func() time.Time
 	// Log receives what needs a person.

@@ -74,7 +74,7 @@ func (c *encoder) event(e *Event) {
 	c.text("type", e.Type)
 	c.text("relation", e.Relation)
 	c.text("subject", e.Subject)
-	if e.List && e.Outcome != Undecided {
+	if e.List {
 		c.raw(`,"count":`).int(int64(e.Count)).raw(`,"complete":`).raw(strconv.FormatBool(!e.More))
 	}
 	if e.Questions > 0 {

@@ -10,10 +10,10 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Allowed     Outcome = iota
-	Refused             // a denial
-	Undecided           // an error: access was neither granted nor denied
-	Listed              // an answer that names what access there is, even if that is nothing
+	Allowed   Outcome = iota
+	Refused           // a denial
+	Undecided         // an error: access was neither granted nor denied
+	Listed            // an answer that names what access there is, even if that is nothing
 
 	outcomes // how many there are
 )

@@ -44,7 +44,7 @@ type Log struct {
 	config Config
 	sink   sink // nil: nothing is logged
 
-	counts                         [outcomes]atomic.Uint64
+	counts                          [outcomes]atomic.Uint64
 	written, full, unwritten, bytes atomic.Uint64
 
 	mu     sync.Mutex // guards what follows

@@ -131,15 +131,18 @@ func (a *authZEN) evaluateUntil(ctx context.Context, req *authzenv1.EvaluationsR
 			}
 			continue
 		}
+		begun := a.reader.Config.Decisions.Begin()
 		q, err := open()
 		var told *Error
 		if err != nil && !errors.As(err, &told) {
+			a.decided(ctx, begun, q, req.GetStoreId(), key, e, false, err)
 			return nil, err // not OpenFGA's: the state that was asked for is not here, say
 		}
 		one := &authzenv1.EvaluationResponse{}
 		if err == nil {
 			one.Decision, err = q.decide(ctx, key, e.merged())
 		}
+		a.decided(ctx, begun, q, req.GetStoreId(), key, e, one.Decision, err)
 		if err != nil {
 			one = a.denialOf(ctx, err)
 		}

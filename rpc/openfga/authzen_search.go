@@ -18,6 +18,7 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/decision"
 )
 
 // SubjectSearch lists the subjects of a type that may take an action on a resource. A
@@ -104,6 +105,8 @@ func (a *authZEN) ResourceSearch(ctx context.Context, req *authzenv1.ResourceSea
 // as many relations as a batch has checks, and one at least, unless answers are to be
 // exact.
 func (a *authZEN) ActionSearch(ctx context.Context, req *authzenv1.ActionSearchRequest) (*authzenv1.ActionSearchResponse, error) {
+	log := a.reader.Config.Decisions
+	begun := log.Begin()
 	id, err := modelHeader(ctx)
 	if err != nil {
 		return nil, err
@@ -113,9 +116,23 @@ func (a *authZEN) ActionSearch(ctx context.Context, req *authzenv1.ActionSearchR
 		return nil, err
 	}
 	q, err := a.open(ctx, &openfgav1.CheckRequest{StoreId: req.GetStoreId(), AuthorizationModelId: id})
-	if err != nil {
-		return nil, err
+	var res *authzenv1.ActionSearchResponse
+	if err == nil {
+		res, err = a.searchActions(ctx, q, p, req)
 	}
+	if log.Wants(decision.OfList(err)) {
+		e := a.event(begun, req, q, err)
+		e.Outcome, e.List = decision.OfList(err), true
+		e.Object, e.Subject = pair(req.GetResource()), pair(req.GetSubject())
+		e.Count, e.More = len(res.GetResults()), err != nil || res.GetPage().GetNextToken() != ""
+		e.Context = log.Context(mergeContext(req.GetContext(), req.GetSubject(), req.GetResource(), (*authzenv1.Action)(nil)))
+		log.Add(ctx, &e)
+	}
+	return res, err
+}
+
+// searchActions is the page of the actions.
+func (a *authZEN) searchActions(ctx context.Context, q *question, p *page, req *authzenv1.ActionSearchRequest) (*authzenv1.ActionSearchResponse, error) {
 	typ := req.GetResource().GetType()
 	t, ok := q.Plan.Type(typ)
 	if !ok {

@@ -17,16 +17,25 @@ const serialBatch = 8
 // BatchCheck answers several questions at one state. A question that fails has its own
 // error; only a batch that is malformed fails as a whole.
 func (s *service) BatchCheck(ctx context.Context, req *openfgav1.BatchCheckRequest) (*openfgav1.BatchCheckResponse, error) {
+	begun := s.reader.Config.Decisions.Begin()
 	q, err := s.open(ctx, req)
-	if err != nil {
-		return nil, err
+	var res *openfgav1.BatchCheckResponse
+	if err == nil {
+		res, err = s.batchCheck(ctx, q, req)
 	}
+	if s.reader.Config.Decisions != nil {
+		s.decidedBatch(ctx, begun, req, q, res, err)
+	}
+	return res, err
+}
+
+func (s *service) batchCheck(ctx context.Context, q *question, req *openfgav1.BatchCheckRequest) (*openfgav1.BatchCheckResponse, error) {
 	checks := req.GetChecks()
 	if err := checkBatch(checks, s.config.MaxChecksPerBatch); err != nil {
 		return nil, err
 	}
 	answers := make([]*openfgav1.BatchCheckSingleResult, len(checks))
-	err = backend.Each(ctx, len(checks), serialBatch, func(ctx context.Context, i int) error {
+	err := backend.Each(ctx, len(checks), serialBatch, func(ctx context.Context, i int) error {
 		answers[i] = s.answer(ctx, q.fork(), checks[i])
 		return nil
 	})

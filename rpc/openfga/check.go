@@ -7,15 +7,31 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/rpc/decision"
 )
 
 // Check answers one question. It is the hot path: what goes wrong may cost something,
 // what goes well does not.
 func (s *service) Check(ctx context.Context, req *openfgav1.CheckRequest) (*openfgav1.CheckResponse, error) {
+	log := s.reader.Config.Decisions
+	begun := log.Begin()
 	q, err := s.open(ctx, req)
-	if err != nil {
-		return nil, err
+	var res *openfgav1.CheckResponse
+	if err == nil {
+		res, err = q.answer(ctx, req)
 	}
+	if log.Wants(decision.Of(res.GetAllowed(), err)) {
+		e := s.event(begun, req, q, err)
+		e.Outcome = decision.Of(res.GetAllowed(), err)
+		describeKey(&e, req.GetTupleKey())
+		e.Context = log.Context(req.GetContext())
+		log.Add(ctx, &e)
+	}
+	return res, err
+}
+
+// answer answers it by an open question.
+func (q *question) answer(ctx context.Context, req *openfgav1.CheckRequest) (*openfgav1.CheckResponse, error) {
 	allowed, fault, err := q.check(ctx, req.GetTupleKey(), req.GetContext(), req.GetContextualTuples().GetTupleKeys())
 	switch {
 	case fault != nil:

@@ -45,21 +45,36 @@ type objectsQuery interface {
 // of them. What cannot be decided is passed over, and is an error only if the list does
 // not end earlier. The list is cut if its time or its budget came to an end before it.
 func (s *service) listObjects(ctx context.Context, m objectsQuery, most int, after graph.ID, yield func(graph.ID, graph.ObjectName) error) (cut bool, err error) {
+	log := s.reader.Config.Decisions
+	begun, found := log.Begin(), 0
 	q, err := s.open(ctx, m)
-	if err != nil {
-		return false, err
+	if err == nil {
+		found, cut, err = s.objectsOf(ctx, q, m, most, after, yield)
 	}
+	if outcome := listOutcome(err); log.Wants(outcome) {
+		e := s.event(begun, m, q, err)
+		e.Outcome, e.List = outcome, true
+		e.Type, e.Relation, e.Subject = m.GetType(), m.GetRelation(), m.GetUser()
+		e.Count, e.More = found, cut || err != nil || found == most
+		e.Context = log.Context(m.GetContext())
+		log.Add(ctx, &e)
+	}
+	return cut, err
+}
+
+// objectsOf is listObjects by an open question. It returns how many it yielded.
+func (s *service) objectsOf(ctx context.Context, q *question, m objectsQuery, most int, after graph.ID, yield func(graph.ID, graph.ObjectName) error) (found int, cut bool, err error) {
 	contextual := m.GetContextualTuples().GetTupleKeys()
 	relation, kind, err := checkListObjects(q.Plan.Plan, m.GetType(), m.GetRelation(), m.GetUser(), contextual)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	if err := q.take(m.GetContext(), contextual); err != nil {
-		return false, err
+		return 0, false, err
 	}
 	subject, err := q.subject(kind, subjectName(m.GetUser()).ID)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	ctx, cancel := q.bound(ctx, s.config.ListObjectsDeadline)
 	defer cancel()
@@ -71,18 +86,19 @@ func (s *service) listObjects(ctx context.Context, m objectsQuery, most int, aft
 		q.where = "iterator: "
 	}
 	most = q.limit(most)
-	found := 0
 	var failed error
 	err = query.ListObjects(ctx, relation, subject, after, func(id graph.ID) bool {
 		var name graph.ObjectName
 		if name, failed = q.ObjectName(id); failed == nil {
 			failed = yield(id, name)
 		}
-		found++
+		if failed == nil {
+			found++
+		}
 		return failed == nil && found != most
 	})
 	if failed != nil {
-		return false, failed
+		return found, false, failed
 	}
-	return err != nil, q.listed(err, found)
+	return found, err != nil, q.listed(err, found)
 }

@@ -30,31 +30,49 @@ func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 // from behind one of them. The list is cut if its time or its budget came to an end before
 // it.
 func (s *service) listUsers(ctx context.Context, req *openfgav1.ListUsersRequest, most int, after graph.Subject, yield func(graph.Subject, graph.SubjectName) error) (cut bool, err error) {
+	log := s.reader.Config.Decisions
+	begun, found := log.Begin(), 0
 	q, err := s.open(ctx, req)
-	if err != nil {
-		return false, err
+	if err == nil {
+		found, cut, err = s.usersOf(ctx, q, req, most, after, yield)
 	}
+	if outcome := listOutcome(err); log.Wants(outcome) {
+		e := s.event(begun, req, q, err)
+		e.Outcome, e.List = outcome, true
+		e.Object, e.Relation = req.GetObject().GetType()+":"+req.GetObject().GetId(), req.GetRelation()
+		if filters := req.GetUserFilters(); len(filters) > 0 {
+			e.Type = filterText(filters[0])
+		}
+		e.Count, e.More = found, cut || err != nil || found == most
+		e.Context = log.Context(req.GetContext())
+		log.Add(ctx, &e)
+	}
+	return cut, err
+}
+
+// usersOf is listUsers by an open question. It returns how many it yielded.
+func (s *service) usersOf(ctx context.Context, q *question, req *openfgav1.ListUsersRequest, most int, after graph.Subject, yield func(graph.Subject, graph.SubjectName) error) (found int, cut bool, err error) {
 	relation, err := checkListUsers(q.Plan.Plan, req)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	if req.GetObject().GetId() == wildcard {
-		return false, nil // no tuple has such an object
+		return 0, false, nil // no tuple has such an object
 	}
 	if err := q.take(req.GetContext(), req.GetContextualTuples()); err != nil {
-		return false, err
+		return 0, false, err
 	}
 	object, err := q.Entity(relation.Type.ID, req.GetObject().GetId())
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	filter := req.GetUserFilters()[0] // there is exactly one
 	kind, err := graph.ResolveKind(q.Plan.Plan, filter.GetType(), filter.GetRelation())
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	if kind.Relation != relation && !canHold(relation, kind) {
-		return false, nil
+		return 0, false, nil
 	}
 	ctx, cancel := q.bound(ctx, s.config.ListUsersDeadline)
 	defer cancel()
@@ -66,7 +84,7 @@ func (s *service) listUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 		// themselves.
 		err = l.add(ctx, u, graph.SubjectKind{Type: kind.Type})
 	}
-	return err != nil, q.listed(err, l.found)
+	return l.found, err != nil, q.listed(err, l.found)
 }
 
 // A usersList is one ListUsers under way.
@@ -91,7 +109,9 @@ func (l *usersList) add(ctx context.Context, u graph.Userset, kind graph.Subject
 		if name, failed = l.SubjectName(listed.Subject); failed == nil {
 			failed = l.yield(listed.Subject, name)
 		}
-		l.found++
+		if failed == nil {
+			l.found++
+		}
 		return failed == nil && !l.full()
 	})
 	return cmp.Or(failed, err)

@@ -1,0 +1,101 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/remit-authz/remit/rpc/decision"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// decided logs the answer to one question. The question is nil if its store or its model
+// could not be opened.
+func (r *reader) decided(ctx context.Context, begun time.Duration, scope *remitv1.Scope, q *question, m *remitv1.Question, allowed bool, err error) {
+	e := r.event(begun, scope, q, err)
+	e.Outcome = decision.Of(allowed, err)
+	e.Object, e.Relation, e.Subject = m.GetObject(), m.GetRelation(), m.GetSubject()
+	e.Context = r.Config.Decisions.Context(scope.GetContext())
+	r.Config.Decisions.Add(ctx, &e)
+}
+
+// decidedBatch logs the answers to a batch, each one that is wanted. A batch that failed as
+// a whole decided none of its questions.
+func (r *reader) decidedBatch(ctx context.Context, begun time.Duration, req *remitv1.BatchCheckRequest, q *question, res *remitv1.BatchCheckResponse, err error) {
+	log := r.Config.Decisions
+	if err != nil {
+		if log.WantsAll(decision.Undecided, len(req.Questions)) {
+			e := r.event(begun, req.Scope, q, err)
+			e.Outcome, e.Questions = decision.Undecided, len(req.Questions)
+			e.Context = log.Context(req.Scope.GetContext())
+			log.Add(ctx, &e)
+		}
+		return
+	}
+	for i, answer := range res.Answers {
+		outcome := decision.Of(answer.Allowed, nil)
+		if answer.Error != nil {
+			outcome = decision.Undecided
+		}
+		if !log.Wants(outcome) {
+			continue
+		}
+		e := r.event(begun, req.Scope, q, nil)
+		e.Outcome = outcome
+		if answer.Error != nil {
+			e.Reason = reasonName(answer.Error.Detail.GetReason(), answer.Error.Code)
+		}
+		asked := req.Questions[i]
+		e.Object, e.Relation, e.Subject = asked.Question.GetObject(), asked.Question.GetRelation(), asked.Question.GetSubject()
+		e.Context = log.Context(req.Scope.GetContext(), asked.Context)
+		log.Add(ctx, &e)
+	}
+}
+
+// listed logs the answer to a list, of which the event says what was asked.
+func (r *reader) listed(ctx context.Context, begun time.Duration, scope *remitv1.Scope, q *question, asked decision.Event, err error) {
+	e := r.event(begun, scope, q, err)
+	e.Outcome, e.List = decision.OfList(err), true
+	e.Object, e.Relation, e.Subject, e.Type = asked.Object, asked.Relation, asked.Subject, asked.Type
+	e.Count, e.More = asked.Count, asked.More
+	e.Context = r.Config.Decisions.Context(scope.GetContext())
+	r.Config.Decisions.Add(ctx, &e)
+}
+
+// event is what all of them say.
+func (r *reader) event(begun time.Duration, scope *remitv1.Scope, q *question, err error) decision.Event {
+	e := decision.Event{Begun: begun}
+	if q == nil {
+		e.Asked = scope.GetStore()
+	} else {
+		q.Describe(&e)
+	}
+	if err != nil {
+		e.Reason = reasonOf(err)
+	}
+	return e
+}
+
+// reasonOf names what kept a question from being answered. The text of the error may hold
+// what nobody asked to have in a log.
+func reasonOf(err error) string {
+	if ce := (*connect.Error)(nil); errors.As(err, &ce) {
+		return ce.Code().String()
+	}
+	w, ok := find(err)
+	if !ok {
+		w.code = connect.CodeInternal
+	}
+	return reasonName(w.reason, w.code.String())
+}
+
+// reasonName is the name of a reason, or of the code where there is none.
+func reasonName(reason remitv1.ErrorReason, code string) string {
+	if reason == remitv1.ErrorReason_ERROR_REASON_UNSPECIFIED {
+		return code
+	}
+	return strings.TrimPrefix(reason.String(), "ERROR_REASON_")
+}
