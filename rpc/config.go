@@ -36,6 +36,9 @@ type Config struct {
 	// State answers reads, Node takes writes.
 	State *fsm.State
 	Node  backend.Node
+	// Rewriter tells how far the node's files are free of what was erased. Default:
+	// nobody knows.
+	Rewriter backend.Rewriter
 
 	// Budget is the number of edges that one question, or one page of a list, may
 	// visit. Default graph.DefaultBudget.

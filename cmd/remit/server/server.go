@@ -121,6 +121,7 @@ type Server struct {
 	api    *rpc.Server
 	admin  *admin        // nil without an address
 	backup *backupKeeper // nil without a folder
+	files  *rewriter
 
 	fatal     chan error // what ends the node, at most one
 	fatalOnce sync.Once
@@ -190,6 +191,9 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.found(ctx); err != nil {
 		return err
 	}
+	if s.files, err = newRewriter(&s.config, s.state, s.node, registry); err != nil {
+		return err
+	}
 	if s.config.Backup.Dir != "" {
 		if s.backup, err = newBackupKeeper(&s.config, s.state, registry); err != nil {
 			return err
@@ -201,6 +205,7 @@ func (s *Server) open(ctx context.Context) error {
 		Insecure:    s.config.Insecure,
 		State:       s.state,
 		Node:        s.node,
+		Rewriter:    s.files,
 		OpenFGA:     s.config.OpenFGA,
 		Version:     s.config.Version,
 		Log:         s.config.Log,
@@ -279,18 +284,16 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-serving.Done():
 		}
 	}()
-	saved := make(chan struct{})
-	go func() {
-		defer close(saved)
-		if s.backup != nil {
-			s.backup.run(serving)
-		}
-	}()
+	var background sync.WaitGroup
+	background.Go(func() { s.files.run(serving) })
+	if s.backup != nil {
+		background.Go(func() { s.backup.run(serving) })
+	}
 	err := s.api.Run(serving)
 	s.api = nil // Run has closed it
 	stop(nil)
 	<-watched
-	<-saved
+	background.Wait()
 	if cause := context.Cause(serving); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		err = errors.Join(cause, err)
 	}
