@@ -14,6 +14,7 @@ import (
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/identity"
+	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/token"
 )
 
@@ -74,6 +75,10 @@ var wireErrors = []wireError{
 	{err: graph.ErrNotAllowed, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_TUPLE_NOT_ALLOWED},
 	{err: graph.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_TUPLE},
 	{err: model.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_MODEL},
+
+	// What is refused because there is too much of it.
+	{err: limit.ErrRate, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_RATE_LIMITED},
+	{err: limit.ErrQueue, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_OVERLOADED},
 
 	// The state machine.
 	{err: fsm.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},

@@ -15,12 +15,14 @@ import (
 	"buf.build/go/protovalidate"
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 var (
@@ -120,6 +122,9 @@ func describe(detail *remitv1.ErrorDetail, err error) {
 	}
 	if se := (*streamError)(nil); errors.As(err, &se) {
 		detail.Resume = se.resume
+	}
+	if re := (*limit.RefusedError)(nil); errors.As(err, &re) {
+		detail.RetryAfter = durationpb.New(re.RetryAfter)
 	}
 }
 

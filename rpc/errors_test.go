@@ -23,6 +23,7 @@ import (
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/identity"
+	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/token"
 )
 
@@ -105,6 +106,8 @@ var sentinels = map[string]struct {
 	"rpc.ErrCursor":             {ErrCursor, true},
 	"rpc.ErrCursorExpired":      {ErrCursorExpired, true},
 	"rpc.ErrUnexpectedCount": {ErrUnexpectedCount, true},
+	"limit.ErrRate": {limit.ErrRate, true},
+	"limit.ErrQueue": {limit.ErrQueue, true},
 	"rpc.ErrInstant":            {ErrInstant, true},
 	"rpc.ErrSlowReader":         {ErrSlowReader, true},
 	"rpc.ErrDraining":           {ErrDraining, true},
@@ -113,7 +116,7 @@ var sentinels = map[string]struct {
 // Whoever exports an error decides here what clients see of it.
 func TestEveryExportedErrorHasItsPlace(t *testing.T) {
 	found := map[string]bool{}
-	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "backend", "identity", "token", "."} {
+	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "backend", "identity", "limit", "token", "."} {
 		pkg := filepath.Base(dir)
 		if dir == "." {
 			pkg = "rpc"

@@ -16,6 +16,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/token"
 )
 
@@ -24,6 +25,8 @@ type wireError struct {
 	err  error
 	code Code
 	text string // err's own if it is empty
+
+	throttled bool
 }
 
 // wireErrors maps errors that are no *Error to codes, the most specific first. OpenFGA's
@@ -38,6 +41,9 @@ var wireErrors = []wireError{
 	{err: graph.ErrDepth, code: errModelTooComplex.Code, text: errModelTooComplex.Message},
 	{err: graph.ErrBudget, code: errModelTooComplex.Code},
 	{err: graph.ErrUndefined, code: errModelTooComplex.Code},
+
+	{err: limit.ErrRate, code: Code(codes.ResourceExhausted), throttled: true},
+	{err: limit.ErrQueue, code: Code(codes.ResourceExhausted), throttled: true},
 
 	{err: backend.ErrStoreNotFound, code: errStoreNotFound.Code, text: errStoreNotFound.Message},
 	{err: backend.ErrModelNotFound, code: Code(openfgav1.ErrorCode_authorization_model_not_found)},
@@ -72,7 +78,7 @@ func lookup(err error) (*Error, bool) {
 	}
 	for _, w := range wireErrors {
 		if errors.Is(err, w.err) {
-			e = &Error{Code: w.code, Message: w.text}
+			e = &Error{Code: w.code, Message: w.text, Throttled: w.throttled}
 			if e.Message == "" {
 				e.Message = err.Error()
 			}

@@ -66,6 +66,27 @@ func (c Code) HTTPStatus() int {
 type Error struct {
 	Code    Code
 	Message string
+
+	// Throttled says that nothing is wrong with the request but that there are too many.
+	// OpenFGA has no code for that; its clients go by the status over HTTP, and by the
+	// header Retry-After.
+	Throttled bool
+}
+
+// httpStatus is the status of the answer over HTTP.
+func (e *Error) httpStatus() int {
+	if e.Throttled {
+		return http.StatusTooManyRequests
+	}
+	return e.Code.HTTPStatus()
+}
+
+// name is the code in the body of an answer over HTTP.
+func (e *Error) name() string {
+	if e.Throttled {
+		return "rate_limit_exceeded"
+	}
+	return e.Code.String()
 }
 
 // Error implements error.

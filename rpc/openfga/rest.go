@@ -124,9 +124,9 @@ func writeError(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(errorBody{Code: e.Code.String(), Message: e.Message}) // two strings
+	_ = encoder.Encode(errorBody{Code: e.name(), Message: e.Message}) // two strings
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(e.Code.HTTPStatus())
+	w.WriteHeader(e.httpStatus())
 	_, _ = w.Write(body.Bytes()) // the client has gone, and nobody is left to tell
 }
 
@@ -140,6 +140,9 @@ func restError(err error) *Error {
 		if e.Message == bodyTooLarge {
 			e.Code = Code(codes.ResourceExhausted)
 		}
+	}
+	if e.Throttled {
+		return e
 	}
 	e = &Error{Code: e.Code, Message: plain(e.Message)}
 	e.Code = restCode(e)

@@ -124,8 +124,8 @@ func grpcCode(c Code) codes.Code {
 		return codes.InvalidArgument
 	case c >= firstAuth:
 		return codes.Unauthenticated
-	case c == Code(codes.Aborted):
-		return codes.Aborted
+	case c == Code(codes.Aborted), c == Code(codes.ResourceExhausted):
+		return codes.Code(c)
 	}
 	return codes.Internal
 }

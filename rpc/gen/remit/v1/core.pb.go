@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -60,7 +61,7 @@ const (
 	ErrorReason_ERROR_REASON_STORE_MANAGED        ErrorReason = 29 // raw writes to a managed store
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN        ErrorReason = 30
 	ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE  ErrorReason = 31 // at lies before the expiry horizon
-	ErrorReason_ERROR_REASON_OVERLOADED           ErrorReason = 32 // too many writes are waiting; try again a little later
+	ErrorReason_ERROR_REASON_OVERLOADED           ErrorReason = 32 // too many calls are waiting; try again a little later
 	ErrorReason_ERROR_REASON_SLOW_READER          ErrorReason = 33 // a stream ended because its reader took too long
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED      ErrorReason = 34 // no credentials, or none that are valid here and now
 	ErrorReason_ERROR_REASON_FORBIDDEN            ErrorReason = 35 // the caller is known, and may not do this
@@ -69,6 +70,7 @@ const (
 	ErrorReason_ERROR_REASON_KEY_NOT_FOUND        ErrorReason = 38 // no such key, or none that the caller may manage
 	ErrorReason_ERROR_REASON_KEY_EXISTS           ErrorReason = 39 // a key of this name exists
 	ErrorReason_ERROR_REASON_ERASING              ErrorReason = 40 // the write names who is being erased; try again when that is over
+	ErrorReason_ERROR_REASON_RATE_LIMITED         ErrorReason = 41 // the store is called, or the caller calls, more often than is allowed
 )
 
 // Enum value maps for ErrorReason.
@@ -115,6 +117,7 @@ var (
 		38: "ERROR_REASON_KEY_NOT_FOUND",
 		39: "ERROR_REASON_KEY_EXISTS",
 		40: "ERROR_REASON_ERASING",
+		41: "ERROR_REASON_RATE_LIMITED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -158,6 +161,7 @@ var (
 		"ERROR_REASON_KEY_NOT_FOUND":        38,
 		"ERROR_REASON_KEY_EXISTS":           39,
 		"ERROR_REASON_ERASING":              40,
+		"ERROR_REASON_RATE_LIMITED":         41,
 	}
 )
 
@@ -645,7 +649,10 @@ type ErrorDetail struct {
 	// For a missing context: the parameters that are missing.
 	Missing []string `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
 	// For a stream that was ended: where a new one goes on.
-	Resume        string `protobuf:"bytes,7,opt,name=resume,proto3" json:"resume,omitempty"`
+	Resume string `protobuf:"bytes,7,opt,name=resume,proto3" json:"resume,omitempty"`
+	// For what is refused because there is too much of it: how long to wait before the next
+	// attempt.
+	RetryAfter    *durationpb.Duration `protobuf:"bytes,8,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,11 +736,18 @@ func (x *ErrorDetail) GetResume() string {
 	return ""
 }
 
+func (x *ErrorDetail) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
 var File_remit_v1_core_proto protoreflect.FileDescriptor
 
 const file_remit_v1_core_proto_rawDesc = "" +
 	"\n" +
-	"\x13remit/v1/core.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n" +
+	"\x13remit/v1/core.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n" +
 	"\x05Tuple\x12\"\n" +
 	"\x06object\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05 \x03(\x80\bR\x06object\x12&\n" +
@@ -769,7 +783,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\vconsistency\x18\x03 \x01(\v2\x15.remit.v1.ConsistencyR\vconsistency\x12*\n" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x121\n" +
 	"\acontext\x18\x05 \x01(\v2\x17.google.protobuf.StructR\acontext\x12G\n" +
-	"\x11contextual_tuples\x18\x06 \x03(\v2\x0f.remit.v1.TupleB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x10contextualTuples\"\xc4\x01\n" +
+	"\x11contextual_tuples\x18\x06 \x03(\v2\x0f.remit.v1.TupleB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x10contextualTuples\"\x80\x02\n" +
 	"\vErrorDetail\x12-\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x15.remit.v1.ErrorReasonR\x06reason\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x12\n" +
@@ -777,7 +791,9 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x04line\x18\x04 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06column\x18\x05 \x01(\x05R\x06column\x12\x18\n" +
 	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
-	"\x06resume\x18\a \x01(\tR\x06resume*\xdc\n" +
+	"\x06resume\x18\a \x01(\tR\x06resume\x12:\n" +
+	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter*\xfb\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
@@ -821,7 +837,8 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	" ERROR_REASON_CREDENTIALS_EXPIRED\x10%\x12\x1e\n" +
 	"\x1aERROR_REASON_KEY_NOT_FOUND\x10&\x12\x1b\n" +
 	"\x17ERROR_REASON_KEY_EXISTS\x10'\x12\x18\n" +
-	"\x14ERROR_REASON_ERASING\x10(B\x91\x01\n" +
+	"\x14ERROR_REASON_ERASING\x10(\x12\x1d\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10)B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (
@@ -848,6 +865,7 @@ var file_remit_v1_core_proto_goTypes = []any{
 	(*ErrorDetail)(nil),           // 6: remit.v1.ErrorDetail
 	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
 }
 var file_remit_v1_core_proto_depIdxs = []int32{
 	2,  // 0: remit.v1.Tuple.condition:type_name -> remit.v1.Condition
@@ -860,11 +878,12 @@ var file_remit_v1_core_proto_depIdxs = []int32{
 	8,  // 7: remit.v1.Scope.context:type_name -> google.protobuf.Struct
 	1,  // 8: remit.v1.Scope.contextual_tuples:type_name -> remit.v1.Tuple
 	0,  // 9: remit.v1.ErrorDetail.reason:type_name -> remit.v1.ErrorReason
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 10: remit.v1.ErrorDetail.retry_after:type_name -> google.protobuf.Duration
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_core_proto_init() }
