@@ -195,7 +195,7 @@ func TestSaveEndsWithTheNode(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
 	drain()
 	read := &reader{backend.NewReader(r.config.backend())}
-	r.server = newConnectServer(draining, r.config, read, nil)
+	r.server = newConnectServer(draining, r.config, read, nil, nil, nil)
 	code, _, detail := detailOf(t, r.refusal(&remitv1.SaveRequest{}))
 	if code != connect.CodeUnavailable || detail.Reason != remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN {
 		t.Errorf("while the node stops: %v, %v", code, detail)

@@ -14,6 +14,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/decision"
+	"github.com/remit-authz/remit/rpc/gate"
 	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
@@ -26,12 +27,15 @@ type Config struct {
 	Addr string
 	// GRPCAddr serves gRPC on grpc-go's own transport. Default 127.0.0.1:8081.
 	GRPCAddr string
-	// Insecure permits addresses other than loopback. Without it they are refused, for
-	// there is no TLS and nobody is asked who they are.
+	// Insecure permits addresses other than loopback without TLS, or without asking callers
+	// who they are. Otherwise such addresses are refused.
 	Insecure bool
 
 	// TLS secures both ports. Default: neither is.
 	TLS *Certificates
+	// Identity is who is let in. Default: everybody, with every right, as is fit for
+	// development on loopback.
+	Identity gate.Config
 
 	// State answers reads, Node takes writes.
 	State *fsm.State
@@ -125,14 +129,35 @@ func (c *Config) Validate() error {
 	if c.SlowReader < 0 {
 		faults = append(faults, fmt.Errorf("slow reader limit %s is negative", c.SlowReader))
 	}
+	faults = append(faults, c.Identity.Validate())
 	watch := c.observe()
 	return errors.Join(append(faults, watch.Validate(), c.OpenFGA.Validate(), c.CheckAddrs())...)
 }
 
 // CheckAddrs is the part of Validate that can be asked before there is a node.
 func (c *Config) CheckAddrs() error {
-	return errors.Join(CheckAddr("addr", c.Addr, c.Insecure), CheckAddr("grpc-addr", c.GRPCAddr, c.Insecure))
+	return errors.Join(c.checkAddr("addr", c.Addr), c.checkAddr("grpc-addr", c.GRPCAddr))
 }
+
+// checkAddr refuses an address of the API that others could reach, unless they are asked
+// who they are and nobody can listen, or it is wanted without.
+func (c *Config) checkAddr(name, addr string) error {
+	err := CheckAddr(name, addr, c.Insecure || c.TLS != nil && c.Identity.Enabled())
+	if errors.Is(err, errReachable) {
+		missing := "has no TLS and asks nobody who they are"
+		switch {
+		case c.TLS != nil:
+			missing = "asks nobody who they are: give it a root key, an identity provider or the CA of the clients"
+		case c.Identity.Enabled():
+			missing = "has no TLS, so that keys would cross the network for all to read"
+		}
+		return fmt.Errorf("%s %q %w, and the service %s; listen on 127.0.0.1 behind a proxy that makes up for it, or permit it with --insecure", name, addr, errReachable, missing)
+	}
+	return err
+}
+
+// errReachable says that an address is not one of loopback.
+var errReachable = errors.New("can be reached from outside")
 
 // CheckAddr refuses an address that others could reach, unless that is wanted.
 func CheckAddr(name, addr string, insecure bool) error {
@@ -149,8 +174,8 @@ func CheckAddr(name, addr string, insecure bool) error {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("%s %q can be reached from outside, and the service has no TLS and asks nobody who they are: "+
-		"listen on 127.0.0.1 behind a proxy that does, or permit it with --insecure", name, addr)
+	return fmt.Errorf("%s %q %w, and has no TLS and asks nobody who they are: "+
+		"listen on 127.0.0.1 behind a proxy that does, or permit it with --insecure", name, addr, errReachable)
 }
 
 // observe is what the observer of all faces needs.

@@ -35,6 +35,8 @@ const (
 	cursorWatch
 	cursorExport
 	cursorDifferences
+	cursorKeys
+	cursorGrants
 )
 
 // A cursor says where the next page of a list begins and which state all its pages

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip" // clients may compress what they send
 	grpcproto "google.golang.org/grpc/encoding/proto"
@@ -23,6 +24,8 @@ import (
 	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/remit-authz/remit/rpc/gate"
 )
 
 // newGRPCServer puts the connect server behind grpc-go's own transport, which costs a
@@ -61,6 +64,31 @@ func newGRPCServer(faces []face, lists time.Duration, options ...grpc.ServerOpti
 	return g
 }
 
+// guardReflection keeps strangers from grpc-go's own services. Every other call is asked
+// by the gate among the interceptors of its face.
+func guardReflection(identify *gate.Gate) []grpc.ServerOption {
+	if !identify.Enabled() {
+		return nil
+	}
+	return []grpc.ServerOption{grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if strings.HasPrefix(info.FullMethod, "/grpc.reflection.") {
+			ctx, authorization := stream.Context(), ""
+			if p, ok := peer.FromContext(ctx); ok {
+				if secured, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+					ctx = gate.WithTLS(ctx, &secured.State)
+				}
+			}
+			if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
+				authorization = values[0]
+			}
+			if err := identify.Know(ctx, authorization); err != nil {
+				return status.Error(codes.Unauthenticated, err.Error())
+			}
+		}
+		return handler(srv, stream)
+	})}
+}
+
 // serveGRPC hands one call of grpc-go to the face that has the service. grpc-go has put
 // the caller's deadline into the stream's context.
 func serveGRPC(services map[string]face, stream grpc.ServerStream) error {
@@ -82,6 +110,9 @@ func serveGRPC(services map[string]face, stream grpc.ServerStream) error {
 	}
 	if p, ok := peer.FromContext(ctx); ok {
 		info.PeerAddr = p.Addr.String()
+		if secured, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+			ctx = gate.WithTLS(ctx, &secured.State)
+		}
 	}
 	if md, ok := metadata.FromIncomingContext(ctx); ok {
 		for key, values := range md {

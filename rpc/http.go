@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/connect/v2/connectproto"
 	"connectrpc.com/grpcreflect"
 
+	"github.com/remit-authz/remit/rpc/gate"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
@@ -26,8 +27,9 @@ const compressMinBytes = 4 << 10
 
 // newHTTPServer serves the faces over HTTP/1.1 and HTTP/2, with TLS and without: Connect, gRPC,
 // gRPC-Web and JSON, beside reflection and a plain health page. What none of them takes
-// is rest's. The reader of a list is cut off after a time, if that is positive.
-func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready func() bool) *http.Server {
+// is rest's. The reader of a list is cut off after a time, if that is positive. Nil lets
+// everybody use reflection.
+func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready func() bool, identify *gate.Gate) *http.Server {
 	mux := http.NewServeMux()
 	var names []string
 	for _, f := range faces {
@@ -37,8 +39,10 @@ func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready f
 	}
 	mux.Handle("/", rest)
 	reflector := grpcreflect.NewStaticReflector(names...)
-	mux.Handle(grpcreflect.NewHandlerV1(reflector))
-	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
+	v1, reflectV1 := grpcreflect.NewHandlerV1(reflector)
+	v1alpha, reflectV1Alpha := grpcreflect.NewHandlerV1Alpha(reflector)
+	mux.Handle(v1, identify.Guard(reflectV1))
+	mux.Handle(v1alpha, identify.Guard(reflectV1Alpha))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeHealth(w, ready())
 	})
@@ -47,7 +51,7 @@ func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready f
 	protocols.SetHTTP2(true)            // over TLS
 	protocols.SetUnencryptedHTTP2(true) // the listener of a port with TLS lets none through
 	return &http.Server{
-		Handler:   cuttable(punctual(unredirected(mux, rest), bodyTimeout), lists),
+		Handler:   gate.Certified(cuttable(punctual(unredirected(mux, rest), bodyTimeout), lists)),
 		Protocols: protocols,
 		// A client that dawdles over its headers, or holds an idle connection, must not
 		// hold a file descriptor for ever.

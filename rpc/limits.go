@@ -23,6 +23,7 @@ const (
 // How many elements a page has if the request does not say.
 const (
 	defaultStores  = 100
+	defaultKeys    = 100
 	defaultModels  = 100
 	defaultTuples  = 100
 	defaultObjects = 1000

@@ -16,6 +16,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/gate"
 	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
@@ -54,8 +55,13 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	r := &reader{backend.NewReader(shared)}
 	w := backend.NewWriter(r.Reader)
 	s.housekeeper = backend.NewHousekeeper(w)
-	s.connect = newConnectServer(s.draining, config, r, w, observer.Interceptors()...)
+	keyring := backend.NewKeyring(r.Reader)
+	identify := gate.New(config.Identity, keyring)
+	// What stands between the caller's identity and the handlers goes behind it.
+	guards := identify.Interceptors()
+	s.connect = newConnectServer(s.draining, config, r, w, keyring, guards, observer.Interceptors()...)
 	registerHealth(s.connect, s.health, s.draining)
+	config.OpenFGA.Guards, config.OpenFGA.Admit = guards, identify.Admit
 	fga, err := openfga.New(r.Reader, w, config.OpenFGA)
 	if err != nil {
 		return nil, err
@@ -67,8 +73,8 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	observer.Know(s.connect, fga.Server())
 	// As much time again lets the end of a list arrive, with the reason if there is one.
 	lists := 2 * config.OpenFGA.RequestTimeout
-	s.http = newHTTPServer(s.faces, fga.Handler(), lists, s.serving.Load)
-	var options []grpc.ServerOption
+	s.http = newHTTPServer(s.faces, fga.Handler(), lists, s.serving.Load, identify)
+	options := guardReflection(identify)
 	if config.TLS != nil {
 		options = append(options, grpc.Creds(newShakenHands()))
 	}

@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/validate"
 
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/gate"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
@@ -25,16 +26,18 @@ type face struct {
 func NewConnectServer(config Config) *connect.Server {
 	config.defaults()
 	r := &reader{backend.NewReader(config.backend())}
-	return newConnectServer(context.Background(), config, r, backend.NewWriter(r.Reader))
+	k := backend.NewKeyring(r.Reader)
+	return newConnectServer(context.Background(), config, r, backend.NewWriter(r.Reader), k, gate.New(config.Identity, k).Interceptors())
 }
 
-// newConnectServer puts some interceptors before its own. Its streams end when draining
+// newConnectServer puts some interceptors before its own. The guards stand behind the one
+// that maps errors and before anything that reads a message. Its streams end when draining
 // is done.
-func newConnectServer(draining context.Context, config Config, r *reader, w *backend.Writer, before ...connect.ServerInterceptor) *connect.Server {
-	// Errors stand outermost, so that what the validation and the transports refuse
-	// goes through the same table.
-	server := connect.NewServer(slices.Concat(before, config.Decisions.Interceptors(), []connect.ServerInterceptor{
-		errorInterceptor(config.Log), validate.NewServerInterceptor(validate.WithoutErrorDetails()), freshInterceptor(r),
+func newConnectServer(draining context.Context, config Config, r *reader, w *backend.Writer, k *backend.Keyring, guards []connect.ServerInterceptor, before ...connect.ServerInterceptor) *connect.Server {
+	// Errors stand outermost, so that what the guards, the validation and the transports
+	// refuse goes through the same table.
+	server := connect.NewServer(slices.Concat(before, config.Decisions.Interceptors(), []connect.ServerInterceptor{errorInterceptor(config.Log)}, guards, []connect.ServerInterceptor{
+		validate.NewServerInterceptor(validate.WithoutErrorDetails()), freshInterceptor(r),
 	})...)
 	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
@@ -44,6 +47,7 @@ func newConnectServer(draining context.Context, config Config, r *reader, w *bac
 	remitv1connect.RegisterWatchServiceHandler(server, &watchService{s})
 	remitv1connect.RegisterTransferServiceHandler(server, &transferService{s, w})
 	remitv1connect.RegisterBackupServiceHandler(server, &backupService{s, config.Version, preparationInterval})
+	remitv1connect.RegisterIdentityServiceHandler(server, &identityService{reader: r, keyring: k})
 	remitv1connect.RegisterNodeServiceHandler(server, &nodeService{reader: r, version: config.Version})
 	return server
 }

@@ -462,7 +462,7 @@ func TestWatchEndsWhenTheNodeStops(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
 	r := newRig(t)
 	read := r.reader()
-	server := newConnectServer(draining, r.config, read, nil)
+	server := newConnectServer(draining, r.config, read, nil, nil, nil)
 	c := newClients(connectinprocess.New(server))
 	f := newWatcher(t, fromSnapshot(r.store("one")))
 	stream, err := f.open(t.Context(), c.watches)

@@ -23,6 +23,7 @@ const ModelScope = "model"
 // changed what they rest on. It is the only way in which anything is written.
 type Writer struct {
 	reader *Reader
+	system bool // it may write to the system store: the keyring's
 }
 
 // NewWriter makes a writer. It plans by the newest state that the reader knows.
@@ -32,8 +33,9 @@ func NewWriter(r *Reader) *Writer { return &Writer{reader: r} }
 // the state has moved on in a way that matters to the command.
 type Change func(root *fsm.Root) (*fsm.Command, error)
 
-// Do carries a change out, on behalf of the context's caller. A refusal by the state machine is an error that unwraps to
-// one of fsm's; others are those of the Change and of the Proposer.
+// Do carries a change out, on behalf of the context's caller. A refusal by the state
+// machine is an error that unwraps to one of fsm's; others are those of the Change and of
+// the Proposer. There is no system store for it, but for the keyring's.
 func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
 	for attempt := 0; ; attempt++ {
 		if err := limit.Enter(ctx); err != nil {
@@ -42,6 +44,9 @@ func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
 		command, err := plan(w.reader.Config.State.Current())
 		if err != nil {
 			return nil, err
+		}
+		if command.Store == SystemStore && !w.system {
+			return nil, ErrStoreNotFound // as it is for every reader
 		}
 		result, err := w.propose(ctx, command)
 		switch {

@@ -36,8 +36,8 @@ func New(config Config, keyring Keyring) *Gate {
 	return &Gate{config: config, keyring: keyring, recheck: recheckInterval}
 }
 
-// Enabled reports whether callers are asked who they are.
-func (g *Gate) Enabled() bool { return g.config.Enabled() }
+// Enabled reports whether callers are asked who they are. A nil gate asks nobody.
+func (g *Gate) Enabled() bool { return g != nil && g.config.Enabled() }
 
 // Interceptors are what a face puts behind its own mapping of errors and before
 // everything that reads messages; none on a server that asks nobody.

@@ -33,6 +33,10 @@ type rule struct {
 // everyStore is the permission with which a procedure for the whole cluster opens stores.
 const everyStore = identity.Admin
 
+// inside is what keys and grants need: an identity, and what it administers is judged with
+// each of them. The stores that it names in a grant it must administer.
+var inside = rule{kind: anybody, need: identity.Admin}
+
 func on(need identity.Permissions) rule      { return rule{kind: onStore, need: need} }
 func literal(need identity.Permissions) rule { return rule{kind: onStore, need: need, literal: true} }
 
@@ -69,11 +73,19 @@ var procedures = map[string]rule{
 	remitv1connect.AccessServiceExplainProcedure:        on(identity.Read),
 	remitv1connect.AccessServiceDiffAccessProcedure:     on(identity.Read),
 
-	remitv1connect.WatchServiceWatchProcedure:     on(identity.Read),
-	remitv1connect.TransferServiceExportProcedure: on(identity.Read),
-	remitv1connect.TransferServiceImportProcedure: on(identity.Write),
-	remitv1connect.BackupServiceSaveProcedure:     {kind: cluster, need: everyStore},
-	remitv1connect.NodeServiceGetNodeProcedure:    {kind: anybody},
+	remitv1connect.WatchServiceWatchProcedure:         on(identity.Read),
+	remitv1connect.TransferServiceExportProcedure:     on(identity.Read),
+	remitv1connect.TransferServiceImportProcedure:     on(identity.Write),
+	remitv1connect.BackupServiceSaveProcedure:         {kind: cluster, need: everyStore},
+	remitv1connect.IdentityServiceCreateKeyProcedure:  inside,
+	remitv1connect.IdentityServiceRotateKeyProcedure:  inside,
+	remitv1connect.IdentityServiceListKeysProcedure:   inside,
+	remitv1connect.IdentityServiceRevokeKeyProcedure:  inside,
+	remitv1connect.IdentityServiceSetGrantsProcedure:  inside,
+	remitv1connect.IdentityServiceListGrantsProcedure: inside,
+	remitv1connect.IdentityServiceWhoAmIProcedure:     inside,
+
+	remitv1connect.NodeServiceGetNodeProcedure: {kind: anybody},
 
 	openfgav1.OpenFGAService_Check_FullMethodName:               literal(identity.Read),
 	openfgav1.OpenFGAService_BatchCheck_FullMethodName:          literal(identity.Read),

@@ -2,9 +2,11 @@ package openfga
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -87,6 +89,12 @@ type Config struct {
 
 	// Interceptors stand before the face's own; none by default.
 	Interceptors []connect.ServerInterceptor
+	// Guards stand behind what turns errors into OpenFGA's and before everything that reads
+	// a message: they may refuse a call. None by default.
+	Guards []connect.ServerInterceptor
+	// Admit is asked about a request of the JSON interface before its body is read, and its
+	// context is the call's. By default everybody is admitted.
+	Admit func(context.Context, http.Header) (context.Context, error)
 }
 
 // Validate reports every fault.

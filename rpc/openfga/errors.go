@@ -21,6 +21,11 @@ const (
 	firstNotFound      Code = 5000
 )
 
+// codeForbidden is of a caller who is known and may not do this. It is the one code of its
+// range that is not 401 over HTTP: OpenFGA's description of its API says 403, and so do we,
+// though its server says 401.
+const codeForbidden = Code(openfgav1.AuthErrorCode_forbidden)
+
 // Own reports whether a code is one of OpenFGA's numbers.
 func (c Code) Own() bool { return c >= firstAuth }
 
@@ -53,6 +58,8 @@ func (c Code) HTTPStatus() int {
 		return http.StatusUnprocessableEntity
 	case c >= firstValidation:
 		return http.StatusBadRequest
+	case c == codeForbidden:
+		return http.StatusForbidden
 	case c >= firstAuth:
 		return http.StatusUnauthorized
 	case c == Code(codes.Aborted):

@@ -32,7 +32,7 @@ func New(reader *backend.Reader, writer *backend.Writer, config Config) (*Face, 
 // newFace puts handlers behind every protocol. The configuration must be complete.
 func newFace(handlers openfgav1.OpenFGAServiceServer, config *Config) *Face {
 	d := &dispatcher{config: config}
-	server := connect.NewServer(append(slices.Clone(config.Interceptors), d.intercept)...)
+	server := connect.NewServer(slices.Concat(config.Interceptors, []connect.ServerInterceptor{d.intercept}, config.Guards)...)
 	registerOpenFGA(server, handlers)
 	return &Face{server: server, handler: newREST(server, config)}
 }

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/remit-authz/remit/rpc/backend"
 )
 
 // jsonOverhead is how many times longer a request may be in JSON than as protobuf.
@@ -41,6 +43,15 @@ func newREST(server *connect.Server, config *Config) http.Handler {
 	routeAuthZEN(mux, server)
 	limit := int64(config.MaxMessageBytes) * jsonOverhead
 	return newCORS(config).Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if config.Admit != nil {
+			ctx, err := config.Admit(r.Context(), r.Header)
+			if err != nil {
+				e, _ := lookup(err)
+				writeError(r.Context(), mux, nil, w, r, e)
+				return
+			}
+			r = r.WithContext(ctx)
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		// A body is JSON whatever its type is said to be, unless it is a form's: then it
 		// holds the parameters of a GET. The library would log any type that it cannot parse.
@@ -84,10 +95,13 @@ func newCORS(config *Config) *cors.Cors {
 	return cors.New(options)
 }
 
+// headerAuthorization brings the caller's credentials.
+const headerAuthorization = "Authorization"
+
 // incoming picks the headers of a request that handlers read.
 func incoming(_ context.Context, r *http.Request) metadata.MD {
 	md := metadata.MD{}
-	for _, key := range []string{HeaderToken, HeaderExact, HeaderModelID, HeaderRequestID} {
+	for _, key := range []string{headerAuthorization, HeaderToken, HeaderExact, HeaderModelID, HeaderRequestID, backend.HeaderActor, backend.HeaderReason} {
 		if values := r.Header[key]; len(values) > 0 {
 			md[key] = values
 		}
@@ -121,6 +135,9 @@ func writeError(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w
 		}
 	}
 	returnRequestID(w, r)
+	if e.Code.HTTPStatus() == http.StatusUnauthorized {
+		w.Header().Set("Www-Authenticate", `Bearer realm="remit"`)
+	}
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)

@@ -122,6 +122,8 @@ func grpcCode(c Code) codes.Code {
 		return codes.ResourceExhausted
 	case c >= firstValidation:
 		return codes.InvalidArgument
+	case c == codeForbidden:
+		return codes.PermissionDenied
 	case c >= firstAuth:
 		return codes.Unauthenticated
 	case c == Code(codes.Aborted), c == Code(codes.ResourceExhausted):

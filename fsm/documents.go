@@ -1,0 +1,36 @@
+package fsm
+
+import (
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/model"
+)
+
+// Documents calls visit with the entities of a type behind an id that have a document, in
+// the order of their ids, until it returns false.
+func (s *Store) Documents(t model.TypeID, after graph.ID, visit func(graph.ID, graph.Document) bool) error {
+	var fault error
+	pivot := documentItem{id: max(after, graph.MakeID(t, 0))}
+	s.index.documents.AscendGreaterOrEqual(pivot, func(d documentItem) bool {
+		if d.id.Type() != t {
+			return false
+		}
+		if d.id == after || d.row.deleted {
+			return true
+		}
+		document, _, err := documentOf(&d.row)
+		if err != nil {
+			fault = err
+			return false
+		}
+		return visit(d.id, document)
+	})
+	return fault
+}
+
+// A Content stands for what a store holds at some state: of two that are equal, nothing
+// was written in between. Unlike a Store it keeps nothing of other stores in memory, so it
+// may be held for as long as one likes.
+type Content struct{ index *storeIndex }
+
+// Content stands for what the store holds.
+func (s *Store) Content() Content { return Content{s.index} }
