@@ -50,12 +50,18 @@ it prints all. The list is complete unless --limit cuts it, and then it says so.
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&filter.Object, "object", "", "a `type`, or an object TYPE:ID")
-	flags.StringVar(&filter.Relation, "relation", "", "a `relation`")
-	flags.StringVar(&filter.Subject, "subject", "", "a `type`, an entity TYPE:ID, TYPE:*, or a userset TYPE:ID#RELATION")
+	registerFilter(cmd, &filter)
 	q.registerAsOf(cmd)
 	flags.IntVar(&limit, "limit", 0, "stop after so many (default: read all)")
 	return cmd
+}
+
+// registerFilter adds the flags that make a filter of tuples.
+func registerFilter(cmd *cobra.Command, filter *remitv1.TupleFilter) {
+	flags := cmd.Flags()
+	flags.StringVar(&filter.Object, "object", "", "a `type`, or an object TYPE:ID")
+	flags.StringVar(&filter.Relation, "relation", "", "a `relation`")
+	flags.StringVar(&filter.Subject, "subject", "", "a `type`, an entity TYPE:ID, TYPE:*, or a userset TYPE:ID#RELATION")
 }
 
 func writeTuples(w io.Writer, tuples []*remitv1.StoredTuple) error {

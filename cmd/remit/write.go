@@ -77,24 +77,6 @@ A file of more than 10,000 tuples is written in several steps.`,
 	return cmd
 }
 
-func (a *app) deleteCommand() *cobra.Command {
-	var f writing
-	cmd := &cobra.Command{
-		Use:   "delete TUPLE...",
-		Short: "Delete tuples",
-		Long: `Delete removes tuples, all at once or none, whatever their condition. One that does
-not exist is as good as deleted.`,
-		Example: `  remit delete deal:plan#owner@user:ann
-  remit delete --file leavers.csv --reason "left the company"`,
-		GroupID: groupChange,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.write(cmd, args, &f, remitv1.Operation_KIND_DELETE, func(*remitv1.Tuple) error { return nil })
-		},
-	}
-	f.register(cmd)
-	return cmd
-}
-
 // decorate adds what the flags say to a tuple.
 func decorate(t *remitv1.Tuple, condition, conditionContext, until string) error {
 	if conditionContext != "" && condition == "" {
