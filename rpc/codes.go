@@ -12,6 +12,7 @@ import (
 	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/gate"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/identity"
 	"github.com/remit-authz/remit/rpc/limit"
@@ -31,6 +32,7 @@ var wireErrors = []wireError{
 	// Who calls, and what they may do.
 	{err: identity.ErrExpired, code: connect.CodeUnauthenticated, reason: remitv1.ErrorReason_ERROR_REASON_CREDENTIALS_EXPIRED},
 	{err: identity.ErrUnauthenticated, code: connect.CodeUnauthenticated, reason: remitv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED},
+	{err: gate.ErrIssuer, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_IDENTITY_UNAVAILABLE},
 	{err: identity.ErrForbidden, code: connect.CodePermissionDenied, reason: remitv1.ErrorReason_ERROR_REASON_FORBIDDEN},
 	{err: identity.ErrGrant, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
 

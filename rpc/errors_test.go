@@ -21,6 +21,7 @@ import (
 	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/gate"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/identity"
 	"github.com/remit-authz/remit/rpc/limit"
@@ -95,9 +96,12 @@ var sentinels = map[string]struct {
 	"backend.ErrOtherEpoch":       {backend.ErrOtherEpoch, true},
 	"backend.ErrKeyNotFound":      {backend.ErrKeyNotFound, true},
 	"backend.ErrKeyExists":        {backend.ErrKeyExists, true},
+	"backend.ErrKeyNotFound":    {backend.ErrKeyNotFound, true},
+	"backend.ErrKeyExists":      {backend.ErrKeyExists, true},
 	"backend.ErrAborted":          {backend.ErrAborted, true},
 	"identity.ErrUnauthenticated": {identity.ErrUnauthenticated, true},
 	"identity.ErrForbidden":       {identity.ErrForbidden, true},
+	"gate.ErrIssuer":              {gate.ErrIssuer, true},
 	"identity.ErrNoCredentials":   {identity.ErrNoCredentials, true},
 	"identity.ErrExpired":         {identity.ErrExpired, true},
 	"identity.ErrNotMine":         {identity.ErrNotMine, false}, // the gate asks the next
@@ -116,7 +120,7 @@ var sentinels = map[string]struct {
 // Whoever exports an error decides here what clients see of it.
 func TestEveryExportedErrorHasItsPlace(t *testing.T) {
 	found := map[string]bool{}
-	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "backend", "identity", "limit", "token", "."} {
+	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "backend", "gate", "identity", "limit", "token", "."} {
 		pkg := filepath.Base(dir)
 		if dir == "." {
 			pkg = "rpc"

@@ -16,6 +16,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/gate"
 	"github.com/remit-authz/remit/rpc/identity"
 	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/token"
@@ -43,14 +44,15 @@ var wireErrors = []wireError{
 	{err: graph.ErrBudget, code: errModelTooComplex.Code},
 	{err: graph.ErrUndefined, code: errModelTooComplex.Code},
 
-	{err: limit.ErrRate, code: Code(codes.ResourceExhausted), throttled: true},
-	{err: limit.ErrQueue, code: Code(codes.ResourceExhausted), throttled: true},
-
 	// What the gate says. There is a code of OpenFGA's own for each.
 	{err: identity.ErrNoCredentials, code: Code(openfgav1.AuthErrorCode_bearer_token_missing)},
 	{err: identity.ErrExpired, code: Code(openfgav1.AuthErrorCode_auth_failed_invalid_bearer_token)},
 	{err: identity.ErrUnauthenticated, code: Code(openfgav1.AuthErrorCode_unauthenticated)},
 	{err: identity.ErrForbidden, code: codeForbidden},
+	{err: gate.ErrIssuer, code: Code(codes.Unavailable)},
+
+	{err: limit.ErrRate, code: Code(codes.ResourceExhausted), throttled: true},
+	{err: limit.ErrQueue, code: Code(codes.ResourceExhausted), throttled: true},
 
 	{err: backend.ErrStoreNotFound, code: errStoreNotFound.Code, text: errStoreNotFound.Message},
 	{err: backend.ErrModelNotFound, code: Code(openfgav1.ErrorCode_authorization_model_not_found)},
