@@ -96,8 +96,6 @@ var sentinels = map[string]struct {
 	"backend.ErrOtherEpoch":       {backend.ErrOtherEpoch, true},
 	"backend.ErrKeyNotFound":      {backend.ErrKeyNotFound, true},
 	"backend.ErrKeyExists":        {backend.ErrKeyExists, true},
-	"backend.ErrKeyNotFound":    {backend.ErrKeyNotFound, true},
-	"backend.ErrKeyExists":      {backend.ErrKeyExists, true},
 	"backend.ErrAborted":          {backend.ErrAborted, true},
 	"identity.ErrUnauthenticated": {identity.ErrUnauthenticated, true},
 	"identity.ErrForbidden":       {identity.ErrForbidden, true},
