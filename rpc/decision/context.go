@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -37,7 +38,7 @@ func (l *Log) Context(given ...*structpb.Struct) Context {
 	}
 	c := Context{names: make([]string, 0, len(all))}
 	for name := range all {
-		c.names = append(c.names, clip(name, maxText))
+		c.names = append(c.names, clip(name, maxName))
 	}
 	slices.Sort(c.names)
 	if len(c.names) > maxNames {
@@ -47,6 +48,7 @@ func (l *Log) Context(given ...*structpb.Struct) Context {
 		return c
 	}
 	values, err := json.Marshal((&structpb.Struct{Fields: all}).AsMap())
+	values = bytes.ReplaceAll(values, []byte("\u0085"), []byte(`\u0085`)) // it ends a line, too
 	if err != nil || len(values) > maxValues {
 		c.cut = true
 		return c

@@ -25,6 +25,7 @@ const (
 	maxHeader    = 1024 // bytes of a header
 	maxRequestID = 128
 	maxNames     = 64   // parameters of a context
+	maxName      = 128  // bytes of the name of one
 	maxValues    = 4096 // bytes of a context
 )
 

@@ -24,10 +24,22 @@ type sink interface {
 // process left with half a line.
 type file struct{ *lumberjack.Logger }
 
+// Probe finds out whether the file can be written to, and makes it if there is none.
+func (c *Config) Probe() error {
+	if !c.logs() || c.Output != nil || c.File == Stdout {
+		return nil
+	}
+	_, err := openFile(c)
+	return err
+}
+
 // openFile opens a file, or makes it, for the eyes of its owner alone.
 func openFile(c *Config) (*file, error) {
 	f := &file{&lumberjack.Logger{Filename: c.File, MaxSize: c.MaxMiB, MaxBackups: c.Keep, MaxAge: c.KeepDays}}
-	return f, f.mend()
+	if err := f.mend(); err != nil {
+		return nil, fmt.Errorf("open the decision log: %w", err)
+	}
+	return f, nil
 }
 
 // mend removes what stands behind the last end of a line. It makes the file if there is

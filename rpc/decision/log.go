@@ -30,8 +30,8 @@ const (
 	// keep a server from stopping.
 	closing = 5 * time.Second
 
-	chunk   = 64 << 10 // bytes that are written at once
-	maxLine = 64 << 10 // bytes of an event
+	chunk   = 64 << 10  // bytes that are written at once
+	maxLine = 256 << 10 // no event has as many bytes, with all that it holds escaped
 )
 
 // headerActor names whom the caller acts for. The backend's name for it is the same: it
@@ -102,7 +102,7 @@ func Open(config Config) (*Log, error) {
 	default:
 		f, err := openFile(&config)
 		if err != nil {
-			return nil, fmt.Errorf("open the decision log: %w", err)
+			return nil, err
 		}
 		l.sink = f
 	}
@@ -156,7 +156,7 @@ func (l *Log) Add(ctx context.Context, e *Event) {
 	if l.config.Select == Sampled && e.Outcome != Refused && e.Outcome != Undecided {
 		e.sample = l.config.Sample
 	}
-	e.principal = identity.Principal(ctx)
+	e.principal = clip(identity.Principal(ctx), maxHeader)
 	if info, ok := connect.CallInfoForServerContext(ctx); ok {
 		e.procedure = info.Spec.Procedure
 		e.actor = clip(info.RequestHeader().Get(headerActor), maxHeader)
