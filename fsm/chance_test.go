@@ -48,7 +48,7 @@ func (r *chance) operation(now int64) Operation {
 	case 11, 12:
 		return Operation{
 			Kind: PutDocument, Entity: Entity{typeDocument, r.pick("plan", "x")},
-			Fields: mustFields(r.t, value.Map{"n": int64(r.IntN(3))}),
+			Fields: mustFields(r.t, value.Map{"n": int64(r.IntN(3)), "by": r.pick("", "", "anna", "user:bert", "annabel")}),
 		}
 	default:
 		return Operation{Kind: DeleteDocument, Entity: Entity{typeDocument, r.pick("plan", "x")}}
@@ -56,7 +56,7 @@ func (r *chance) operation(now int64) Operation {
 	if r.IntN(3) == 0 {
 		o.Condition = conditionOne
 		if r.IntN(2) == 0 {
-			o.Context = mustFields(r.t, value.Map{"c": r.pick("x", "y")})
+			o.Context = mustFields(r.t, value.Map{"c": r.pick("x", "y", "anna", "not bert")})
 		}
 	}
 	if r.IntN(3) == 0 {
@@ -66,7 +66,7 @@ func (r *chance) operation(now int64) Operation {
 }
 
 func (r *chance) command(rev graph.Revision, now int64) *Command {
-	c := &Command{Store: storeNumber(byte(r.IntN(2))), Principal: "p", Reason: "random"}
+	c := &Command{Store: storeNumber(byte(r.IntN(2))), Principal: r.pick("p", "p", "anna", "dora"), Reason: "random"}
 	switch r.IntN(40) {
 	case 0:
 		c.Body = &DeleteStore{}

@@ -156,6 +156,37 @@ func TestANameThatWasErasedIsAnotherEntity(t *testing.T) {
 	}
 }
 
+// An entity can be both ends of a tuple, and a userset of it the subject of others.
+func TestAnErasureFindsEveryEnd(t *testing.T) {
+	m := newMachine(t)
+	store := m.store(1)
+	eng, ops := Entity{typeGroup, "eng"}, Entity{typeGroup, "ops"}
+	keys := []TupleKey{{eng, relMember, eng, relMember}, {ops, relMember, eng, relMember}, {eng, relMember, ops, relMember}}
+	for _, doc := range []string{"a", "b"} {
+		for _, rel := range []model.RelationID{relViewer, relEditor} {
+			keys = append(keys,
+				TupleKey{Entity{typeDocument, doc}, rel, eng, relMember}, TupleKey{Entity{typeDocument, doc}, rel, eng, 0},
+				TupleKey{Entity{typeDocument, doc}, rel, ops, relMember})
+		}
+	}
+	for _, limit := range []uint64{0, 1, 2, 5} {
+		for range 2 { // so that each has a past version
+			for i := range keys {
+				m.do(write(store, touch(keys[i])))
+			}
+		}
+		done := m.eraseAll(begin(store, byte(limit+1), eng), limit)
+		if done.Tuples != 11 || done.Versions != 11 || done.Changes != 22 {
+			t.Errorf("steps of %d: erased %+v, want 11 tuples with a version each", limit, *done)
+		}
+		st, _ := m.s.Current().Store(store)
+		if tuples, _ := snapshotOf(t, st.View()); len(tuples) != 4 {
+			t.Errorf("steps of %d: %v is left", limit, tuples)
+		}
+		m.checkHash()
+	}
+}
+
 func TestWritesWaitForAnErasure(t *testing.T) {
 	m := newMachine(t)
 	store, other := m.store(1), m.store(2)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,15 +39,22 @@ type twinStore struct {
 	retention     int64
 	model         bool
 	changes       []twinChange
+	erasing       *Entity
 }
 
 type twinChange struct {
 	revision graph.Revision
 	kind     ChangeKind
 	object   model.TypeID // of tuples
+	who      string
+
+	about   []Entity
+	content string // of a context or a document
+
+	anywhere bool // at the revision: ids order what expires
 }
 
-func (c twinChange) String() string { return fmt.Sprint(c.revision, " ", c.kind) }
+func (c twinChange) String() string { return fmt.Sprint(c.revision, " ", c.kind, " by ", c.who) }
 
 type twinTuple struct {
 	condition uint32
@@ -81,6 +89,20 @@ func (w *twin) record(rev graph.Revision, now int64) {
 
 // apply does what the command says, or gives the reason why it is refused.
 func (w *twin) apply(c *Command, rev graph.Revision, now int64) error {
+	before := 0
+	if s := w.stores[c.Store]; s != nil {
+		before = len(s.changes)
+	}
+	err := w.carryOut(c, rev, now)
+	if s := w.stores[c.Store]; s != nil {
+		for i := min(before, len(s.changes)); i < len(s.changes); i++ {
+			s.changes[i].who = c.Principal
+		}
+	}
+	return err
+}
+
+func (w *twin) carryOut(c *Command, rev graph.Revision, now int64) error {
 	s := w.stores[c.Store]
 	if _, makes := c.Body.(*CreateStore); s == nil && !makes {
 		return ErrStoreNotFound
@@ -135,7 +157,9 @@ func (w *twin) apply(c *Command, rev graph.Revision, now int64) error {
 		for k, t := range s.tuples {
 			if t.expires != 0 && t.expires <= b.Horizon {
 				delete(s.tuples, k)
-				s.note(rev, TupleExpired, k.Object.Type)
+				c := s.note(rev, TupleExpired, k.Object.Type)
+				c.of(t.context, k.Object, k.Subject)
+				c.anywhere = true
 			}
 		}
 	case *Write:
@@ -146,9 +170,13 @@ func (w *twin) apply(c *Command, rev graph.Revision, now int64) error {
 	return nil
 }
 
-func (s *twinStore) note(rev graph.Revision, kind ChangeKind, object model.TypeID) {
-	s.changes = append(s.changes, twinChange{rev, kind, object})
+func (s *twinStore) note(rev graph.Revision, kind ChangeKind, object model.TypeID) *twinChange {
+	s.changes = append(s.changes, twinChange{revision: rev, kind: kind, object: object})
+	return &s.changes[len(s.changes)-1]
 }
+
+// of says whom a change tells of.
+func (c *twinChange) of(content string, about ...Entity) { c.content, c.about = content, about }
 
 func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) error {
 	present := func(k TupleKey) bool {
@@ -191,6 +219,8 @@ func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) e
 				return ErrTupleDiffers
 			}
 			again = append(again, o.Tuple)
+		case s.erasing != nil && named(&o, *s.erasing):
+			return ErrErasing
 		}
 		seen[name] = true
 	}
@@ -203,21 +233,21 @@ func (s *twinStore) write(c *Command, b *Write, rev graph.Revision, now int64) e
 			if !slices.Contains(again, o.Tuple) {
 				s.tuples[o.Tuple] = twinTuple{uint32(o.Condition), string(o.Context), o.Expires, now}
 				s.since[o.Tuple] = rev
-				s.note(rev, TuplePut, o.Tuple.Object.Type)
+				s.note(rev, TuplePut, o.Tuple.Object.Type).of(string(o.Context), o.Tuple.Object, o.Tuple.Subject)
 			}
 		case DeleteTuple, RemoveTuple:
-			if _, ok := s.tuples[o.Tuple]; ok {
+			if old, ok := s.tuples[o.Tuple]; ok {
 				delete(s.tuples, o.Tuple)
-				s.note(rev, TupleDeleted, o.Tuple.Object.Type)
+				s.note(rev, TupleDeleted, o.Tuple.Object.Type).of(old.context, o.Tuple.Object, o.Tuple.Subject)
 			}
 		case PutDocument:
 			s.versions[o.Entity]++
 			s.documents[o.Entity] = twinDocument{s.versions[o.Entity], string(o.Fields)}
-			s.note(rev, DocumentPut, 0)
+			s.note(rev, DocumentPut, 0).of(string(o.Fields), o.Entity)
 		case DeleteDocument:
 			if _, ok := s.documents[o.Entity]; ok {
 				delete(s.documents, o.Entity)
-				s.note(rev, DocumentDeleted, 0)
+				s.note(rev, DocumentDeleted, 0).of("", o.Entity)
 			}
 		}
 	}
@@ -426,13 +456,24 @@ func (w *twin) compareChanges(t testing.TB, s *State, st *Store, all []twinChang
 func compareLines(t testing.TB, s *State, id StoreID, q ChangeQuery, all []twinChange, kept func(twinChange) bool) {
 	t.Helper()
 	var expect, got []string
+	unordered := map[graph.Revision]bool{}
+	for _, c := range all {
+		unordered[c.revision] = unordered[c.revision] || c.anywhere
+	}
+	add := func(lines []string, c twinChange) []string {
+		lines = append(lines, c.String())
+		for i := len(lines) - 1; unordered[c.revision] && i > 0 && lines[i] < lines[i-1] && strings.HasPrefix(lines[i-1], fmt.Sprint(c.revision, " ")); i-- {
+			lines[i], lines[i-1] = lines[i-1], lines[i]
+		}
+		return lines
+	}
 	for _, c := range all {
 		if kept(c) && (q.Type == 0 || c.object == q.Type) && (!q.Tuples || c.object != 0) {
-			expect = append(expect, c.String())
+			expect = add(expect, c)
 		}
 	}
 	for _, c := range allChanges(t, s, id, q) {
-		got = append(got, twinChange{revision: c.Revision, kind: c.Kind}.String())
+		got = add(got, twinChange{revision: c.Revision, kind: c.Kind, who: c.Principal})
 	}
 	if diff := gocmp.Diff(expect, got); diff != "" {
 		t.Fatalf("changes of %+v (-want +got):\n%s", q, diff)
@@ -483,8 +524,10 @@ func TestStateAgreesWithItsTwin(t *testing.T) {
 func runTwin(t *testing.T, seed uint64, entries int) {
 	r := &chance{rand.New(rand.NewPCG(seed, 0)), t}
 	m, w := newMachine(t), newTwin()
+	x := &eraser{chance: r, twin: w, done: map[ErasureID]bool{}}
 	restart := r.IntN(entries)
-	for i := range entries {
+	due := false // a comparison, which waits for an erasure
+	for i := 0; i < entries || x.active(); i++ {
 		rev := graph.Revision(m.index + 1)
 		m.now += int64(r.IntN(3))
 		now := max(m.now+1, m.s.Current().Time().UnixMilli())
@@ -496,12 +539,23 @@ func runTwin(t *testing.T, seed uint64, entries int) {
 					&Command{Store: storeNumber(n), Body: &WriteModel{ID: modelNumber(1), Source: []byte("m"), Declarations: declared}})
 			}
 		}
+		steps := x.commands(i < entries)
 		for range 1 + r.IntN(3) {
-			commands = append(commands, r.command(rev, now))
+			commands = append(commands, x.avoid(r.command(rev, now)))
+			if len(steps) > 0 && r.IntN(2) == 0 {
+				commands, steps = append(commands, steps[0]), steps[1:]
+			}
 		}
+		commands = append(commands, steps...)
 		results := m.apply(commands...)
 		for j, c := range commands {
-			if got, want := results[j].Err, w.apply(c, rev, now); !errors.Is(got, want) {
+			var want error
+			if _, ok := c.Body.(*Erase); ok {
+				want = x.apply(c, results[j], rev)
+			} else {
+				want = w.apply(c, rev, now)
+			}
+			if got := results[j].Err; !errors.Is(got, want) {
 				t.Fatalf("entry %d command %d (%T): %v, want %v", i, j, c.Body, got, want)
 			}
 		}
@@ -509,10 +563,12 @@ func runTwin(t *testing.T, seed uint64, entries int) {
 		if i == restart {
 			m.reopen()
 		}
-		if i%40 == 0 || i == entries-1 {
+		if due = due || i%40 == 0; due && !x.active() {
 			w.compareAll(t, m.s)
+			due = false
 		}
 	}
+	w.compareAll(t, m.s)
 	replay(t, m, r)
 }
 
