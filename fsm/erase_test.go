@@ -148,6 +148,9 @@ func TestANameThatWasErasedIsAnotherEntity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := past.Name(before); !errors.Is(err, ErrRevisionGone) {
+		t.Errorf("Name of the erased in the past = %v, want %v", err, ErrRevisionGone)
+	}
 	if _, ok, err := past.Lookup(typeUser, "anna"); ok || err != nil {
 		t.Errorf("Lookup in the past = %v, %v, want nobody", ok, err)
 	}

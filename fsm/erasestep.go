@@ -38,12 +38,14 @@ func (t *tx) erase(c *Command, st *storeIndex, b *Erase, res *Result) *Refusal {
 	// replaceDocument and checkOperations.
 	next := *r
 	st.setErasure(&next)
+	t.noteErasing(st)
 	s := &eraseStep{tx: t, st: st, row: &next, rows: b.Limit, bytes: bytesPerErase}
 	if s.rows == 0 || s.rows > rowsPerErase {
 		s.rows = rowsPerErase
 	}
 	s.run(c)
 	st.setErasure(&next)
+	t.noteErasing(st)
 	t.insert(st, key, next.encode())
 	done := next.Erased
 	res.Erased, res.Remaining = &done, !next.over()
@@ -89,13 +91,20 @@ func (t *tx) requireRewrite() {
 	t.insert(g, key, encodeNumber(t.rewrite))
 }
 
+// noteErasing keeps the list of the stores in which something is being erased.
+func (s *State) noteErasing(st *storeIndex) {
+	if delete(s.erasing, st.id); len(st.erasing) > 0 {
+		s.erasing[st.id] = st
+	}
+}
+
 // erasures are those that rows of a store must heed: the group's rows belong to all.
 func (t *tx) erasures(st *storeIndex) []*erasureRow {
 	if !st.id.IsZero() {
 		return st.erasing
 	}
 	var all []*erasureRow
-	for _, other := range t.stores { // in any order: each takes away, and none adds
+	for _, other := range t.erasing { // in any order: each takes away, and none adds
 		all = append(all, other.erasing...)
 	}
 	return all

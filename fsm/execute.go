@@ -171,6 +171,7 @@ func (t *tx) deleteStore(c *Command, st *storeIndex) *Refusal {
 	t.change(t.group(), c, &Change{Kind: StoreDeleted, Store: c.Store, Name: st.row.name, Tuples: st.tally.tuples})
 	if len(st.erasing) > 0 {
 		t.requireRewrite() // their names go with the store, and stand in the log
+		delete(t.erasing, st.id)
 	}
 	for sp := spaceStore; sp < spaceEnd; sp++ {
 		prefix := storePrefix(sp, c.Store)

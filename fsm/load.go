@@ -72,8 +72,10 @@ func (s *State) install(l *loader) {
 	s.making.rewritten.Store(l.mark)
 	s.stores, s.index, s.recent = l.stores, newIndex(), hashRing{}
 	s.recent.put(s.applied.index, s.applied.hash)
+	s.erasing = make(map[StoreID]*storeIndex)
 	all := make([]*storeIndex, 0, len(l.stores))
 	for _, st := range l.stores {
+		s.noteErasing(st)
 		all = append(all, st)
 		if !st.id.IsZero() {
 			s.index.named.ReplaceOrInsert(namedStore{st.row.name, st.id})

@@ -193,8 +193,8 @@ func (p *Past) Name(id graph.ID) (name string, err error) {
 		if err != nil {
 			return err
 		}
-		if !ok {
-			return unknownID(id)
+		if !ok { // whoever has the id read a row that was erased since
+			return fmt.Errorf("%w as it was: %w", ErrRevisionGone, unknownID(id))
 		}
 		n, created, err := decodeEntityRow(v)
 		if err == nil && created > p.revision {

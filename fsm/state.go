@@ -102,6 +102,7 @@ type State struct {
 	rewrite uint64                  // revision up to which files must be rewritten
 	stores  map[StoreID]*storeIndex // as the last applied entry left them
 	index   *index                  // the published copies
+	erasing map[StoreID]*storeIndex // those in which something is being erased
 	recent  hashRing
 
 	root atomic.Pointer[Root]
