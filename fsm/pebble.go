@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -35,7 +36,7 @@ func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
 		WALBytesPerSync:             512 << 10,
 		Logger:                      pebbleLog{cfg.Log},
 	}
-	setLevels(opts)
+	cfg.setLevels(opts)
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("pebble in %s: %w", dir, err)
@@ -44,8 +45,11 @@ func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
 }
 
 // setLevels says what tables are like.
-func setLevels(opts *pebble.Options) {
+func (c *Config) setLevels(opts *pebble.Options) {
 	for i := range opts.Levels {
+		if c.plainTables {
+			opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+		}
 		opts.Levels[i].BlockSize = 16 << 10
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}

@@ -219,7 +219,7 @@ func (w *rewriting) room() error {
 // copy copies the rows as tables, which come to lie at the bottom of the new database
 // without a compaction, and compares what it then holds.
 func (w *rewriting) copy(ctx context.Context) error {
-	tables := newTableWriter(w.s.cfg.FS, w.work)
+	tables := newTableWriter(&w.s.cfg, w.work)
 	err := w.rows(ctx, w.from, func(key, value []byte) error {
 		w.copied.add(key, value)
 		return tables.add(key, value)
@@ -239,6 +239,9 @@ func (w *rewriting) copy(ctx context.Context) error {
 	var there tableSum
 	if err := w.rows(ctx, w.db, func(key, value []byte) error { there.add(key, value); return nil }); err != nil {
 		return err
+	}
+	if w.progress != nil {
+		w.progress(w.told, w.told)
 	}
 	if there != w.copied {
 		return fmt.Errorf("%w: %d rows with hash %v were copied, %d with %v are there", ErrCorrupt, w.copied.rows, w.copied.hash, there.rows, there.hash)

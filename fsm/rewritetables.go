@@ -41,12 +41,12 @@ type tableWriter struct {
 	paths   []string
 }
 
-func newTableWriter(fs vfs.FS, dir string) *tableWriter {
+func newTableWriter(cfg *Config, dir string) *tableWriter {
 	o := &pebble.Options{Comparer: pebble.DefaultComparer}
-	setLevels(o)
+	cfg.setLevels(o)
 	o.EnsureDefaults()
 	const bottom = 6
-	return &tableWriter{fs: fs, dir: dir, options: o.MakeWriterOptions(bottom, formatVersion.MaxTableFormat())}
+	return &tableWriter{fs: cfg.FS, dir: dir, options: o.MakeWriterOptions(bottom, formatVersion.MaxTableFormat())}
 }
 
 func (w *tableWriter) add(key, value []byte) error {

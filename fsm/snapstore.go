@@ -135,9 +135,25 @@ func (st *snapshotStore) newestFirst() []string {
 		case x.term != y.term:
 			return compare(y.term, x.term)
 		}
-		return strings.Compare(b, a)
+		return st.compareAge(b, a)
 	})
 	return ids
+}
+
+// compareAge orders snapshots of one index: those made since the start behind those of
+// before, and each by the number in its name.
+func (st *snapshotStore) compareAge(a, b string) int {
+	_, x := st.made[a]
+	_, y := st.made[b]
+	switch {
+	case x != y && x:
+		return 1
+	case x != y:
+		return -1
+	case len(a) != len(b): // all else is equal in them, so the longer number is the greater
+		return len(a) - len(b)
+	}
+	return strings.Compare(a, b)
 }
 
 func compare(a, b uint64) int {

@@ -41,6 +41,9 @@ type Config struct {
 	// state hash differs from the leader's. The process must end; for a difference, it
 	// panics when Fatal returns. nil panics.
 	Fatal func(error)
+
+	// plainTables leaves tables uncompressed, for tests that look for bytes in them.
+	plainTables bool
 }
 
 // Validate reports every fault at once.
