@@ -16,6 +16,9 @@ import (
 // joiners make one word of two only if there is a letter or a digit on the other side.
 const joiners = "-.@+"
 
+// Mentioned reports whether a text mentions a name, by the rule that an erasure goes by.
+func Mentioned(text, name string) bool { return name != "" && mentions(text, name) }
+
 // mentions reports whether a text mentions a name, which is not empty.
 func mentions(text, name string) bool {
 	for from := 0; ; from++ {

@@ -52,6 +52,7 @@ var wireErrors = []wireError{
 	{err: ErrDuplicateOperation, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION},
 	{err: ErrContext, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
 	{err: backend.ErrRequest, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+	{err: ErrMentioned, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_MENTIONED},
 	{err: ErrUnexpectedCount, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_UNEXPECTED_COUNT},
 	{err: ErrInstant, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE},
 	{err: backend.ErrAborted, code: connect.CodeAborted, reason: remitv1.ErrorReason_ERROR_REASON_ABORTED},

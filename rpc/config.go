@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +44,9 @@ type Config struct {
 	// Rewriter tells how far the node's files are free of what was erased. Default:
 	// nobody knows.
 	Rewriter backend.Rewriter
+	// Backups lists those that the node has saved, for the report of an erasure: it does
+	// not reach them. Default: none are known.
+	Backups func(context.Context) ([]string, error)
 
 	// Budget is the number of edges that one question, or one page of a list, may
 	// visit. Default graph.DefaultBudget.

@@ -39,6 +39,7 @@ type clients struct {
 
 	watches   remitv1connect.WatchServiceClient
 	transfers remitv1connect.TransferServiceClient
+	erasures  remitv1connect.EraseServiceClient
 }
 
 func newClients(transport connect.Transport) clients {
@@ -52,6 +53,7 @@ func newClients(transport connect.Transport) clients {
 
 		watches:   remitv1connect.NewWatchServiceClient(c),
 		transfers: remitv1connect.NewTransferServiceClient(c),
+		erasures:  remitv1connect.NewEraseServiceClient(c),
 	}
 }
 

@@ -62,6 +62,8 @@ var procedures = map[string]rule{
 	remitv1connect.TupleServiceReadProcedure:         on(identity.Read),
 	remitv1connect.TupleServiceDeleteTuplesProcedure: on(identity.Write), // a preview shows tuples only to who may read, too
 
+	remitv1connect.EraseServiceEraseProcedure: on(identity.Admin),
+
 	remitv1connect.AccessServiceCheckProcedure:          on(identity.Read),
 	remitv1connect.AccessServiceBatchCheckProcedure:     on(identity.Read),
 	remitv1connect.AccessServiceListObjectsProcedure:    on(identity.Read),

@@ -72,6 +72,7 @@ const (
 	ErrorReason_ERROR_REASON_ERASING              ErrorReason = 40 // the write names who is being erased; try again when that is over
 	ErrorReason_ERROR_REASON_IDENTITY_UNAVAILABLE ErrorReason = 41 // whether credentials are valid is not known for now; try again
 	ErrorReason_ERROR_REASON_RATE_LIMITED         ErrorReason = 42 // the store is called, or the caller calls, more often than is allowed
+	ErrorReason_ERROR_REASON_MENTIONED            ErrorReason = 43 // others mention who is to be erased
 )
 
 // Enum value maps for ErrorReason.
@@ -120,6 +121,7 @@ var (
 		40: "ERROR_REASON_ERASING",
 		41: "ERROR_REASON_IDENTITY_UNAVAILABLE",
 		42: "ERROR_REASON_RATE_LIMITED",
+		43: "ERROR_REASON_MENTIONED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -165,6 +167,7 @@ var (
 		"ERROR_REASON_ERASING":              40,
 		"ERROR_REASON_IDENTITY_UNAVAILABLE": 41,
 		"ERROR_REASON_RATE_LIMITED":         42,
+		"ERROR_REASON_MENTIONED":            43,
 	}
 )
 
@@ -796,7 +799,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
 	"\x06resume\x18\a \x01(\tR\x06resume\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter*\xa2\v\n" +
+	"retryAfter*\xbe\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -841,7 +844,8 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x17ERROR_REASON_KEY_EXISTS\x10'\x12\x18\n" +
 	"\x14ERROR_REASON_ERASING\x10(\x12%\n" +
 	"!ERROR_REASON_IDENTITY_UNAVAILABLE\x10)\x12\x1d\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10*B\x91\x01\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10*\x12\x1a\n" +
+	"\x16ERROR_REASON_MENTIONED\x10+B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (
