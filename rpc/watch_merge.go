@@ -221,6 +221,9 @@ func (m *merge) message(f *feed, c *fsm.Change) (*remitv1.Change, error) {
 	case fsm.StoreCreated:
 		message.Kind, message.StoreName = remitv1.Change_KIND_STORE_CREATED, c.Name
 		return message, nil
+	case fsm.EntityErased:
+		message.Kind = remitv1.Change_KIND_ENTITY_ERASED
+		return message, nil
 	default:
 		return nil, nil //nolint:nilnil // no message is an answer
 	}

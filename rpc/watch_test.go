@@ -29,6 +29,7 @@ type watcher struct {
 	request *remitv1.WatchRequest
 	stores  map[string]map[string]bool // tuples by store
 	models  int
+	erased  int
 	resume  string
 	token   string
 	last    uint64 // the revision of the last change
@@ -109,6 +110,8 @@ func (f *watcher) change(c *remitv1.Change) {
 		delete(f.stores, c.StoreId)
 	case remitv1.Change_KIND_MODEL_WRITTEN:
 		f.models++
+	case remitv1.Change_KIND_ENTITY_ERASED:
+		f.erased++
 	case remitv1.Change_KIND_TUPLE_PUT:
 		if store == nil {
 			store = map[string]bool{}
@@ -568,6 +571,42 @@ func TestWatchTellsWhatExpires(t *testing.T) {
 	f.until(stream, func() bool { return !f.stores[store]["document:a#owner@user:anna"] })
 	if f.counted != 2 || len(f.stores[store]) != 1 {
 		t.Errorf("%d changes, %v", f.counted, f.stores[store])
+	}
+}
+
+// Who follows a store learns that somebody was erased, but not who, whether the stream
+// goes on or begins again before all that was told of them.
+func TestWatchTellsOfAnErasure(t *testing.T) {
+	r := newRig(t)
+	store := r.store("one")
+	f := newWatcher(t, fromSnapshot(store))
+	stream, err := f.open(t.Context(), r.watches)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.until(stream, func() bool { return f.ready })
+	resume := f.resume
+	r.write(store, "document:a#owner@user:anna", "document:a#owner@user:bert")
+	f.until(stream, func() bool { return len(f.stores[store]) == 2 })
+	id, err := fsm.ParseStoreID(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, _ := r.config.State.Current().Store(id)
+	user, _ := st.Symbols().TypeID("user")
+	result := r.propose(&fsm.Command{Store: id, Body: &fsm.Erase{ID: fsm.ErasureID{1}, Entity: fsm.Entity{Type: user, Name: "anna"}}})
+	if result.Err != nil || result.Remaining || result.Erased.Tuples != 1 {
+		t.Fatalf("%+v, erased %+v", result, result.Erased)
+	}
+	f.until(stream, func() bool { return f.erased == 1 })
+	again := newWatcher(t, &remitv1.WatchRequest{Stores: []string{store}})
+	again.resume, again.stores[store] = resume, map[string]bool{}
+	if stream, err = again.open(t.Context(), r.watches); err != nil {
+		t.Fatal(err)
+	}
+	again.until(stream, func() bool { return again.erased == 1 })
+	if len(again.stores[store]) != 1 || !again.stores[store]["document:a#owner@user:bert"] {
+		t.Errorf("who resumes has %v, want bert's alone", again.stores[store])
 	}
 }
 

@@ -219,6 +219,8 @@ func (w *watching) change(c *remitv1.Change) string {
 		text = "* " + w.store(c.GetStoreId()) + "store created: " + c.GetStoreName()
 	case remitv1.Change_KIND_STORE_DELETED:
 		text = "* " + w.store(c.GetStoreId()) + "store deleted"
+	case remitv1.Change_KIND_ENTITY_ERASED:
+		text = "* " + w.store(c.GetStoreId()) + "an entity was erased, with its past: read the store anew for a copy of it"
 	default:
 		text = "? " + c.GetKind().String()
 	}

@@ -38,6 +38,10 @@ const (
 	Change_KIND_STORE_CREATED Change_Kind = 5
 	// With all that it held. The revision is one behind the deletion.
 	Change_KIND_STORE_DELETED Change_Kind = 6
+	// Somebody or something was taken out of the store and all its past. What went is not
+	// told, tuple by tuple or by name: a copy of the store is right again once it has been
+	// read anew.
+	Change_KIND_ENTITY_ERASED Change_Kind = 7
 )
 
 // Enum value maps for Change_Kind.
@@ -50,6 +54,7 @@ var (
 		4: "KIND_MODEL_WRITTEN",
 		5: "KIND_STORE_CREATED",
 		6: "KIND_STORE_DELETED",
+		7: "KIND_ENTITY_ERASED",
 	}
 	Change_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":   0,
@@ -59,6 +64,7 @@ var (
 		"KIND_MODEL_WRITTEN": 4,
 		"KIND_STORE_CREATED": 5,
 		"KIND_STORE_DELETED": 6,
+		"KIND_ENTITY_ERASED": 7,
 	}
 )
 
@@ -827,7 +833,7 @@ const file_remit_v1_watch_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12*\n" +
 	"\achanges\x18\x03 \x03(\v2\x10.remit.v1.ChangeR\achanges\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\"\x91\x03\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\xa9\x03\n" +
 	"\x06Change\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.remit.v1.Change.KindR\x04kind\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\tR\astoreId\x12%\n" +
@@ -837,7 +843,7 @@ const file_remit_v1_watch_proto_rawDesc = "" +
 	"store_name\x18\x05 \x01(\tR\tstoreName\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\a \x01(\tR\trequestId\"\xa8\x01\n" +
+	"request_id\x18\a \x01(\tR\trequestId\"\xc0\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eKIND_TUPLE_PUT\x10\x01\x12\x16\n" +
@@ -845,7 +851,8 @@ const file_remit_v1_watch_proto_rawDesc = "" +
 	"\x12KIND_TUPLE_EXPIRED\x10\x03\x12\x16\n" +
 	"\x12KIND_MODEL_WRITTEN\x10\x04\x12\x16\n" +
 	"\x12KIND_STORE_CREATED\x10\x05\x12\x16\n" +
-	"\x12KIND_STORE_DELETED\x10\x06\"@\n" +
+	"\x12KIND_STORE_DELETED\x10\x06\x12\x16\n" +
+	"\x12KIND_ENTITY_ERASED\x10\a\"@\n" +
 	"\x0eWatchHeartbeat\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time2J\n" +
 	"\fWatchService\x12:\n" +
