@@ -129,6 +129,11 @@ func (m *importer) read(req *remitv1.ImportRequest) ([]graph.Tuple, error) {
 
 // write writes the tuples of a message.
 func (m *importer) write(ctx context.Context, req *remitv1.ImportRequest, tuples []graph.Tuple, place int) error {
+	if len(tuples) == 0 {
+		// There must be the store nevertheless, and the caller must be one who may write to it.
+		_, err := backend.FindStore(ctx, m.service.reader.Config.State.Current(), "store", m.store)
+		return err
+	}
 	for len(tuples) > 0 {
 		// A message may hold more than a command does. Names and contexts are most of both.
 		n, size := 0, 0

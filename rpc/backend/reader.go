@@ -245,6 +245,7 @@ func OpenStore(ctx context.Context, root *fsm.Root, id fsm.StoreID) (*fsm.Store,
 // Stores calls visit with the stores behind an id that the caller of the context may know
 // of, in the order of their ids, until it returns false.
 func Stores(ctx context.Context, root *fsm.Root, after fsm.StoreID, visit func(*fsm.Store) bool) {
+	identity.Filtered(ctx) // also when there is none to be asked about
 	root.Stores(after, func(s *fsm.Store) bool {
 		return s.ID() == SystemStore || !identity.Visible(ctx, s.ID()) || visit(s)
 	})
