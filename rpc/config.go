@@ -16,6 +16,7 @@ import (
 	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/decision"
 	"github.com/remit-authz/remit/rpc/gate"
+	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
@@ -54,6 +55,10 @@ type Config struct {
 	// OpenFGA is what its face may be told. Default: OpenFGA's own limits. Its log, if
 	// none is given, is Log.
 	OpenFGA openfga.Config
+
+	// Limits are how often a store may be called and a principal may call, and how the
+	// processors are shared. Default: any rate, and shares for all stores alike.
+	Limits limit.Config
 
 	// SlowReader is how long the reader of a stream may take for one message; one that
 	// takes longer is cut off. Default 30 s.
@@ -135,7 +140,7 @@ func (c *Config) Validate() error {
 	}
 	faults = append(faults, c.Identity.Validate())
 	watch := c.observe()
-	return errors.Join(append(faults, watch.Validate(), c.OpenFGA.Validate(), c.CheckAddrs())...)
+	return errors.Join(append(faults, watch.Validate(), c.OpenFGA.Validate(), c.Limits.Validate(), c.CheckAddrs())...)
 }
 
 // CheckAddrs is the part of Validate that can be asked before there is a node.

@@ -57,8 +57,9 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	s.housekeeper = backend.NewHousekeeper(w)
 	keyring := backend.NewKeyring(r.Reader)
 	identify := gate.New(config.Identity, keyring)
-	// What stands between the caller's identity and the handlers goes behind it.
-	guards := identify.Interceptors()
+	limits := config.Limits
+	limits.Metrics = config.Metrics
+	guards := config.guards(identify, limits)
 	s.connect = newConnectServer(s.draining, config, r, w, keyring, guards, observer.Interceptors()...)
 	registerHealth(s.connect, s.health, s.draining)
 	config.OpenFGA.Guards, config.OpenFGA.Admit = guards, identify.Admit

@@ -27,7 +27,7 @@ func NewConnectServer(config Config) *connect.Server {
 	config.defaults()
 	r := &reader{backend.NewReader(config.backend())}
 	k := backend.NewKeyring(r.Reader)
-	return newConnectServer(context.Background(), config, r, backend.NewWriter(r.Reader), k, gate.New(config.Identity, k).Interceptors())
+	return newConnectServer(context.Background(), config, r, backend.NewWriter(r.Reader), k, config.guards(gate.New(config.Identity, k), config.Limits))
 }
 
 // newConnectServer puts some interceptors before its own. The guards stand behind the one
