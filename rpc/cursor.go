@@ -37,6 +37,7 @@ const (
 	cursorDifferences
 	cursorKeys
 	cursorGrants
+	cursorAudit
 )
 
 // A cursor says where the next page of a list begins and which state all its pages

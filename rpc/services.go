@@ -48,6 +48,7 @@ func newConnectServer(draining context.Context, config Config, r *reader, w *bac
 	remitv1connect.RegisterWatchServiceHandler(server, &watchService{s})
 	remitv1connect.RegisterTransferServiceHandler(server, &transferService{s, w})
 	remitv1connect.RegisterBackupServiceHandler(server, &backupService{s, config.Version, preparationInterval})
+	remitv1connect.RegisterAuditServiceHandler(server, &auditService{reader: r, budget: auditWork})
 	remitv1connect.RegisterIdentityServiceHandler(server, &identityService{reader: r, keyring: k})
 	remitv1connect.RegisterNodeServiceHandler(server, &nodeService{reader: r, version: config.Version})
 	return server

@@ -87,6 +87,9 @@ var procedures = map[string]rule{
 	remitv1connect.IdentityServiceListGrantsProcedure: inside,
 	remitv1connect.IdentityServiceWhoAmIProcedure:     inside,
 
+	remitv1connect.AuditServiceListChangesProcedure:        on(identity.Admin),
+	remitv1connect.AuditServiceListClusterChangesProcedure: {kind: cluster, need: everyStore},
+
 	remitv1connect.NodeServiceGetNodeProcedure: {kind: anybody},
 
 	openfgav1.OpenFGAService_Check_FullMethodName:               literal(identity.Read),
