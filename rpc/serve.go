@@ -26,6 +26,7 @@ type Server struct {
 	config  Config
 	connect *connect.Server // remit.v1
 	faces   []face          // it and the others
+	gate    *gate.Gate
 	health  *health.Server
 	http    *http.Server
 	grpc    *grpc.Server
@@ -57,6 +58,7 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	s.housekeeper = backend.NewHousekeeper(w)
 	keyring := backend.NewKeyring(r.Reader)
 	identify := gate.New(config.Identity, keyring)
+	s.gate = identify
 	limits := config.Limits
 	limits.Metrics = config.Metrics
 	guards := config.guards(identify, limits)
@@ -103,6 +105,9 @@ func (s *Server) GRPCAddr() net.Addr { return s.grpcListener.Addr() }
 
 // Connect is remit.v1 behind both ports, for callers in the same process.
 func (s *Server) Connect() *connect.Server { return s.connect }
+
+// Gate recognises callers, for those who serve something else beside the API.
+func (s *Server) Gate() *gate.Gate { return s.gate }
 
 // Ready reports whether calls are answered: Run has begun, and no shutdown has.
 func (s *Server) Ready() bool { return s.serving.Load() }

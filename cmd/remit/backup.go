@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
-	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/spf13/cobra"
 
@@ -184,13 +182,11 @@ func (in *incomingBackup) start() (err error) {
 // backupService is a client that does not ask for compression: nearly all of a backup is
 // compressed already.
 func (a *app) backupService() (remitv1connect.BackupServiceClient, error) {
-	base, err := a.baseURL()
+	c, err := a.connection(connecthttp.WithCompressors())
 	if err != nil {
 		return nil, err
 	}
-	a.asked = base
-	transport := connecthttp.NewTransport(&http.Client{}, base, connecthttp.WithReadMaxBytes(maxAnswer), connecthttp.WithCompressors())
-	return remitv1connect.NewBackupServiceClient(connect.NewClient(transport, a.authorize)), nil
+	return remitv1connect.NewBackupServiceClient(c), nil
 }
 
 // An aliveness ends a stream that has shown no sign of life for --timeout.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -39,13 +38,30 @@ const defaultAddr = "127.0.0.1:8080"
 const maxAnswer = 256 << 20
 
 func (a *app) client() (*client, error) {
+	c, err := a.connection()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(c), nil
+}
+
+// connection is how the server is called: where it is, by what it is known, and by what it
+// knows who calls.
+func (a *app) connection(options ...connecthttp.Option) (*connect.Client, error) {
+	if err := a.credentials.resolve(); err != nil {
+		return nil, err
+	}
 	base, err := a.baseURL()
 	if err != nil {
 		return nil, err
 	}
-	transport := connecthttp.NewTransport(&http.Client{}, base, connecthttp.WithReadMaxBytes(maxAnswer))
+	over, err := a.credentials.client()
+	if err != nil {
+		return nil, err
+	}
 	a.asked = base
-	return newClient(connect.NewClient(transport, a.authorize)), nil
+	options = append(options, connecthttp.WithReadMaxBytes(maxAnswer))
+	return connect.NewClient(connecthttp.NewTransport(over, base, options...), a.credentials.authorize), nil
 }
 
 func newClient(c *connect.Client) *client {
@@ -61,28 +77,22 @@ func newClient(c *connect.Client) *client {
 	}
 }
 
-// baseURL is the server's address as a URL. HOST:PORT alone means http.
+// baseURL is the server's address as a URL. HOST:PORT alone means http, or https if there
+// are files of TLS: credentials that are meant for it must not go without.
 func (a *app) baseURL() (string, error) {
 	addr := firstOf(a.addr, os.Getenv("REMIT_ADDR"), defaultAddr)
 	if !strings.Contains(addr, "://") {
-		addr = "http://" + addr
+		scheme := "http://"
+		if a.credentials.wantTLS() {
+			scheme = "https://"
+		}
+		addr = scheme + addr
 	}
 	u, err := url.Parse(addr)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return "", fmt.Errorf("%q is no address of a server; write HOST:PORT or https://HOST:PORT", addr)
 	}
 	return strings.TrimSuffix(addr, "/"), nil
-}
-
-// authorize adds the credentials to every call.
-func (a *app) authorize(next connect.ClientFunc) connect.ClientFunc {
-	token := firstOf(a.token, os.Getenv("REMIT_TOKEN"))
-	return func(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
-		if info, ok := connect.CallInfoForClientContext(ctx); ok && token != "" {
-			info.RequestHeader().Set("Authorization", "Bearer "+token)
-		}
-		return next(ctx, spec)
-	}
 }
 
 // withTimeout bounds one call.

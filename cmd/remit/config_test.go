@@ -56,13 +56,27 @@ func (s *setting) samples() []string {
 	switch {
 	case s.choices != nil:
 		return slices.DeleteFunc(slices.Clone(s.choices), func(c string) bool { return c == s.DefValue })
-	case s.Name == "authzen-base-url":
+	case s.Name == "authzen-base-url", s.Name == "oidc-issuer":
 		return []string{"https://one.example", "https://two.example", "https://three.example"}
 	}
 	return map[kind][]string{
 		text: {"one", "two", "three"}, address: {"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"}, number: {"7", "8", "9"},
 		boolean: {"true"}, span: {"11s", "12s", "13s"}, list: {"a,b", "c,d", "e"},
 	}[s.kind]
+}
+
+// companions are settings without which one makes no sense, as flags.
+func (s *setting) companions() []string {
+	tls := []string{"--tls-cert=a", "--tls-key=b"}
+	needed := map[string][]string{
+		"tls-cert": {"--tls-key=b"}, "tls-key": {"--tls-cert=a"}, "tls-client-ca": append(tls, "--tls-client-auth=required"),
+		"tls-client-auth": append(tls, "--tls-client-ca=c"), "oidc-issuer": {"--oidc-audience=a"}, "oidc-audience": {"--oidc-issuer=https://a.example"},
+		"oidc-subject-claim": {"--oidc-issuer=https://a.example", "--oidc-audience=a"}, "oidc-grants-claim": {"--oidc-issuer=https://a.example", "--oidc-audience=a"},
+	}[s.Name]
+	if s.Name != "openfga-request-timeout" && s.kind == span {
+		needed = append(needed, "--openfga-request-timeout=1m") // which bounds others
+	}
+	return needed
 }
 
 // inFile writes a value as the file has it.
@@ -111,9 +125,7 @@ func TestEverySettingIsAFlagAVariableAndAKey(t *testing.T) {
 			last := samples[len(samples)-1]
 			want := func(from string, value string, args ...string) {
 				t.Helper()
-				if s.Name != "openfga-request-timeout" && s.kind == span {
-					args = append(args, "--openfga-request-timeout=1m") // which bounds others
-				}
+				args = append(args, s.companions()...)
 				shown := effective(t, args...)[s.Name]
 				if fmt.Sprint(shown.Value) != fmt.Sprint(s.plainSample(value)) || !strings.HasPrefix(shown.From, from) {
 					t.Errorf("%v gives %v from %s, want %v from %s", args, shown.Value, shown.From, value, from)

@@ -53,6 +53,9 @@ func (e *partialError) Unwrap() error { return e.err }
 func (a *app) callText(err error, e *connect.Error) string {
 	var dial *net.OpError
 	var dns *net.DNSError
+	if text, ok := a.tlsText(err); ok && !e.IsRemote() {
+		return text
+	}
 	switch {
 	case errors.As(err, &dns):
 		return fmt.Sprintf("no server can be found at %s: %s is unknown", a.asked, dns.Name)

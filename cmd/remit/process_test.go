@@ -56,11 +56,12 @@ func serveProcess(t *testing.T, dir string, flags ...string) *process {
 	if err != nil {
 		t.Fatalf("serve printed %q, then %v\n%s", line, err, p.stderr.String())
 	}
-	_, rest, ok := strings.Cut(line, "http://")
+	_, rest, ok := strings.Cut(line, "serves ")
 	if !ok {
 		t.Fatalf("serve printed %q", line)
 	}
-	p.addr, _, _ = strings.Cut(rest, " ")
+	rest, _, _ = strings.Cut(rest, " ")
+	p.addr = strings.TrimPrefix(rest, "http://") // one of https stays what it is
 	return p
 }
 

@@ -18,9 +18,9 @@ type app struct {
 	addr        string        // flag --addr
 	store       string        // flag --store
 	output      string        // flag --output
-	token       string        // flag --token
 	consistency string        // flag --consistency
 	timeout     time.Duration // flag --timeout
+	credentials credentials   // several flags
 
 	interrupted func() bool // by a signal; nil if never
 
@@ -84,7 +84,7 @@ check is denied), 2 if something went wrong.`,
 	flags.StringVar(&a.addr, "addr", "", "the server's `address` (default $REMIT_ADDR, or 127.0.0.1:8080)")
 	flags.StringVarP(&a.store, "store", "s", "", "the store, by `name` or id (default $REMIT_STORE, or the only one)")
 	flags.StringVarP(&a.output, "output", "o", "table", "the `form` of the output: table, json or yaml")
-	flags.StringVar(&a.token, "token", "", "bearer token for the server (default $REMIT_TOKEN)")
+	a.credentials.flags(flags)
 	flags.StringVar(&a.consistency, "consistency", "", "how fresh an answer must be: minimize_latency, fully_consistent,\nat_least_as_fresh=TOKEN, at_exact_snapshot=TOKEN or at_exact_time=`INSTANT`")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for each answer")
 

@@ -31,7 +31,8 @@ func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
 	serverSettings(s, &c.Config)
 	s.address(&c.AdminAddr, "admin-addr", "", "serve metrics, health and profiles here, as `host:port`; without it nowhere")
 	s.text(&c.DataDir, "data-dir", "./data", "the `folder` that holds all data")
-	s.boolean(&c.Insecure, "insecure", false, "serve other addresses than loopback, without TLS and authentication")
+	securitySettings(s, &c.Config)
+	s.boolean(&c.Insecure, "insecure", false, "serve other addresses than loopback without TLS or without asking callers who they are")
 	s.choice(&c.logFormat, "log-format", "text", []string{"text", "json"}, "the `form` of the log on standard error: text or json")
 	s.choice(&c.logLevel, "log-level", "info", []string{"debug", "info", "warn", "error"}, "log from this `level` on: debug, info, warn or error")
 	s.choice(&c.logRequests, "log-requests", string(observe.Off), observe.Selections(), "log these `requests`: off, errors, slow (with errors) or all")
@@ -119,11 +120,19 @@ func (a *app) serveCommand() *cobra.Command {
 directory, which one process at a time may use. It prints one line when it is ready.
 
 --addr serves Connect, gRPC, gRPC-Web and JSON; --grpc-addr serves gRPC on a transport
-of its own, which costs less per call. Only loopback addresses are served without
---insecure: the service has no TLS of its own and asks nobody who they are.
+of its own, which costs less per call. Any address but loopback needs --tls-cert and
+--tls-key, and callers who say who they are; --insecure does without.
+
+Callers are asked who they are as soon as there is a way to say it: the operator's key
+(--root-key-file), from which "remit key create" makes others; tokens of an identity
+provider (--oidc-issuer and --oidc-audience); client certificates (--tls-client-auth and
+--tls-client-ca). Without any of them everybody may do everything, which is for
+development. Keys are stored; --authenticate keeps asking for them without --root-key-file.
+Files of certificates are read again when they change, and on SIGHUP.
 
 --admin-addr serves /metrics for Prometheus, /healthz, /readyz and /debug/pprof, from
-the beginning of the start to the end of the stop.
+the beginning of the start to the end of the stop. On any address but loopback metrics
+and profiles are for callers with the grant cluster.
 
 --backup-dir saves a backup of all stores every hour, or as --backup-interval says, and
 keeps the newest seven; "remit backup" verifies and restores them.
@@ -142,7 +151,8 @@ them, "remit config schema" what the file may say.`,
   remit serve --data-dir /var/lib/remit
   remit serve --addr 127.0.0.1:9080 --grpc-addr 127.0.0.1:9081 --log-format json
   remit serve --data-dir /var/lib/remit --backup-dir /mnt/backups --backup-interval 15m
-  remit serve --config remit.yaml --admin-addr 127.0.0.1:2112`,
+  remit serve --config remit.yaml --admin-addr 127.0.0.1:2112
+  remit serve --addr :8080 --grpc-addr :8081 --tls-cert tls.crt --tls-key tls.key --root-key-file root.key`,
 		GroupID:     groupRun,
 		Args:        cobra.NoArgs,
 		Annotations: local,
@@ -187,7 +197,14 @@ func (a *app) serve(ctx context.Context, config server.Config) error {
 	}
 	config.Log.InfoContext(ctx, "serving", "addr", s.Addr(), "grpc_addr", s.GRPCAddr(), "admin_addr", s.AdminAddr(),
 		"data_dir", config.DataDir, "version", config.Version)
-	printf(a.stdout, "remit serves http://%s (gRPC also on %s)\n", s.Addr(), s.GRPCAddr())
+	scheme := "http"
+	if config.TLS.Enabled() {
+		scheme = "https"
+	}
+	printf(a.stdout, "remit serves %s://%s (gRPC also on %s)\n", scheme, s.Addr(), s.GRPCAddr())
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	reloadOnHangup(serving, s, &config)
 	defer context.AfterFunc(ctx, func() { config.Log.Info("stopping; requests under way may end") })()
 	if err := s.Run(ctx); err != nil {
 		return err

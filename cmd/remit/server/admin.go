@@ -19,6 +19,7 @@ import (
 
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/rpc"
+	"github.com/remit-authz/remit/rpc/gate"
 )
 
 // An admin listens for those who run a node, on an address that its users need not
@@ -26,6 +27,7 @@ import (
 // the ports are closed, so that a long start and a long stop can be watched.
 type admin struct {
 	registry *prometheus.Registry
+	guarded  bool // metrics and profiles are not for everybody
 	served   atomic.Pointer[served]
 	listener net.Listener
 	server   *http.Server
@@ -39,14 +41,26 @@ type served struct {
 }
 
 // openAdmin opens the address and answers there until close.
-func openAdmin(ctx context.Context, addr, version string, log *slog.Logger) (*admin, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+//
+// On an address that others can reach, metrics and profiles are for those with the grant
+// cluster, if callers are asked who they are, and cross the network as the API does.
+// Loopback stays as it is: who is there can look into the process by other means.
+func openAdmin(ctx context.Context, config *Config, certificates *rpc.Certificates) (*admin, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.AdminAddr)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", addr, reason(err))
+		return nil, fmt.Errorf("listen on %s: %w", config.AdminAddr, reason(err))
 	}
-	a := &admin{registry: newRegistry(version), listener: listener, done: make(chan error, 1)}
+	reachable := rpc.CheckAddr("", config.AdminAddr, false) != nil
+	a := &admin{registry: newRegistry(config.Version), guarded: reachable && config.asks(), done: make(chan error, 1)}
+	if certificates != nil {
+		a.registry.MustRegister(certificates)
+		if reachable {
+			listener = certificates.Listen(listener, true, "h2", "http/1.1")
+		}
+	}
+	a.listener = listener
 	a.server = &http.Server{
-		Handler:           a.handler(log),
+		Handler:           a.handler(config.Log),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 		// What a profile takes its caller says, so there is no limit to writing.
@@ -70,7 +84,10 @@ func newRegistry(version string) *prometheus.Registry {
 }
 
 func (a *admin) handler(log *slog.Logger) http.Handler {
-	mux := http.NewServeMux()
+	open, mux := http.NewServeMux(), http.NewServeMux()
+	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
+	open.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, a.ready()) })
+	open.Handle("/", a.guard(mux))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{
 		ErrorLog:      scrapeLog{log},
 		ErrorHandling: promhttp.ContinueOnError, // most is better than nothing
@@ -78,15 +95,32 @@ func (a *admin) handler(log *slog.Logger) http.Handler {
 		MaxRequestsInFlight: 4,
 		EnableOpenMetrics:   true,
 	}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, a.ready()) })
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	return open
+}
+
+// guard lets only those pass who may see what concerns the whole cluster.
+func (a *admin) guard(next http.Handler) http.Handler {
+	if !a.guarded {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := a.served.Load()
+		if s == nil {
+			http.Error(w, "the node is starting, and does not know its callers yet", http.StatusServiceUnavailable)
+			return
+		}
+		if err := s.api.Gate().Administers(r); err != nil {
+			gate.Refuse(w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // ready reports whether the node answers calls and knows who leads.

@@ -37,6 +37,10 @@ type Config struct {
 	AdminAddr string
 	// Insecure permits addresses other than loopback without TLS and authentication.
 	Insecure bool
+	// TLS secures the ports. Default: nothing does.
+	TLS rpc.TLSConfig
+	// Identity is by what callers show who they are. Default: nobody is asked.
+	Identity IdentityConfig
 	// Version is the program's own, for those who ask.
 	Version string
 	// Log receives what happens. Default: nothing is logged.
@@ -78,9 +82,8 @@ func (c *Config) defaults() {
 
 // Validate reports every fault of the settings, as far as they show by themselves.
 func (c *Config) Validate() error {
-	api := rpc.Config{Addr: c.Addr, GRPCAddr: c.GRPCAddr, Insecure: c.Insecure}
 	watch := observe.Config{Requests: c.Requests, Slow: c.SlowRequest}
-	return errors.Join(c.OpenFGA.Validate(), watch.Validate(), api.CheckAddrs(), rpc.CheckAddr("admin-addr", c.AdminAddr, c.Insecure),
+	return errors.Join(c.OpenFGA.Validate(), watch.Validate(), c.validateSecurity(),
 		c.Backup.check(c.DataDir))
 }
 
@@ -119,6 +122,7 @@ type Server struct {
 	state  *fsm.State
 	node   *cluster.Node
 	api    *rpc.Server
+	secure *security
 	admin  *admin        // nil without an address
 	backup *backupKeeper // nil without a folder
 	files  *rewriter
@@ -143,10 +147,13 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.config.check(ctx); err != nil {
 		return err
 	}
+	var err error
+	if s.secure, err = openSecurity(&s.config); err != nil {
+		return err
+	}
 	if err := makeDir(s.config.DataDir); err != nil {
 		return fmt.Errorf("create data directory: %w", err)
 	}
-	var err error
 	if s.lock, err = lockDir(s.config.DataDir); err != nil {
 		return err
 	}
@@ -155,7 +162,7 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	var registry prometheus.Registerer // nil keeps no metrics
 	if s.config.AdminAddr != "" {
-		if s.admin, err = openAdmin(ctx, s.config.AdminAddr, s.config.Version, s.config.Log); err != nil {
+		if s.admin, err = openAdmin(ctx, &s.config, s.secure.certificates); err != nil {
 			return err
 		}
 		registry = s.admin.registry
@@ -203,6 +210,8 @@ func (s *Server) open(ctx context.Context) error {
 		Addr:        s.config.Addr,
 		GRPCAddr:    s.config.GRPCAddr,
 		Insecure:    s.config.Insecure,
+		TLS:         s.secure.certificates,
+		Identity:    s.secure.gate,
 		State:       s.state,
 		Node:        s.node,
 		Rewriter:    s.files,
@@ -267,6 +276,13 @@ func (s *Server) AdminAddr() string {
 	return s.admin.listener.Addr().String()
 }
 
+// Reload reads the files of TLS again.
+func (s *Server) Reload() {
+	if s.secure.certificates != nil {
+		s.secure.certificates.Reload()
+	}
+}
+
 // Connect is the API for callers in the same process.
 func (s *Server) Connect() *connect.Server { return s.api.Connect() }
 
@@ -318,6 +334,10 @@ func (s *Server) Close() error {
 	if s.admin != nil {
 		errs = append(errs, s.admin.close())
 		s.admin = nil
+	}
+	if s.secure != nil {
+		s.secure.close()
+		s.secure = nil
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.release())
