@@ -32,10 +32,18 @@ func (x *eraser) commands(more bool) (steps []*Command) {
 			x.entity = Entity{}
 			return nil
 		}
-		x.entity = []Entity{
-			{typeUser, "anna"}, {typeUser, "bert"}, {typeGroup, "eng"}, {typeGroup, "hr"}, {typeDocument, "plan"},
-			{typeDocument, "x"}, {typeDocument, "a|b/c.d@e"}, {typeUser, "nobody"}, {0, "dora"},
-		}[x.IntN(9)]
+		entities := []Entity{
+			{typeUser, "anna"},
+			{typeUser, "bert"},
+			{typeGroup, "eng"},
+			{typeGroup, "hr"},
+			{typeDocument, "plan"},
+			{typeDocument, "x"},
+			{typeDocument, "a|b/c.d@e"},
+			{typeUser, "nobody"},
+			{0, "dora"},
+		}
+		x.entity = entities[x.IntN(len(entities))]
 		return append(steps, x.begin())
 	}
 	for range x.IntN(3) {
