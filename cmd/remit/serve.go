@@ -38,6 +38,7 @@ func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
 	s.choice(&c.logRequests, "log-requests", string(observe.Off), observe.Selections(), "log these `requests`: off, errors, slow (with errors) or all")
 	s.span(&c.SlowRequest, "log-slow", observe.DefaultSlow, "the `time` from which on a request is slow")
 	backupSettings(s, &c.Backup)
+	limitSettings(s, &c.Limits)
 	openfgaSettings(s, &c.OpenFGA)
 	s.hide(
 		s.count(&c.SnapshotThreshold, "snapshot-threshold", 0, "log entries from one snapshot to the next"),
@@ -92,6 +93,8 @@ func (c *serveConfig) effective(s *settings) error {
 var fieldSettings = strings.NewReplacer(
 	"ListObjectsDeadline", "openfga-list-deadline", "ListUsersDeadline", "openfga-list-deadline",
 	"RequestTimeout", "openfga-request-timeout", "AuthZENBaseURL", "authzen-base-url",
+	"RatePerStore", "rate-per-store", "RatePerPrincipal", "rate-per-principal", "BurstPerStore", "burst-per-store",
+	"BurstPerPrincipal", "burst-per-principal", "LongConcurrency", "concurrency-long", "Concurrency", "concurrency", "Queue", "queue",
 )
 
 // settingFaults tells faults in the words of the settings, each once.
@@ -136,6 +139,12 @@ and profiles are for callers with the grant cluster.
 
 --backup-dir saves a backup of all stores every hour, or as --backup-interval says, and
 keeps the newest seven; "remit backup" verifies and restores them.
+
+One tenant's storm leaves the others alone: when more is asked than the processors can
+answer, stores take turns, and in each store its callers (--concurrency). Beyond that,
+--rate-per-store and --rate-per-principal bound how often one may call: a batch counts
+as its questions, a write as its operations, and every 1024 edges that are visited as a
+call. Whoever is refused is told when to come back.
 
 SIGINT and SIGTERM let requests under way end; a second signal ends the process at
 once, which loses nothing that was acknowledged.

@@ -39,15 +39,12 @@ type buckets[K comparable] struct {
 }
 
 // newBuckets makes buckets, nil if there is no limit.
-func newBuckets[K comparable](perSecond float64, burst int) *buckets[K] {
+func newBuckets[K comparable](perSecond, burst int) *buckets[K] {
 	if perSecond <= 0 {
 		return nil
 	}
-	size := float64(burst)
-	if burst == 0 {
-		size = max(1, perSecond)
-	}
-	return &buckets[K]{rate: rate{perSecond, size}, byKey: map[K]*bucket{}, others: bucket{tokens: size}}
+	size := float64(orDefault(burst, perSecond))
+	return &buckets[K]{rate: rate{float64(perSecond), size}, byKey: map[K]*bucket{}, others: bucket{tokens: size}}
 }
 
 // take takes a cost from a tenant's bucket, all of it even if the bucket does not hold

@@ -15,15 +15,18 @@ import (
 // Unlimited, as a number of slots, is no bound: there are no shares.
 const Unlimited = -1
 
-// Defaults of the fields of Config that are zero.
+// DefaultQueue is Config.Queue unless it says otherwise.
 const DefaultQueue = 1000
+
+// largest bounds every number of Config: beyond it lies what nobody means.
+const largest = 1_000_000_000
 
 // Config is what a Limiter may be told. The zero value of every field is its default.
 type Config struct {
 	// RatePerStore and RatePerPrincipal are how many calls a second a store is good for,
 	// and a principal may make. Default: any number.
-	RatePerStore     float64
-	RatePerPrincipal float64
+	RatePerStore     int
+	RatePerPrincipal int
 	// BurstPerStore and BurstPerPrincipal are how many may come at once. Default: those of
 	// a second.
 	BurstPerStore     int
@@ -49,19 +52,19 @@ func (c *Config) Validate() error {
 	var faults []error
 	for _, f := range []struct {
 		name  string
-		value float64
-		least float64
+		value int
+		least int
 	}{
 		{"RatePerStore", c.RatePerStore, 0},
 		{"RatePerPrincipal", c.RatePerPrincipal, 0},
-		{"BurstPerStore", float64(c.BurstPerStore), 0},
-		{"BurstPerPrincipal", float64(c.BurstPerPrincipal), 0},
-		{"Concurrency", float64(c.Concurrency), Unlimited},
-		{"LongConcurrency", float64(c.LongConcurrency), 0},
-		{"Queue", float64(c.Queue), 0},
+		{"BurstPerStore", c.BurstPerStore, 0},
+		{"BurstPerPrincipal", c.BurstPerPrincipal, 0},
+		{"Concurrency", c.Concurrency, Unlimited},
+		{"LongConcurrency", c.LongConcurrency, 0},
+		{"Queue", c.Queue, 0},
 	} {
-		if !(f.value >= f.least && f.value <= 1e9) { // NaN is neither
-			faults = append(faults, fmt.Errorf("%s is %v, must be from %v to 1e9", f.name, f.value, f.least))
+		if f.value < f.least || f.value > largest {
+			faults = append(faults, fmt.Errorf("%s is %d, must be from %d to %d", f.name, f.value, f.least, largest))
 		}
 	}
 	return errors.Join(faults...)

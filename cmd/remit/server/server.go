@@ -19,6 +19,7 @@ import (
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc"
+	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
 )
@@ -51,6 +52,9 @@ type Config struct {
 	Requests    observe.Selection
 	SlowRequest time.Duration
 
+	// Limits are how often stores may be called and principals may call, and how the
+	// processors are shared.
+	Limits limit.Config
 	// OpenFGA is what its API may be told.
 	OpenFGA openfga.Config
 
@@ -83,7 +87,7 @@ func (c *Config) defaults() {
 // Validate reports every fault of the settings, as far as they show by themselves.
 func (c *Config) Validate() error {
 	watch := observe.Config{Requests: c.Requests, Slow: c.SlowRequest}
-	return errors.Join(c.OpenFGA.Validate(), watch.Validate(), c.validateSecurity(),
+	return errors.Join(c.OpenFGA.Validate(), c.Limits.Validate(), watch.Validate(), c.validateSecurity(),
 		c.Backup.check(c.DataDir))
 }
 
@@ -221,6 +225,7 @@ func (s *Server) open(ctx context.Context) error {
 		Metrics:     registry,
 		Requests:    s.config.Requests,
 		SlowRequest: s.config.SlowRequest,
+		Limits:      s.config.Limits,
 	})
 	if err == nil && s.admin != nil {
 		s.admin.served.Store(&served{api: s.api, node: s.node})
