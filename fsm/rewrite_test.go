@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -144,4 +145,57 @@ func holding(t testing.TB, fs vfs.FS, dir, name string) (files []string) {
 		}
 	}
 	return files
+}
+
+// A million tuples on a real disk, rewritten while one writer writes entry after entry,
+// as the only measure of how long it waits. REMIT_TEST_ALL=1 has the whole of them.
+func TestWritersDuringARewriting(t *testing.T) {
+	tuples := volume(20_000, 1_000_000)
+	s, err := Open(Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	m := &machine{t: t, s: s, now: epochMs}
+	store := m.store(1)
+	for i := 0; i < tuples; {
+		var ops []Operation
+		for ; len(ops) < 1000 && i < tuples; i++ {
+			ops = append(ops, touch(viewer(fmt.Sprint("document", i/10), fmt.Sprint("user", i%(tuples/20)))))
+		}
+		m.do(write(store, ops...))
+		m.logs = nil
+	}
+	gap := func(ended <-chan error) (entries int, longest time.Duration) {
+		t.Helper()
+		for {
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Error(err)
+				}
+				return entries, longest
+			default:
+			}
+			begun := time.Now()
+			m.do(write(store, touch(viewer("plan", fmt.Sprint("user", entries%(tuples/20))))))
+			longest = max(longest, time.Since(begun))
+			entries++
+		}
+	}
+	for range volume(1, 3) {
+		quiet := make(chan error, 1)
+		time.AfterFunc(100*time.Millisecond, func() { quiet <- nil })
+		entries, longest := gap(quiet)
+		t.Logf("before: %d entries in 0.1 s, the longest took %v", entries, longest)
+		ended, begun := make(chan error, 1), time.Now()
+		go func() { ended <- s.Rewrite(context.WithoutCancel(t.Context()), nil) }()
+		entries, longest = gap(ended)
+		t.Logf("rewritten %d tuples in %v: %d entries meanwhile, the longest took %v", tuples, time.Since(begun), entries, longest)
+	}
+	m.checkHash()
 }
