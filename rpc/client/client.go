@@ -150,6 +150,9 @@ type Client struct {
 	Watches   remitv1connect.WatchServiceClient
 	Transfers remitv1connect.TransferServiceClient
 	Backups   remitv1connect.BackupServiceClient
+	Identity  remitv1connect.IdentityServiceClient
+	Audit     remitv1connect.AuditServiceClient
+	Erasures  remitv1connect.EraseServiceClient
 	Node      remitv1connect.NodeServiceClient
 
 	connect *connect.Client
@@ -203,6 +206,9 @@ func New(config Config) (*Client, error) {
 	c.Watches = remitv1connect.NewWatchServiceClient(c.connect)
 	c.Transfers = remitv1connect.NewTransferServiceClient(c.connect)
 	c.Backups = remitv1connect.NewBackupServiceClient(c.connect)
+	c.Identity = remitv1connect.NewIdentityServiceClient(c.connect)
+	c.Audit = remitv1connect.NewAuditServiceClient(c.connect)
+	c.Erasures = remitv1connect.NewEraseServiceClient(c.connect)
 	c.Node = remitv1connect.NewNodeServiceClient(c.connect)
 	return c, nil
 }

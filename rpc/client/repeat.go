@@ -213,17 +213,21 @@ func (r *repeater) judge(err error, safe bool) verdict {
 	var e *connect.Error
 	if errors.As(err, &e) && e.IsRemote() {
 		detail := Detail(err)
+		after := detail.GetRetryAfter().AsDuration()
 		switch detail.GetReason() {
 		case remitv1.ErrorReason_ERROR_REASON_NO_LEADER, remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN,
-			remitv1.ErrorReason_ERROR_REASON_OVERLOADED, remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE:
-			// Refused before anything was done.
-			unavailable := e.Code() == connect.CodeUnavailable
-			return verdict{again: unavailable, shun: unavailable}
+			remitv1.ErrorReason_ERROR_REASON_OVERLOADED, remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE,
+			remitv1.ErrorReason_ERROR_REASON_IDENTITY_UNAVAILABLE:
+			// Refused before anything was done, and not for ever.
+			passing := e.Code() == connect.CodeUnavailable || e.Code() == connect.CodeResourceExhausted
+			return verdict{again: passing, after: after, shun: passing}
+		case remitv1.ErrorReason_ERROR_REASON_RATE_LIMITED:
+			return verdict{again: after <= maxPause, after: after} // every node counts alike
 		case remitv1.ErrorReason_ERROR_REASON_ABORTED:
 			return verdict{again: true}
 		}
 		if e.Code() == connect.CodeUnavailable { // of a proxy, or with an unknown outcome
-			return verdict{again: safe, shun: true}
+			return verdict{again: safe, after: after, shun: true}
 		}
 		return verdict{}
 	}

@@ -55,9 +55,13 @@ func openNode(ctx context.Context, dir string) (*fsm.State, *cluster.Node, error
 }
 
 // serve starts a server, and returns its address and what stops it.
-func (r *rig) serve() (addr string, stop func()) {
+func (r *rig) serve(change ...func(*rpc.Config)) (addr string, stop func()) {
 	r.t.Helper()
-	server, err := rpc.Listen(r.t.Context(), rpc.Config{Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", State: r.state, Node: r.node})
+	config := rpc.Config{Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", State: r.state, Node: r.node}
+	for _, f := range change {
+		f(&config)
+	}
+	server, err := rpc.Listen(r.t.Context(), config)
 	if err != nil {
 		r.t.Fatal(err)
 	}
