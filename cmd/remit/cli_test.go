@@ -20,12 +20,16 @@ import (
 )
 
 // startServer runs a real node with its ports open, and points the environment at it.
-func startServer(t *testing.T) *server.Server {
+func startServer(t *testing.T, change ...func(*server.Config)) *server.Server {
 	t.Helper()
-	for _, name := range []string{"REMIT_STORE", "REMIT_TOKEN"} {
+	for _, name := range []string{"REMIT_STORE", "REMIT_TOKEN", "REMIT_TOKEN_FILE"} {
 		t.Setenv(name, "")
 	}
-	s, err := server.Open(t.Context(), server.Config{DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"})
+	config := server.Config{DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"}
+	for _, f := range change {
+		f(&config)
+	}
+	s, err := server.Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}

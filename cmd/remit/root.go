@@ -31,10 +31,11 @@ type app struct {
 }
 
 const (
-	groupAsk    = "ask"
-	groupChange = "change"
-	groupStores = "stores"
-	groupRun    = "run"
+	groupAsk      = "ask"
+	groupChange   = "change"
+	groupStores   = "stores"
+	groupIdentity = "identity"
+	groupRun      = "run"
 )
 
 // local marks commands that talk to no server, so that their help leaves out the flags
@@ -77,6 +78,7 @@ check is denied), 2 if something went wrong.`,
 		&cobra.Group{ID: groupAsk, Title: "Ask:"},
 		&cobra.Group{ID: groupChange, Title: "Change:"},
 		&cobra.Group{ID: groupStores, Title: "Stores and models:"},
+		&cobra.Group{ID: groupIdentity, Title: "Identity:"},
 		&cobra.Group{ID: groupRun, Title: "Run:"},
 	)
 	root.Flags().Bool("version", false, "print the version")
@@ -93,6 +95,7 @@ check is denied), 2 if something went wrong.`,
 		a.listActionsCommand(), a.explainCommand(), a.expandCommand(), a.diffAccessCommand(),
 		a.writeCommand(), a.deleteCommand(), a.readCommand(), a.watchCommand(),
 		a.storeCommand(), a.modelCommand(),
+		a.keyCommand(), a.grantCommand(), a.whoamiCommand(),
 		a.serveCommand(), a.configCommand(), a.backupCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupRun)
