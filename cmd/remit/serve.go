@@ -22,6 +22,7 @@ type serveConfig struct {
 	server.Config
 	logFormat, logLevel string
 	logRequests         string
+	logDecisions        string
 }
 
 // serveSettings is the one table of what serve can be told: flags of a command, and what
@@ -37,6 +38,7 @@ func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
 	s.choice(&c.logLevel, "log-level", "info", []string{"debug", "info", "warn", "error"}, "log from this `level` on: debug, info, warn or error")
 	s.choice(&c.logRequests, "log-requests", string(observe.Off), observe.Selections(), "log these `requests`: off, errors, slow (with errors) or all")
 	s.span(&c.SlowRequest, "log-slow", observe.DefaultSlow, "the `time` from which on a request is slow")
+	decisionSettings(s, c)
 	backupSettings(s, &c.Backup)
 	limitSettings(s, &c.Limits)
 	openfgaSettings(s, &c.OpenFGA)
@@ -86,7 +88,7 @@ func (c *serveConfig) effective(s *settings) error {
 	c.Requests = observe.Selection(c.logRequests)
 	c.OpenFGA.ListUsersMaxResults = c.OpenFGA.ListObjectsMaxResults
 	c.OpenFGA.ListUsersDeadline = c.OpenFGA.ListObjectsDeadline
-	return errors.Join(err, settingFaults(c.Validate()))
+	return errors.Join(err, c.effectiveDecisions(s), settingFaults(c.Validate()))
 }
 
 // fieldSettings are the settings behind fields that the server's faults name.
@@ -146,6 +148,11 @@ answer, stores take turns, and in each store its callers (--concurrency). Beyond
 as its questions, a write as its operations, and every 1024 edges that are visited as a
 call. Whoever is refused is told when to come back.
 
+--decision-log writes decisions to a file, or to standard output: those that denied and
+those that could not be made, or as --decision-log-select says. Each is a line of JSON in
+the shape of CloudEvents. The file is set aside when it has grown, and opened again after
+SIGHUP, for those who rename it themselves.
+
 SIGINT and SIGTERM let requests under way end; a second signal ends the process at
 once, which loses nothing that was acknowledged.
 
@@ -161,6 +168,7 @@ them, "remit config schema" what the file may say.`,
   remit serve --addr 127.0.0.1:9080 --grpc-addr 127.0.0.1:9081 --log-format json
   remit serve --data-dir /var/lib/remit --backup-dir /mnt/backups --backup-interval 15m
   remit serve --config remit.yaml --admin-addr 127.0.0.1:2112
+  remit serve --decision-log /var/log/remit/decisions.jsonl --decision-log-select all
   remit serve --addr :8080 --grpc-addr :8081 --tls-cert tls.crt --tls-key tls.key --root-key-file root.key`,
 		GroupID:     groupRun,
 		Args:        cobra.NoArgs,
@@ -204,6 +212,7 @@ func (a *app) serve(ctx context.Context, config server.Config) error {
 	if err != nil {
 		return err
 	}
+	defer reopenLogs(s, config)()
 	config.Log.InfoContext(ctx, "serving", "addr", s.Addr(), "grpc_addr", s.GRPCAddr(), "admin_addr", s.AdminAddr(),
 		"data_dir", config.DataDir, "version", config.Version)
 	scheme := "http"

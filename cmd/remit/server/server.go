@@ -19,6 +19,7 @@ import (
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc"
+	"github.com/remit-authz/remit/rpc/decision"
 	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
@@ -55,6 +56,11 @@ type Config struct {
 	// Limits are how often stores may be called and principals may call, and how the
 	// processors are shared.
 	Limits limit.Config
+
+	// Decisions is which decisions are logged, and where. Its node, metrics and log are the
+	// server's.
+	Decisions decision.Config
+
 	// OpenFGA is what its API may be told.
 	OpenFGA openfga.Config
 
@@ -88,13 +94,16 @@ func (c *Config) defaults() {
 func (c *Config) Validate() error {
 	watch := observe.Config{Requests: c.Requests, Slow: c.SlowRequest}
 	return errors.Join(c.OpenFGA.Validate(), c.Limits.Validate(), watch.Validate(), c.validateSecurity(),
-		c.Backup.check(c.DataDir))
+		c.Backup.check(c.DataDir), c.Decisions.Validate())
 }
 
 // check finds out whether the settings make sense and the ports can be had before
 // anything else is opened: who mistypes one should not start a node, nor wait for one.
 func (c *Config) check(ctx context.Context) error {
 	if err := c.Validate(); err != nil {
+		return err
+	}
+	if err := c.Decisions.Probe(); err != nil {
 		return err
 	}
 	for _, addr := range []string{c.Addr, c.GRPCAddr, c.AdminAddr} {
@@ -130,6 +139,8 @@ type Server struct {
 	admin  *admin        // nil without an address
 	backup *backupKeeper // nil without a folder
 	files  *rewriter
+
+	decisions *decision.Log // nil if neither counted nor logged
 
 	fatal     chan error // what ends the node, at most one
 	fatalOnce sync.Once
@@ -210,6 +221,11 @@ func (s *Server) open(ctx context.Context) error {
 			return err
 		}
 	}
+	logged := s.config.Decisions
+	logged.Node, logged.Metrics, logged.Log = s.node.ID(), registry, s.config.Log
+	if s.decisions, err = decision.Open(logged); err != nil {
+		return err
+	}
 	s.api, err = rpc.Listen(ctx, rpc.Config{
 		Addr:        s.config.Addr,
 		GRPCAddr:    s.config.GRPCAddr,
@@ -223,6 +239,7 @@ func (s *Server) open(ctx context.Context) error {
 		Version:     s.config.Version,
 		Log:         s.config.Log,
 		Metrics:     registry,
+		Decisions:   s.decisions,
 		Requests:    s.config.Requests,
 		SlowRequest: s.config.SlowRequest,
 		Limits:      s.config.Limits,
@@ -288,6 +305,9 @@ func (s *Server) Reload() {
 	}
 }
 
+// Reopen lets go of the files of logs, for whoever has renamed them.
+func (s *Server) Reopen() error { return s.decisions.Reopen() }
+
 // Connect is the API for callers in the same process.
 func (s *Server) Connect() *connect.Server { return s.api.Connect() }
 
@@ -321,13 +341,15 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-// Close stops a Server that does not Run: ports, Raft, state, admin, lock.
+// Close stops a Server that does not Run: ports, logs, Raft, state, admin, lock.
 func (s *Server) Close() error {
 	var errs []error
 	if s.api != nil {
 		errs = append(errs, s.api.Close())
 		s.api = nil
 	}
+	errs = append(errs, s.decisions.Close())
+	s.decisions = nil
 	if s.node != nil {
 		errs = append(errs, s.node.Close())
 		s.node = nil
