@@ -1,0 +1,256 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectinprocess"
+	openfgav1 "github.com/openfga/api/proto/openfga/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/remit-authz/remit/fsm"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/identity"
+	"github.com/remit-authz/remit/rpc/limit"
+)
+
+// slowRig makes a rig whose stores are good for so many calls at once, and for next to none
+// after that.
+func slowRig(t *testing.T, burst int) *rig {
+	return newRig(t, func(c *Config) { c.Limits = limit.Config{RatePerStore: 1, BurstPerStore: burst} })
+}
+
+// made makes a store without spending what it is good for.
+func (r *rig) made(name string) string {
+	r.t.Helper()
+	free := *r
+	config := r.config
+	config.Limits = limit.Config{}
+	free.clients = newClients(connectinprocess.New(NewConnectServer(config)))
+	return free.store(name, acme...)
+}
+
+// A store is one tenant by its id and by its name, and what it is asked for counts: the
+// questions of a batch, the operations of a write.
+func TestWhatIsAskedForIsWhatCounts(t *testing.T) {
+	questions := func(n int) (all []*remitv1.BatchQuestion) {
+		for range n {
+			all = append(all, &remitv1.BatchQuestion{Question: ask(t, "document:plan#reader@user:olga")})
+		}
+		return all
+	}
+	for _, test := range []struct {
+		name string
+		cost int
+		call func(ctx context.Context, r *rig, store string) error
+	}{
+		{"a check", 1, func(ctx context.Context, r *rig, store string) error {
+			_, err := r.access.Check(ctx, &remitv1.CheckRequest{Scope: scopeOf(store), Question: ask(t, "document:plan#reader@user:olga")})
+			return err
+		}},
+		{"a check that fails", 1, func(ctx context.Context, r *rig, store string) error {
+			_, err := r.access.Check(ctx, &remitv1.CheckRequest{Scope: scopeOf(store), Question: ask(t, "nothing:plan#reader@user:olga")})
+			if errors.Is(err, connect.NewError(connect.CodeInvalidArgument, "")) || connect.CodeOf(err) == connect.CodeInvalidArgument {
+				return nil
+			}
+			return err
+		}},
+		{"a batch of 5", 5, func(ctx context.Context, r *rig, store string) error {
+			_, err := r.access.BatchCheck(ctx, &remitv1.BatchCheckRequest{Scope: scopeOf(store), Questions: questions(5)})
+			return err
+		}},
+		{"a write of 3", 3, func(ctx context.Context, r *rig, store string) error {
+			_, err := r.tuples.Write(ctx, &remitv1.WriteRequest{Store: store, Operations: touch(t, "document:a#owner@user:b", "document:b#owner@user:b", "document:c#owner@user:b")})
+			return err
+		}},
+		{"a list", 1, func(ctx context.Context, r *rig, store string) error {
+			_, err := r.access.ListObjects(ctx, &remitv1.ListObjectsRequest{Scope: scopeOf(store), Type: "document", Relation: "reader", Subject: "user:olga"})
+			return err
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			const burst = 30
+			r := slowRig(t, burst)
+			id, other := r.made("acme"), r.made("other")
+			calls := 0
+			for ; calls < burst+1; calls++ {
+				store := id
+				if calls%2 == 1 {
+					store = "acme"
+				}
+				err := test.call(t.Context(), r, store)
+				if err == nil {
+					continue
+				}
+				code, _, detail := detailOf(t, err)
+				if wait := detail.GetRetryAfter().AsDuration(); code != connect.CodeResourceExhausted ||
+					detail.Reason != remitv1.ErrorReason_ERROR_REASON_RATE_LIMITED || wait <= 0 || wait > time.Duration(test.cost)*time.Second {
+					t.Fatalf("call %d: %v, detail %v", calls, err, detail)
+				}
+				break
+			}
+			// The bucket fills by one a second meanwhile.
+			if want := burst / test.cost; calls < want || calls > want+2 {
+				t.Errorf("%d calls were answered, want %d", calls, want)
+			}
+			if err := test.call(t.Context(), r, other); err != nil {
+				t.Errorf("another store: %v", err)
+			}
+		})
+	}
+}
+
+// A call that costs more than a bucket holds is let in when that is full, and leaves a
+// debt: nothing can be had cheaper in one piece.
+func TestALargeCallLeavesADebt(t *testing.T) {
+	r := slowRig(t, 10)
+	id := r.made("acme")
+	batch := &remitv1.BatchCheckRequest{Scope: scopeOf(id)}
+	for range 100 {
+		batch.Questions = append(batch.Questions, &remitv1.BatchQuestion{Question: ask(t, "document:plan#reader@user:olga")})
+	}
+	if _, err := r.access.BatchCheck(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.ask(scopeOf(id), "document:plan#reader@user:olga")
+	if _, _, detail := detailOf(t, err); detail.GetRetryAfter().AsDuration() < 80*time.Second {
+		t.Errorf("after a batch of 100 questions: %v, %v, want a refusal for about 90 s", err, detail)
+	}
+}
+
+// What a question visits is paid for while it does: a list of much leaves a debt, too.
+func TestEdgesVisitedCount(t *testing.T) {
+	const objects = 20 * limit.PaceEdges
+	r := slowRig(t, 10)
+	free := *r
+	config := r.config
+	config.Limits = limit.Config{}
+	free.clients = newClients(connectinprocess.New(NewConnectServer(config)))
+	id := free.store("acme")
+	for i := 0; i < objects; i += 4096 {
+		var tuples []string
+		for j := range 4096 {
+			tuples = append(tuples, fmt.Sprintf("document:d%d#owner@user:olga", i+j))
+		}
+		free.write(id, tuples...)
+	}
+	req := &remitv1.ListObjectsRequest{Scope: scopeOf(id), Type: "document", Relation: "owner", Subject: "user:olga", PageSize: maxPage}
+	if _, err := r.access.ListObjects(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.ask(scopeOf(id), "document:d1#owner@user:olga")
+	if _, _, detail := detailOf(t, err); detail.GetRetryAfter() == nil {
+		t.Errorf("after a list of %d objects: %v, want a refusal", maxPage, err)
+	}
+}
+
+// Stores that there are not, or that the caller may not use, share one bucket: nobody can
+// make the server remember names, nor use up what is another's.
+func TestNobodyUsesUpWhatIsAnothers(t *testing.T) {
+	r := slowRig(t, 5)
+	id := r.made("acme")
+	stranger := identity.WithCall(t.Context(), &identity.Call{Caller: &identity.Caller{Principal: "key:stranger"}, Need: identity.Read})
+	refused := 0
+	for i := range 20 {
+		_, err := r.access.Check(stranger, &remitv1.CheckRequest{Scope: scopeOf(id), Question: ask(t, "document:plan#reader@user:olga")})
+		if err == nil {
+			t.Fatal("a stranger was answered")
+		}
+		_, err = r.access.Check(t.Context(), &remitv1.CheckRequest{Scope: scopeOf("nobody" + strconv.Itoa(i)), Question: ask(t, "document:plan#reader@user:olga")})
+		if connect.CodeOf(err) == connect.CodeResourceExhausted {
+			refused++
+		}
+	}
+	if refused < 10 {
+		t.Errorf("%d of 20 calls to stores that do not exist were refused for their rate, want most", refused)
+	}
+	if !r.check(scopeOf(id), "document:plan#reader@user:olga") {
+		t.Error("the answer is no")
+	}
+}
+
+// Every transport tells a client that is refused when to come back.
+func TestEveryTransportSaysWhenToComeBack(t *testing.T) {
+	r := slowRig(t, 1)
+	id := r.made("acme")
+	s := r.serve()
+	post := func(path, body string) (*http.Response, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.Addr().String()+path, bytes.NewBufferString(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res, string(text)
+	}
+	wantRetry := func(res *http.Response, body, want string) {
+		t.Helper()
+		seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
+		if res.StatusCode != http.StatusTooManyRequests || err != nil || seconds < 1 || seconds > 200 || !strings.Contains(body, want) {
+			t.Errorf("answered with %d, Retry-After %q, %s; want 429, a time, and %s", res.StatusCode, res.Header.Get("Retry-After"), body, want)
+		}
+	}
+	// A batch leaves a debt of minutes.
+	batch := `{"checks":[` + strings.Repeat(`{"correlation_id":"N","tuple_key":{"user":"user:olga","relation":"reader","object":"document:plan"}},`, 49)
+	batch = strings.TrimSuffix(batch, ",") + "]}"
+	for i := range 49 {
+		batch = strings.Replace(batch, `"N"`, fmt.Sprintf(`"c%d"`, i), 1)
+	}
+	if res, body := post("/stores/"+id+"/batch-check", batch); res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status, body)
+	}
+	question := `{"tuple_key":{"user":"user:olga","relation":"reader","object":"document:plan"}}`
+	res, body := post("/stores/"+id+"/check", question)
+	wantRetry(res, body, "rate_limit_exceeded")
+	res, body = post("/stores/"+id+"/streamed-list-objects", `{"type":"document","relation":"reader","user":"user:olga"}`)
+	wantRetry(res, body, "rate limit")
+	res, body = post("/remit.v1.AccessService/Check", `{"scope":{"store":"acme"},"question":{"object":"document:plan","relation":"reader","subject":"user:olga"}}`)
+	wantRetry(res, body, "RATE_LIMITED")
+
+	fga := openfgav1.NewOpenFGAServiceClient(dial(t, s.GRPCAddr()))
+	_, err := fga.Check(t.Context(), &openfgav1.CheckRequest{StoreId: id, TupleKey: &openfgav1.CheckRequestTupleKey{Object: "document:plan", Relation: "reader", User: "user:olga"}})
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("OpenFGA's face over gRPC: %v, want %s", err, codes.ResourceExhausted)
+	}
+}
+
+// The tenant of a name is that of the store's id, and that of what the service keeps for
+// itself is nobody's.
+func TestStoresAreResolvedToTheirIDs(t *testing.T) {
+	r := newRig(t)
+	id := r.store("acme")
+	r.store("twin")
+	r.store("twin")
+	want, err := fsm.ParseStoreID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		store string
+		ok    bool
+	}{{id, true}, {"acme", true}, {"twin", false}, {"nobody", false}, {"00000000000000000000000001", false}, {"", false}} {
+		got, ok := resolve(r.config.State.Current(), test.store)
+		if ok != test.ok || ok && got != want {
+			t.Errorf("resolve(%q) = %v, %v, want %v", test.store, got, ok, test.ok)
+		}
+	}
+}
