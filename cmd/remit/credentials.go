@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -100,6 +103,17 @@ func (c *credentials) client() (*http.Client, error) {
 	if !c.wantTLS() {
 		return &http.Client{}, nil
 	}
+	config, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = config
+	return &http.Client{Transport: transport}, nil
+}
+
+// tls is how a connection is made secure.
+func (c *credentials) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.caFile != "" {
 		data, err := readCredentials(c.caFile)
@@ -120,9 +134,32 @@ func (c *credentials) client() (*http.Client, error) {
 		// why, and one that was shown none could not.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = config
-	return &http.Client{Transport: transport}, nil
+	return config, nil
+}
+
+// refusal asks a server that has ended a connection without a word why it did. A server
+// refuses a client's certificate after the client has taken the connection for secure, and
+// what it says then is lost if the client is writing.
+func (c *credentials) refusal(base string) error {
+	const patience = 3 * time.Second
+	u, err := url.Parse(base)
+	if err != nil {
+		return err
+	}
+	config, err := c.tls()
+	if err != nil {
+		return err
+	}
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", net.JoinHostPort(u.Hostname(), firstOf(u.Port(), "443")), config)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err = conn.Read(make([]byte, 1)) // a server that is content waits, too
+	return err
 }
 
 // authorize adds the token to every call.
@@ -157,15 +194,24 @@ func (a *app) tlsText(err error) (string, bool) {
 		return fmt.Sprintf("the certificate of the server at %s cannot be used: %v", a.asked, invalid), true
 	case errors.As(err, &noTLS), strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return fmt.Sprintf("the server at %s does not speak TLS; write http:// if that is meant", a.asked), true
+	case strings.HasPrefix(a.asked, "http:") && strings.HasSuffix(text, "400 Bad Request"): // no API says so little
+		return fmt.Sprintf("the server at %s takes no calls without TLS, it seems; write https://%s", a.asked, strings.TrimPrefix(a.asked, "http://")), true
+	}
+	if strings.HasPrefix(a.asked, "https:") && endedEarly(err) {
+		if why := a.credentials.refusal(a.asked); why != nil {
+			text = why.Error()
+		}
 	}
 	if _, alert, ok := strings.Cut(text, "remote error: tls: "); ok {
 		return a.alertText(alert), true
 	}
-	// A connection that is cut off just after it has become secure has lost what was said.
-	if strings.HasPrefix(a.asked, "https:") && strings.Contains(text, "client conn could not be established") {
-		return fmt.Sprintf("the server at %s ended the connection before it answered; it may want a client certificate (--client-cert), or refuse the one it was shown: its log says why", a.asked), true
-	}
 	return "", false
+}
+
+// endedEarly reports whether a server has ended the connection before it answered.
+func endedEarly(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
+		strings.Contains(err.Error(), "client conn could not be established") // net/http has no name for it
 }
 
 // alertText says what a server means that refuses a connection.

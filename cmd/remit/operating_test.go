@@ -15,6 +15,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/remit-authz/remit/cmd/remit/server"
+	"github.com/remit-authz/remit/rpc"
+	"github.com/remit-authz/remit/rpc/gate/gatetest"
 )
 
 // The files for those who operate a node.
@@ -27,7 +29,10 @@ const (
 // of each, by the name of its samples.
 func metricsOf(t *testing.T) map[string][]string {
 	t.Helper()
-	s, err := server.Open(t.Context(), server.Config{DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0"})
+	ca, dir := gatetest.NewCA(t, "ours"), t.TempDir()
+	secured := rpc.TLSConfig{}
+	secured.CertFile, secured.KeyFile = ca.Server(gatetest.Certificate{}).Files(t, dir, "server")
+	s, err := server.Open(t.Context(), server.Config{DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", TLS: secured})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,6 +40,7 @@ func metricsOf(t *testing.T) map[string][]string {
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	t.Setenv("REMIT_ADDR", s.Addr())
+	t.Setenv("REMIT_CA_FILE", gatetest.File(t, dir, "ca.crt", ca.PEM()))
 	go func() { served <- s.Run(ctx) }()
 	defer func() {
 		stop()

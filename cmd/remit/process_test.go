@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 type process struct {
 	cmd    *exec.Cmd
 	addr   string
+	line   string // on standard output, the only one
 	stderr bytes.Buffer
 }
 
@@ -56,6 +57,7 @@ func serveProcess(t *testing.T, dir string, flags ...string) *process {
 	if err != nil {
 		t.Fatalf("serve printed %q, then %v\n%s", line, err, p.stderr.String())
 	}
+	p.line = line
 	_, rest, ok := strings.Cut(line, "serves ")
 	if !ok {
 		t.Fatalf("serve printed %q", line)
