@@ -107,7 +107,7 @@ var sampleErased = Erased{
 
 var sampleErasure = erasureRow{
 	Erased: Erased{ID: erasureNumber(1), Type: typeUser, Examined: 7},
-	entity: Entity{typeUser, "anna"}, id: graph.MakeID(typeUser, 300), began: 4, phase: eraseChanges, place: []byte{1, 2},
+	entity: Entity{typeUser, "anna"}, id: graph.MakeID(typeUser, 300), began: 4, by: [4]string{"p", "a", "r", "w"}, phase: eraseChanges, place: []byte{1, 2},
 }
 
 var commandOrder = []string{

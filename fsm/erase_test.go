@@ -31,7 +31,7 @@ func (m *machine) eraseAll(c *Command, limit uint64) *Erased {
 		if !r.Remaining {
 			return r.Erased
 		}
-		step.Body = &Erase{ID: r.Erased.ID, Limit: limit}
+		step = Command{Store: c.Store, Principal: "another", Body: &Erase{ID: r.Erased.ID, Limit: limit}}
 	}
 }
 

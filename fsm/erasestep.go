@@ -16,7 +16,7 @@ const (
 
 // erase begins an erasure or carries one on, by as much as one step may do.
 func (t *tx) erase(c *Command, st *storeIndex, b *Erase, res *Result) *Refusal {
-	r, f := t.erasure(st, b)
+	r, f := t.erasure(c, st, b)
 	if f != nil {
 		return f
 	}
@@ -43,7 +43,7 @@ func (t *tx) erase(c *Command, st *storeIndex, b *Erase, res *Result) *Refusal {
 	if s.rows == 0 || s.rows > rowsPerErase {
 		s.rows = rowsPerErase
 	}
-	s.run(c)
+	s.run()
 	st.setErasure(&next)
 	t.noteErasing(st)
 	t.insert(st, key, next.encode())
@@ -53,7 +53,7 @@ func (t *tx) erase(c *Command, st *storeIndex, b *Erase, res *Result) *Refusal {
 }
 
 // erasure finds the row of the command's erasure, or makes one that has no phase yet.
-func (t *tx) erasure(st *storeIndex, b *Erase) (*erasureRow, *Refusal) {
+func (t *tx) erasure(c *Command, st *storeIndex, b *Erase) (*erasureRow, *Refusal) {
 	for _, r := range st.erasing {
 		if r.ID == b.ID && b.Entity != (Entity{}) && b.Entity != r.entity {
 			return nil, &Refusal{Reason: ErrInvalid, Index: -1, Name: b.ID.String()}
@@ -74,6 +74,12 @@ func (t *tx) erasure(st *storeIndex, b *Erase) (*erasureRow, *Refusal) {
 		return nil, refuse(ErrSymbol)
 	}
 	r := &erasureRow{Erased: Erased{ID: b.ID, Type: b.Entity.Type}, entity: b.Entity, began: t.rev}
+	r.by = [...]string{c.Principal, c.Actor, c.RequestID, c.Reason}
+	for i, text := range r.by {
+		if mentions(text, b.Entity.Name) {
+			r.by[i] = ""
+		}
+	}
 	if n, ok := st.lookup(b.Entity.Type, b.Entity.Name); ok {
 		r.id = n.id
 	}
@@ -140,12 +146,12 @@ func (s *eraseStep) spend(size int) bool {
 	return true
 }
 
-func (s *eraseStep) run(c *Command) {
+func (s *eraseStep) run() {
 	for s.phase() {
 		s.row.phase, s.row.place = s.row.phase+1, nil
 	}
 	if s.row.phase == eraseName {
-		s.finish(c)
+		s.finish()
 	}
 }
 
@@ -355,7 +361,7 @@ func readIdempotencySuffix(b []byte) (principal, key string, err error) {
 }
 
 // finish takes the name away, to which nothing refers any more, and says what was done.
-func (s *eraseStep) finish(c *Command) {
+func (s *eraseStep) finish() {
 	st, r := s.st, s.row
 	if r.id != 0 {
 		if len(st.tuplesOf(r.id, 1)) > 0 {
@@ -371,7 +377,8 @@ func (s *eraseStep) finish(c *Command) {
 	}
 	r.Revision = s.rev
 	done := r.Erased
-	s.change(st, c, &Change{Kind: EntityErased, Erased: &done})
+	by := &Command{Principal: r.by[0], Actor: r.by[1], RequestID: r.by[2], Reason: r.by[3]}
+	s.change(st, by, &Change{Kind: EntityErased, Erased: &done}) // whoever made the last step
 	*r = erasureRow{Erased: done}
 	s.requireRewrite()
 }

@@ -14,6 +14,7 @@ type eraser struct {
 	store  StoreID
 	entity Entity
 	id     ErasureID
+	by     string
 	made   byte
 	done   map[ErasureID]bool
 }
@@ -104,12 +105,12 @@ func (x *eraser) apply(c *Command, r *Result, rev graph.Revision) error {
 	x.id = r.Erased.ID
 	if s.erasing == nil && !x.done[x.id] {
 		e := b.Entity
-		s.erasing = &e
+		s.erasing, x.by = &e, c.Principal
 		s.eraseHead(e)
 	}
 	if s.erasing != nil && !r.Remaining {
 		x.done[x.id] = true
-		x.twin.erased(c.Store, rev, c.Principal)
+		x.twin.erased(c.Store, rev, x.by)
 	}
 	return nil
 }

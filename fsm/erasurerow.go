@@ -16,6 +16,7 @@ type erasureRow struct {
 	entity Entity
 	id     graph.ID // 0: the store knew no such entity
 	began  graph.Revision
+	by     [4]string // principal, actor, request id and reason of who began it
 	phase  erasePhase
 	place  []byte // behind which the phase goes on
 }
@@ -45,6 +46,9 @@ func (r *erasureRow) encode() []byte {
 		e.entity(r.entity)
 		e.uvarint(r.id.Sequence())
 		e.uvarint(uint64(r.began))
+		for _, text := range r.by {
+			e.string(text)
+		}
 		e.byte(byte(r.phase))
 		e.bytes(r.place)
 	}
@@ -63,6 +67,9 @@ func decodeErasureRow(b []byte) (erasureRow, error) {
 			r.id = graph.MakeID(r.entity.Type, seq)
 		}
 		r.began = graph.Revision(d.uvarint())
+		for i := range r.by {
+			r.by[i] = d.string(MaxTextSize)
+		}
 		r.phase = erasePhase(d.byte())
 		if d.err == nil && (r.phase < eraseHead || r.phase >= eraseEnd) {
 			d.unknown("erasure", byte(r.phase))

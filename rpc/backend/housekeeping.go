@@ -34,6 +34,11 @@ const (
 	// of others have most of the time.
 	pastPause = 3
 
+	// eraseRows is how many rows a step of an erasure looks at, and eraseSteps how many of
+	// them one store has in a sweep.
+	eraseRows  = 2000
+	eraseSteps = 500
+
 	// worthwhile is how many revisions a store's history horizon lags behind where it
 	// may be before it is moved although the store itself has nothing to give up: it
 	// holds back the times of revisions, which all stores share.
@@ -42,13 +47,22 @@ const (
 
 // A Housekeeper lets go of what has had its time: tuples leave the newest state when they
 // expired longer than ExpiryGrace ago, though exact states of the past keep them, and the
-// past of a store goes when it is older than the store's retention. Every node has one,
-// and the leader's works.
+// past of a store goes when it is older than the store's retention. It ends the erasures
+// that others left. Every node has one, and the leader's works.
 type Housekeeper struct {
 	config *Config
 	writer *Writer
 
 	worthwhile graph.Revision // the constant, but for tests
+
+	// erasures says how far each was that was under way at the last sweep.
+	erasures map[erasureKey]uint64
+}
+
+// An erasureKey is one erasure of one store: others may use the same id.
+type erasureKey struct {
+	store fsm.StoreID
+	id    fsm.ErasureID
 }
 
 // NewHousekeeper makes a housekeeper that writes with w.
@@ -75,9 +89,12 @@ func (h *Housekeeper) Run(ctx context.Context) {
 // Sweep goes through all stores once. A store where nothing has to go is left alone: to
 // move its horizons would refuse questions about the past for nothing.
 func (h *Housekeeper) Sweep(ctx context.Context) error {
+	before := h.erasures
+	h.erasures = nil
 	if h.config.Node.Leader() != h.config.Node.ID() {
 		return nil
 	}
+	h.erasures = make(map[erasureKey]uint64)
 	s := sweep{Housekeeper: h, now: h.config.Clock(), pinned: math.MaxUint64, kept: map[int64]graph.Revision{}}
 	root := h.config.State.Current()
 	root.Stores(fsm.StoreID{}, func(store *fsm.Store) bool {
@@ -88,7 +105,7 @@ func (h *Housekeeper) Sweep(ctx context.Context) error {
 	})
 	var faults []error
 	root.Stores(fsm.StoreID{}, func(store *fsm.Store) bool {
-		err := errors.Join(s.expiry(ctx, store.ID()), s.past(ctx, store))
+		err := errors.Join(s.expiry(ctx, store.ID()), s.past(ctx, store), s.erase(ctx, store, before))
 		if err != nil && !errors.Is(err, fsm.ErrStoreNotFound) { // it may be deleted meanwhile
 			faults = append(faults, fmt.Errorf("store %s: %w", store.ID(), err))
 		}
@@ -178,6 +195,39 @@ func (s *sweep) horizon(store *fsm.Store) (graph.Revision, error) {
 		s.kept[retention] = kept
 	}
 	return max(kept, store.HistoryHorizon()), nil
+}
+
+// erase carries on what nobody has for an interval: until an erasure is over nobody can
+// write of its entity, and who began it may be gone.
+func (s *sweep) erase(ctx context.Context, store *fsm.Store, before map[erasureKey]uint64) error {
+	for _, e := range store.Erasures() {
+		key := erasureKey{store.ID(), e.ID}
+		examined, seen := before[key]
+		s.erasures[key] = e.Examined
+		for step := 0; seen && examined == e.Examined && step < eraseSteps; step++ {
+			begin := time.Now()
+			result, err := s.writer.propose(ctx, &fsm.Command{
+				Store: store.ID(), Principal: "remit", Reason: "left undone", Body: &fsm.Erase{ID: e.ID, Limit: eraseRows},
+			})
+			if err == nil {
+				err = result.Err
+			}
+			if err != nil {
+				return err
+			}
+			if s.erasures[key] = result.Erased.Examined; !result.Remaining {
+				delete(s.erasures, key)
+				s.config.Log.InfoContext(ctx, "erasure ended that was left undone", "store", store.ID(), "erasure", e.ID)
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(pastPause * time.Since(begin)):
+			}
+		}
+	}
+	return nil
 }
 
 // propose commits one step.

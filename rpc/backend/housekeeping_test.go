@@ -8,13 +8,12 @@ import (
 
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph/model"
 )
 
-// A store that nobody writes to has nothing to give up, but its horizon holds back the
-// times of the revisions of all stores. It is moved now and then, and not each time.
-func TestAnIdleStoreDoesNotHoldBackTheTimes(t *testing.T) {
-	now := time.Now().Truncate(time.Millisecond)
-	clock := func() time.Time { return now }
+// alone is a node without others, and what writes to it.
+func alone(t *testing.T, clock func() time.Time) (*fsm.State, *Writer) {
+	t.Helper()
 	state, err := fsm.Open(fsm.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +34,15 @@ func TestAnIdleStoreDoesNotHoldBackTheTimes(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	w := NewWriter(NewReader(Config{State: state, Node: node, Clock: clock, Log: slog.New(slog.DiscardHandler)}))
+	return state, NewWriter(NewReader(Config{State: state, Node: node, Clock: clock, Log: slog.New(slog.DiscardHandler)}))
+}
+
+// A store that nobody writes to has nothing to give up, but its horizon holds back the
+// times of the revisions of all stores. It is moved now and then, and not each time.
+func TestAnIdleStoreDoesNotHoldBackTheTimes(t *testing.T) {
+	now := time.Now().Truncate(time.Millisecond)
+	clock := func() time.Time { return now }
+	state, w := alone(t, clock)
 	h := NewHousekeeper(w)
 	h.worthwhile = 20
 	do := func(store byte, body fsm.Body) {
@@ -84,5 +91,50 @@ func TestAnIdleStoreDoesNotHoldBackTheTimes(t *testing.T) {
 	later(50)
 	if got := horizon(idle); got != second {
 		t.Errorf("the horizon of an idle store was moved to %d for times that another store keeps", got)
+	}
+}
+
+// Who began an erasure may be gone. One that goes on by itself is left alone.
+func TestAnErasureThatWasLeftIsEnded(t *testing.T) {
+	state, w := alone(t, time.Now)
+	h := NewHousekeeper(w)
+	store, id := fsm.StoreID{15: 1}, fsm.ErasureID{15: 1}
+	anna := fsm.Entity{Type: 1, Name: "anna"}
+	do := func(body fsm.Body) {
+		t.Helper()
+		result, err := w.propose(t.Context(), &fsm.Command{Store: store, Principal: "clerk", Body: body})
+		if err != nil || result.Err != nil {
+			t.Fatal(err, result)
+		}
+	}
+	do(&fsm.CreateStore{Name: "one"})
+	do(&fsm.WriteModel{ID: fsm.ModelID{15: 1}, Source: []byte("model"), Declarations: model.Declarations{
+		Types: []model.TypeDeclaration{{Name: "user", Relations: []string{"friend"}}},
+	}})
+	var operations []fsm.Operation
+	for i := range 10 {
+		key := fsm.TupleKey{Object: fsm.Entity{Type: 1, Name: fmt.Sprint(i)}, Relation: 1, Subject: anna}
+		operations = append(operations, fsm.Operation{Kind: fsm.CreateTuple, Tuple: key})
+	}
+	do(&fsm.Write{Operations: operations})
+	do(&fsm.Erase{ID: id, Entity: anna, Limit: 1})
+	for i, moves := range []bool{true, true, false, false} {
+		if err := h.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		one, _ := state.Current().Store(store)
+		if over := len(one.Erasures()) == 0; over != (i == 3) {
+			t.Fatalf("after %d sweeps the erasure is over: %v", i+1, over)
+		}
+		if moves {
+			do(&fsm.Erase{ID: id, Limit: 1})
+		}
+	}
+	page, err := state.Changes(store, fsm.ChangeQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := page.Changes[len(page.Changes)-1]; last.Kind != fsm.EntityErased || last.Principal != "clerk" || last.Erased.Tuples != 10 {
+		t.Errorf("the last change is %+v, want that the clerk erased 10 tuples", last)
 	}
 }
