@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/decision"
 	"github.com/remit-authz/remit/rpc/gate"
@@ -45,9 +46,9 @@ type Config struct {
 	// Rewriter tells how far the node's files are free of what was erased. Default:
 	// nobody knows.
 	Rewriter backend.Rewriter
-	// Backups lists those that the node has saved, for the report of an erasure: it does
-	// not reach them. Default: none are known.
-	Backups func(context.Context) ([]string, error)
+	// StaleBackups names those of the node's own backups that are older than a revision,
+	// for the report of an erasure, which does not reach them. Default: none are known.
+	StaleBackups func(ctx context.Context, before graph.Revision) ([]string, error)
 
 	// Budget is the number of edges that one question, or one page of a list, may
 	// visit. Default graph.DefaultBudget.

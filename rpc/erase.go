@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -50,8 +51,8 @@ var beyondErasing = []string{
 type eraseService struct {
 	streamer
 	writer  *backend.Writer
-	files   backend.Rewriter                        // nil: nobody knows how far files are rewritten
-	backups func(context.Context) ([]string, error) // that the node has saved; nil: it saves none
+	files   backend.Rewriter                                                   // nil: nobody knows how far files are rewritten
+	backups func(ctx context.Context, before graph.Revision) ([]string, error) // as in Config
 }
 
 // An eraseStream sends the responses of an Erase.
@@ -351,12 +352,14 @@ func (e *erasing) finish(ctx context.Context, revision graph.Revision) error {
 		Revision: uint64(e.done.Revision), Token: e.reader.Token(revision), Beyond: beyondErasing,
 		Nodes: []*remitv1.NodeFiles{{NodeId: e.reader.Config.Node.ID()}},
 	}
+	rewritten := graph.Revision(math.MaxUint64) // as far as backups go, if nobody knows
 	if e.files != nil {
-		report.Nodes[0].RewrittenRevision = uint64(e.files.Rewritten())
+		rewritten = e.files.Rewritten()
+		report.Nodes[0].RewrittenRevision = uint64(rewritten)
 	}
 	if e.backups != nil {
 		var err error
-		if report.Backups, err = e.backups(ctx); err != nil {
+		if report.Backups, err = e.backups(ctx, rewritten); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func (r *rig) eraser(node backend.Node, files backend.Rewriter) *eraseService {
 	}
 	reading := &reader{backend.NewReader(config.backend())}
 	s := streamer{reader: reading, slow: time.Minute, draining: context.Background()}
-	return &eraseService{s, backend.NewWriter(reading.Reader), files, func(context.Context) ([]string, error) { return []string{"old"}, nil }}
+	return &eraseService{s, backend.NewWriter(reading.Reader), files, func(context.Context, graph.Revision) ([]string, error) { return []string{"old"}, nil }}
 }
 
 // An eraseLog keeps what an erasure sends.

@@ -43,7 +43,7 @@ func newConnectServer(draining context.Context, config Config, r *reader, w *bac
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
 	s := streamer{reader: r, slow: config.SlowReader, draining: draining}
 	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{s, w})
-	remitv1connect.RegisterEraseServiceHandler(server, &eraseService{s, w, config.Rewriter, config.Backups})
+	remitv1connect.RegisterEraseServiceHandler(server, &eraseService{s, w, config.Rewriter, config.StaleBackups})
 	remitv1connect.RegisterAccessServiceHandler(server, &accessService{reader: r})
 	remitv1connect.RegisterWatchServiceHandler(server, &watchService{s})
 	remitv1connect.RegisterTransferServiceHandler(server, &transferService{s, w})

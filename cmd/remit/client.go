@@ -28,6 +28,7 @@ type client struct {
 
 	watches   remitv1connect.WatchServiceClient
 	transfers remitv1connect.TransferServiceClient
+	erasures  remitv1connect.EraseServiceClient
 }
 
 // defaultAddr is where serve listens unless told otherwise.
@@ -74,6 +75,7 @@ func newClient(c *connect.Client) *client {
 
 		watches:   remitv1connect.NewWatchServiceClient(c),
 		transfers: remitv1connect.NewTransferServiceClient(c),
+		erasures:  remitv1connect.NewEraseServiceClient(c),
 	}
 }
 

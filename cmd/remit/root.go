@@ -93,7 +93,7 @@ check is denied), 2 if something went wrong.`,
 	root.AddCommand(
 		a.checkCommand(), a.batchCommand(), a.listObjectsCommand(), a.listSubjectsCommand(),
 		a.listActionsCommand(), a.explainCommand(), a.expandCommand(), a.diffAccessCommand(),
-		a.writeCommand(), a.deleteCommand(), a.readCommand(), a.watchCommand(),
+		a.writeCommand(), a.deleteCommand(), a.eraseCommand(), a.readCommand(), a.watchCommand(),
 		a.storeCommand(), a.modelCommand(),
 		a.keyCommand(), a.grantCommand(), a.whoamiCommand(),
 		a.serveCommand(), a.configCommand(), a.backupCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),

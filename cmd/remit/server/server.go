@@ -242,6 +242,8 @@ func (s *Server) open(ctx context.Context) error {
 		Decisions:   s.decisions,
 		Requests:    s.config.Requests,
 		SlowRequest: s.config.SlowRequest,
+
+		StaleBackups: s.staleBackups,
 		Limits:      s.config.Limits,
 	})
 	if err == nil && s.admin != nil {
