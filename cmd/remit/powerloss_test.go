@@ -39,7 +39,7 @@ func TestPowerLossLosesNothing(t *testing.T) {
 		}
 	}
 	t.Logf("%s; %s", sum, time.Since(begin).Round(time.Millisecond))
-	if sum.load.acknowledged == 0 || sum.applied == 0 || sum.snapshots == 0 || sum.replays == 0 || sum.truncated == 0 {
+	if sum.load.acknowledged == 0 || sum.applied == 0 || sum.snapshots == 0 || sum.rewritten == 0 || sum.replays == 0 || sum.truncated == 0 {
 		t.Error("something that must be tried was not")
 	}
 }
@@ -88,6 +88,7 @@ type powerTally struct {
 	seeds, cuts        int
 	inside             int // cuts between two steps of a file operation
 	snapshots          int
+	rewritten          int
 	replays, truncated int
 	restored           int
 	applied            int // batches of unknown outcome that were there
@@ -99,6 +100,7 @@ func (t *powerTally) add(o powerTally) {
 	t.cuts += o.cuts
 	t.inside += o.inside
 	t.snapshots += o.snapshots
+	t.rewritten += o.rewritten
 	t.replays += o.replays
 	t.truncated += o.truncated
 	t.restored += o.restored
@@ -107,9 +109,9 @@ func (t *powerTally) add(o powerTally) {
 }
 
 func (t powerTally) String() string {
-	return fmt.Sprintf("%d seeds, %d losses of power (%d between two steps on directories), %s, %d unacknowledged ones found whole, %d snapshots, "+
+	return fmt.Sprintf("%d seeds, %d losses of power (%d between two steps on directories), %s, %d unacknowledged ones found whole, %d snapshots, %d rewritings, "+
 		"%d replays from empty, %d recoveries with a truncated log, %d without the state machine's own files",
-		t.seeds, t.cuts, t.inside, t.load, t.applied, t.snapshots, t.replays, t.truncated, t.restored)
+		t.seeds, t.cuts, t.inside, t.load, t.applied, t.snapshots, t.rewritten, t.replays, t.truncated, t.restored)
 }
 
 // run lets the node live and die.
@@ -187,10 +189,14 @@ func (r *powerRun) live(ctx context.Context, disk *vfs.MemFS, l *load, first boo
 	}
 	var background sync.WaitGroup
 	background.Go(func() {
-		for {
+		for turn := r.seed; ; turn++ {
 			select {
 			case <-due:
-				if n.node.Snapshot(ctx) == nil {
+				if turn%3 == 0 {
+					if r.rewrite(ctx, n) == nil {
+						r.tally.rewritten++
+					}
+				} else if n.node.Snapshot(ctx) == nil {
 					r.tally.snapshots++
 				}
 			case <-ctx.Done():
@@ -204,6 +210,21 @@ func (r *powerRun) live(ctx context.Context, disk *vfs.MemFS, l *load, first boo
 	background.Wait()
 	err = errors.Join(err, n.close())
 	return p.cuts, err
+}
+
+// rewrite rewrites the node's files as a server does, but for a log that is to be kept.
+func (r *powerRun) rewrite(ctx context.Context, n *powerNode) error {
+	if err := n.state.Rewrite(ctx, nil); err != nil {
+		return err
+	}
+	if r.keepLog {
+		if err := n.node.Snapshot(ctx); err != nil {
+			return err
+		}
+	} else if _, err := n.node.Rewrite(ctx); err != nil {
+		return err
+	}
+	return n.state.Sweep(ctx)
 }
 
 // A powerSwitch cuts the power some times in a life, once it is armed: after a number of
