@@ -134,3 +134,44 @@ func trySnapshot(m *machine) error {
 	}
 	return sink.Close()
 }
+
+// A disk that fills up ends a rewriting, and nothing else.
+func TestAFullDiskEndsARewritingAlone(t *testing.T) {
+	for _, word := range []string{"rewriting/000001.sst", "rewriting/journal", currentFile + ".tmp"} {
+		t.Run(word, func(t *testing.T) {
+			full := &fullDisk{word: word}
+			m := &machine{t: t, fs: errorfs.Wrap(vfs.NewMem(), full), now: epochMs}
+			full.left.Store(1 << 30)
+			m.s = openState(t, m.fs)
+			store := m.store(0)
+			full.left.Store(0)
+			ended := make(chan error, 1)
+			go func() { ended <- m.s.Rewrite(t.Context(), nil) }()
+			var err error
+			for running := true; running; {
+				m.do(write(store, touch(viewer("plan", fmt.Sprint(m.index)))))
+				select {
+				case err = <-ended:
+					running = false
+				default:
+				}
+			}
+			if err == nil {
+				t.Fatal("the rewriting succeeded without room")
+			}
+			wantFull(t, err)
+			if m.s.Rewritten() != 0 {
+				t.Errorf("rewritten up to %d", m.s.Rewritten())
+			}
+			m.checkHash()
+			full.left.Store(1 << 30)
+			want := hashOf(m.s)
+			m.reopen()
+			rewriteState(t, m.s)
+			if hashOf(m.s) != want {
+				t.Error("the state differs")
+			}
+			m.checkHash()
+		})
+	}
+}
