@@ -28,6 +28,7 @@ type client struct {
 
 	watches   remitv1connect.WatchServiceClient
 	transfers remitv1connect.TransferServiceClient
+	audits    remitv1connect.AuditServiceClient
 	erasures  remitv1connect.EraseServiceClient
 }
 
@@ -62,7 +63,7 @@ func (a *app) connection(options ...connecthttp.Option) (*connect.Client, error)
 	}
 	a.asked = base
 	options = append(options, connecthttp.WithReadMaxBytes(maxAnswer))
-	return connect.NewClient(connecthttp.NewTransport(over, base, options...), a.credentials.authorize), nil
+	return connect.NewClient(connecthttp.NewTransport(over, base, options...), a.credentials.authorize, a.provenance.headers), nil
 }
 
 func newClient(c *connect.Client) *client {
@@ -75,6 +76,7 @@ func newClient(c *connect.Client) *client {
 
 		watches:   remitv1connect.NewWatchServiceClient(c),
 		transfers: remitv1connect.NewTransferServiceClient(c),
+		audits:    remitv1connect.NewAuditServiceClient(c),
 		erasures:  remitv1connect.NewEraseServiceClient(c),
 	}
 }

@@ -21,6 +21,7 @@ type app struct {
 	consistency string        // flag --consistency
 	timeout     time.Duration // flag --timeout
 	credentials credentials   // several flags
+	provenance  provenance    // flags --actor and --reason
 
 	interrupted func() bool // by a signal; nil if never
 
@@ -87,12 +88,13 @@ check is denied), 2 if something went wrong.`,
 	flags.StringVarP(&a.store, "store", "s", "", "the store, by `name` or id (default $REMIT_STORE, or the only one)")
 	flags.StringVarP(&a.output, "output", "o", "table", "the `form` of the output: table, json or yaml")
 	a.credentials.flags(flags)
+	a.provenance.register(flags)
 	flags.StringVar(&a.consistency, "consistency", "", "how fresh an answer must be: minimize_latency, fully_consistent,\nat_least_as_fresh=TOKEN, at_exact_snapshot=TOKEN or at_exact_time=`INSTANT`")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for each answer")
 
 	root.AddCommand(
 		a.checkCommand(), a.batchCommand(), a.listObjectsCommand(), a.listSubjectsCommand(),
-		a.listActionsCommand(), a.explainCommand(), a.expandCommand(), a.diffAccessCommand(),
+		a.listActionsCommand(), a.explainCommand(), a.expandCommand(), a.diffAccessCommand(), a.auditCommand(),
 		a.writeCommand(), a.deleteCommand(), a.eraseCommand(), a.readCommand(), a.watchCommand(),
 		a.storeCommand(), a.modelCommand(),
 		a.keyCommand(), a.grantCommand(), a.whoamiCommand(),

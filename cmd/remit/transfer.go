@@ -129,14 +129,14 @@ func (a *app) importFile(ctx context.Context, c *client, file *storefile.File, n
 	done := &imported{Name: store.GetName(), StoreID: store.GetId(), Tuples: len(file.Tuples)}
 	if file.Model != nil {
 		answer, err := repeated(ctx, a, c.models.WriteModel, &remitv1.WriteModelRequest{
-			Store: store.GetId(), Source: sourceMessage(file.Source), IdempotencyKey: key + "/model", Reason: "import of " + file.Path,
+			Store: store.GetId(), Source: sourceMessage(file.Source), IdempotencyKey: key + "/model", Reason: firstOf(a.provenance.given(), "import of "+file.Path),
 		})
 		if err != nil {
 			return nil, a.halfDone(err, store, into, file.Path)
 		}
 		done.ModelID, done.Token = answer.GetModelId(), answer.GetToken()
 	}
-	w := &importer{app: a, client: c, done: done, reason: "import of " + file.Path}
+	w := &importer{app: a, client: c, done: done, reason: firstOf(a.provenance.given(), "import of "+file.Path)}
 	w.progress = newProgress(a.stderr, len(file.Tuples), "tuples written")
 	if err := w.write(ctx, file.Tuples); err != nil {
 		return nil, a.halfDone(err, store, into, file.Path)
@@ -209,7 +209,7 @@ func (a *app) importTuples(ctx context.Context, name, into string) error {
 		return err
 	}
 	w := &importer{
-		app: a, client: c, reason: "import of " + filepath.Base(name), progress: newProgress(a.stderr, total, "tuples written"),
+		app: a, client: c, reason: firstOf(a.provenance.given(), "import of "+filepath.Base(name)), progress: newProgress(a.stderr, total, "tuples written"),
 		done: &imported{Name: found.GetStore().GetName(), StoreID: found.GetStore().GetId(), Tuples: total},
 	}
 	err = a.eachPiece(name, func(tuples []storefile.Tuple) error { return w.write(ctx, tuples) }, false)
