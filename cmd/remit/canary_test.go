@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,7 +20,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	grpccredentials "google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -33,9 +35,11 @@ type canary struct{ name, text string }
 
 // A spill collects whatever a server lets out.
 type spill struct {
-	t     *testing.T
-	all   bytes.Buffer
-	codes map[int]int
+	t      *testing.T
+	client *http.Client
+	over   *tls.Config
+	all    bytes.Buffer
+	codes  map[int]int
 }
 
 // fetch makes a request and keeps the whole answer.
@@ -53,7 +57,7 @@ func (s *spill) fetch(ctx context.Context, method, url, contentType, body string
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := s.client.Do(req)
 	if err != nil {
 		return // a stream that was not over in time; the error is the client's own
 	}
@@ -96,12 +100,18 @@ func TestSecretsStaySecret(t *testing.T) {
 	rootKey := "canary-root-4f9d1c7b2a8e6035-4f9d1c7b2a8e6035"
 	rootFile := gatetest.File(t, dir, "root.key", []byte(rootKey+"\n"))
 	admin, grpcAddr := freeAddr(t), freeAddr(t)
+	pair := ca.Server(gatetest.Certificate{})
+	cert, privateKey := pair.Files(t, dir, "server")
+	caFile := gatetest.File(t, dir, "ca.crt", ca.PEM())
+	decisions := filepath.Join(data, "decisions.jsonl")
 	flags := []string{
-		"--root-key-file", rootFile, "--oidc-issuer", issuer.URL, "--oidc-audience", "remit", "--oidc-grants-claim", "grants",
+		"--tls-cert", cert, "--tls-key", privateKey, "--tls-client-ca", caFile, "--tls-client-auth", "optional",
+		"--decision-log", decisions, "--decision-log-select", "all", "--decision-log-context", "--root-key-file", rootFile, "--oidc-issuer", issuer.URL, "--oidc-audience", "remit", "--oidc-grants-claim", "grants",
 		"--log-level", "debug", "--log-requests", "all", "--admin-addr", admin, "--grpc-addr", grpcAddr,
 	}
 	p := serveProcess(t, data, flags...)
-	base := "http://" + p.addr
+	base := p.addr
+	t.Setenv("REMIT_CA_FILE", caFile)
 	must(t, "store", "import", "testdata/stores/public.fga.yaml", "--addr", p.addr, "--token-file", rootFile)
 
 	claims := issuer.Claims("canary-claim", "remit", time.Now())
@@ -109,7 +119,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	token := issuer.Token(claims)
 	claims["exp"] = time.Now().Add(-time.Hour).Unix()
 	expired := issuer.Token(claims)
-	made, err := identityOf(t, p.addr, credentials{token: rootKey}).CreateKey(t.Context(), &remitv1.CreateKeyRequest{
+	made, err := identityOf(t, p.addr, credentials{token: rootKey, caFile: caFile}).CreateKey(t.Context(), &remitv1.CreateKeyRequest{
 		Name: "app", Grants: []*remitv1.Grant{{Target: &remitv1.Grant_AllStores{AllStores: true}, Permissions: []remitv1.Permission{remitv1.Permission_PERMISSION_READ}}},
 	})
 	if err != nil {
@@ -118,7 +128,6 @@ func TestSecretsStaySecret(t *testing.T) {
 	key := made.GetSecret()
 	altered := key[:len(key)-1] + string('0'+('1'-key[len(key)-1]%2))
 	secretPart := func(token string) string { return token[strings.LastIndexAny(token, "._")+1:] }
-	pair := ca.Server(gatetest.Certificate{})
 	canaries := []canary{
 		{"the root key", "4f9d1c7b2a8e6035-4f9d1c7b2a8e6035"},
 		{"a key", secretPart(key)[:40]},
@@ -138,7 +147,9 @@ func TestSecretsStaySecret(t *testing.T) {
 	} {
 		bearers[name] = "Bearer " + token
 	}
-	s := &spill{t: t, codes: map[int]int{}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	s := &spill{t: t, client: &http.Client{Transport: transport}, over: transport.TLSClientConfig, codes: map[int]int{}}
 	unary, streams := proceduresOf()
 	for _, name := range slices.Sorted(maps.Keys(bearers)) {
 		header := map[string]string{"X-Api-Key": "canary-wrong", "Cookie": "token=canary-wrong"}
@@ -170,15 +181,24 @@ func TestSecretsStaySecret(t *testing.T) {
 	for _, path := range []string{"/metrics", "/healthz", "/readyz", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/symbol", "/debug/pprof/threadcreate?debug=1"} {
 		s.fetch(t.Context(), http.MethodGet, "http://"+admin+path, "", "", map[string]string{"Authorization": "Bearer canary-wrong"})
 	}
-	secured := append(flags, clientOnly(pair.Files(t, dir, "server"))...)
 	for _, output := range []string{"yaml", "json"} {
-		s.all.WriteString(must(t, append([]string{"config", "print", "-o", output}, secured...)...))
+		s.all.WriteString(must(t, append([]string{"config", "print", "-o", output}, flags...)...))
 	}
-	for _, wrong := range []string{"canary-wrong", key[:50], expired} {
-		out, errs, _ := remit(t, "store", "list", "--addr", p.addr, "--token", wrong)
-		s.all.WriteString(out + errs)
+	for _, credential := range []string{rootKey, key, token, expired, key[:50], "canary-wrong"} {
+		for _, args := range [][]string{{"store", "list"}, {"check", "visitor:ann", "can_visit", "hall:west"}, {"check", "nothing"}, {"watch", "--timeout", "nonsense"}} {
+			out, errs, _ := remit(t, append(args, "--addr", p.addr, "--token", credential)...)
+			s.all.WriteString(out + errs)
+		}
 	}
 
+	// The log of decisions is written a moment later.
+	for deadline := time.Now().Add(20 * time.Second); ; runtime.Gosched() {
+		if logged, err := os.ReadFile(decisions); err == nil && bytes.Contains(logged, []byte("oidc:canary-claim")) {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("no decision names the caller: %v\n%.2000s", err, logged)
+		}
+	}
 	// The process ends as by a fault of its own: with what every goroutine was doing.
 	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
@@ -208,13 +228,10 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 }
 
-// clientOnly are the flags of serve for a pair of files.
-func clientOnly(cert, key string) []string { return []string{"--tls-cert", cert, "--tls-key", key} }
-
 // overGRPC calls procedures on the port of gRPC alone.
 func (s *spill) overGRPC(ctx context.Context, addr string, procedures []string, authorization string) {
 	s.t.Helper()
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(grpccredentials.NewTLS(s.over)))
 	if err != nil {
 		s.t.Fatal(err)
 	}
