@@ -14,6 +14,7 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/identity"
 )
 
 // eraser is the service of a rig.
@@ -252,5 +253,28 @@ func TestAnErasureWaitsForTheFiles(t *testing.T) {
 	}
 	if told != 2 || l.last().Report.GetNodes()[0].RewrittenRevision != 99 {
 		t.Errorf("told %d times, %v", told, l.last())
+	}
+}
+
+// Whoever may write may not erase, and is not told whether there is anything to erase.
+func TestAnErasureNeedsAdmin(t *testing.T) {
+	r := newRig(t)
+	store := r.annas()
+	id, err := fsm.ParseStoreID(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, preview := range []bool{true, false} {
+		ctx := identity.WithCall(t.Context(), &identity.Call{
+			Caller: &identity.Caller{Principal: "key:test", Grants: identity.Grants{
+				Stores: map[identity.Store]identity.Permissions{id: identity.Read | identity.Write | identity.Model},
+			}},
+			Need: identity.Admin,
+		})
+		l := &eraseLog{}
+		err := r.eraser(nil, nil).erase(ctx, &remitv1.EraseRequest{Store: store, Entity: "user:anna", Preview: preview}, l)
+		if !errors.Is(err, identity.ErrForbidden) || len(l.all) > 0 {
+			t.Errorf("preview %v: %v, %v", preview, l.all, err)
+		}
 	}
 }

@@ -107,7 +107,7 @@ var sentinels = map[string]struct {
 	"token.ErrInvalid":            {token.ErrInvalid, true},
 	"rpc.ErrCursor":               {ErrCursor, true},
 	"rpc.ErrCursorExpired":        {ErrCursorExpired, true},
-	"rpc.ErrMentioned": {ErrMentioned, true},
+	"rpc.ErrMentioned":            {ErrMentioned, true},
 	"rpc.ErrUnexpectedCount":      {ErrUnexpectedCount, true},
 	"limit.ErrRate":               {limit.ErrRate, true},
 	"limit.ErrQueue":              {limit.ErrQueue, true},

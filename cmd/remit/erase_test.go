@@ -351,7 +351,7 @@ func TestEraseSurvivesKills(t *testing.T) {
 	if places := bytesOf(t, dir, erased); len(places) > 0 {
 		t.Errorf("after the erasure the name is in %q", places)
 	}
-	p = begin()
+	begin()
 	if out := must(t, "erase", erasedName, "--preview", "-o", "json"); !json.Valid([]byte(out)) || !strings.Contains(out, `"known": false`) {
 		t.Errorf("afterwards the preview says %s", out)
 	}

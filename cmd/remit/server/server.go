@@ -242,9 +242,9 @@ func (s *Server) open(ctx context.Context) error {
 		Decisions:   s.decisions,
 		Requests:    s.config.Requests,
 		SlowRequest: s.config.SlowRequest,
+		Limits:      s.config.Limits,
 
 		StaleBackups: s.staleBackups,
-		Limits:      s.config.Limits,
 	})
 	if err == nil && s.admin != nil {
 		s.admin.served.Store(&served{api: s.api, node: s.node})
