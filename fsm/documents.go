@@ -34,3 +34,9 @@ type Content struct{ index *storeIndex }
 
 // Content stands for what the store holds.
 func (s *Store) Content() Content { return Content{s.index} }
+
+// Content is the content of a store, without the memory that a Store takes.
+func (r *Root) Content(id StoreID) (Content, bool) {
+	s, ok := r.index.get(id)
+	return Content{s}, ok && !id.IsZero()
+}

@@ -70,8 +70,9 @@ func (k *Keyring) Authenticate(token string) (*identity.Caller, error) {
 		return nil, err
 	}
 	held := &absentKey
-	if store, ok := k.reader.Config.State.Current().Store(SystemStore); ok {
-		found, err := k.ring(store.Content()).key(store, id)
+	root := k.reader.Config.State.Current()
+	if content, ok := root.Content(SystemStore); ok {
+		found, err := k.ring(content).key(root, id)
 		if err != nil {
 			return nil, err
 		}
@@ -126,12 +127,16 @@ func (k *Keyring) ring(content fsm.Content) *ring {
 
 // key finds a key by its id; nil if there is none. What is not there is not remembered:
 // anybody can make up ids.
-func (r *ring) key(store *fsm.Store, id string) (*heldKey, error) {
+func (r *ring) key(root *fsm.Root, id string) (*heldKey, error) {
 	r.mu.RLock()
 	held := r.keys[id]
 	r.mu.RUnlock()
 	if held != nil {
 		return held, nil
+	}
+	store, ok := root.Store(SystemStore)
+	if !ok {
+		return nil, nil
 	}
 	stored, err := keyIn(store, id)
 	if err != nil || stored == nil {

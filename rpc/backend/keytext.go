@@ -37,16 +37,29 @@ func newSecret(id fsm.StoreID) (text string, hash [sha256.Size]byte) {
 	b = append(b, id.String()...)
 	b = append(b, '_')
 	b = appendBase32(b, raw[:], secretBits)
-	sum := crc32.Checksum(b, castagnoli)
-	b = appendBase32(b, []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, checkBits)
+	check := checksum(string(b))
+	b = append(b, check[:]...)
 	return string(b), hashSecret(string(b))
+}
+
+// checksum is what a key ends with: the CRC-32C of what is before it.
+func checksum(text string) (check [checkBits]byte) {
+	sum := ^uint32(0)
+	for i := range len(text) { // as crc32.Checksum does, but for a string
+		sum = castagnoli[byte(sum)^text[i]] ^ sum>>8
+	}
+	sum = ^sum
+	appendBase32(check[:0], []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, checkBits)
+	return check
 }
 
 // hashSecret is what is kept of a key. There is no salt and nothing slow about it: nobody
 // can go through 256 bits that were drawn at random, as they could through what people
 // choose.
 func hashSecret(text string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(text[keyLength-secretBits-checkBits : keyLength-checkBits]))
+	var secret [secretBits]byte // on the stack, where a conversion would not be
+	copy(secret[:], text[keyLength-secretBits-checkBits:])
+	return sha256.Sum256(secret[:])
 }
 
 // appendBase32 writes a number of so many characters, the highest bits first.
@@ -73,9 +86,7 @@ func parseKey(text string) (id string, err error) {
 	if len(text) != keyLength || text[len(keyPrefix)+keyIDLength] != '_' {
 		return "", fmt.Errorf("%w: the key has %d characters, must have %d: it was not copied whole", identity.ErrUnauthenticated, len(text), keyLength)
 	}
-	sum := crc32.Checksum([]byte(text[:keyLength-checkBits]), castagnoli)
-	var check [checkBits]byte
-	appendBase32(check[:0], []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, checkBits)
+	check := checksum(text[:keyLength-checkBits])
 	if string(check[:]) != text[keyLength-checkBits:] {
 		return "", fmt.Errorf("%w: the key was not copied right: its checksum does not match", identity.ErrUnauthenticated)
 	}
