@@ -175,3 +175,59 @@ func TestAFullDiskEndsARewritingAlone(t *testing.T) {
 		})
 	}
 }
+
+// A tornRename lets CURRENT be renamed once, and then cannot sync its directory.
+type tornRename struct{ renamed, armed atomic.Bool }
+
+func (d *tornRename) MaybeError(op errorfs.Op) error {
+	switch {
+	case !d.armed.Load():
+	case op.Kind == errorfs.OpRename && strings.HasSuffix(op.Path, currentFile+".tmp"):
+		d.renamed.Store(true)
+	case d.renamed.Load() && op.Kind == errorfs.OpOpenDir && op.Path == "data":
+		return fmt.Errorf("%s: %w", op.Path, syscall.EIO)
+	}
+	return nil
+}
+
+func (d *tornRename) String() string { return "torn rename" }
+
+// When nobody knows which generation counts, the node ends and neither is removed.
+func TestARewritingWhoseEndIsOpenKeepsBothGenerations(t *testing.T) {
+	disk, torn := vfs.NewCrashableMem(), &tornRename{}
+	fs := errorfs.Wrap(disk, torn)
+	var fatal error
+	s, err := Open(Config{Dir: "data", FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20, Fatal: func(err error) { fatal = err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, fs: fs, s: s, now: epochMs}
+	store := m.store(0)
+	m.do(write(store, touch(viewer("plan", "anna"))))
+	torn.armed.Store(true)
+	for range 2 { // the second time because a server tries again, if it still can
+		if err := s.Rewrite(t.Context(), nil); !errors.Is(err, syscall.EIO) {
+			t.Errorf("Rewrite = %v, want %v", err, syscall.EIO)
+		}
+	}
+	if !errors.Is(fatal, syscall.EIO) {
+		t.Errorf("the node goes on: %v", fatal)
+	}
+	if err := s.Sweep(t.Context()); !errors.Is(err, syscall.EIO) {
+		t.Errorf("Sweep = %v, want %v", err, syscall.EIO)
+	}
+	torn.armed.Store(false)
+	want := hashOf(s)
+	for _, percent := range []int{0, 100} { // the old name, or the new one
+		clone := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(1, 1))})
+		s := openState(t, clone)
+		s.ApplyBatch(m.logs)
+		if hashOf(s) != want {
+			t.Errorf("with %d %% of what was not synced the state differs", percent)
+		}
+		checkHash(t, s)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

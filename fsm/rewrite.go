@@ -33,6 +33,7 @@ type making struct {
 	mu      sync.Mutex
 	cut     context.CancelCauseFunc // ends the Rewrite under way; nil if there is none
 	waiting int                     // for the slot, with precedence
+	open    error                   // why nobody knows which generation counts; see change
 
 	rewritten atomic.Uint64 // the mark of the present generation
 	journal   *journal      // what a Rewrite must catch up with; guarded by State.applying
@@ -48,8 +49,11 @@ func (k *making) enter(ctx context.Context) (context.Context, func(), error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.waiting > 0 {
+	if k.waiting > 0 || k.open != nil {
 		<-k.slot
+		if k.open != nil {
+			return nil, nil, k.open
+		}
 		return nil, nil, ErrInterrupted
 	}
 	ctx, cut := context.WithCancelCause(ctx)
@@ -78,6 +82,20 @@ func (k *making) preempt(cause error) (leave func()) {
 		k.waiting--
 		<-k.slot
 	}
+}
+
+// leaveOpen notes that the next generation may count or not: from here on none is made
+// and none removed, until the next start sees which.
+func (k *making) leaveOpen(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.open = err
+}
+
+func (k *making) isOpen() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.open
 }
 
 // Rewritten is the last revision up to which nothing that was deleted is left in the
@@ -309,7 +327,9 @@ func (w *rewriting) change() (old *pebble.DB, held time.Duration, err error) {
 	if err := writeCurrent(s.cfg.FS, s.cfg.Dir, w.gen); err != nil {
 		// If the name may stand there already, the files it names must not go.
 		if now, e := readCurrent(s.cfg.FS, s.cfg.Dir); e != nil || now != s.gen {
-			s.cfg.Fatal(errors.Join(fmt.Errorf("rewrite state: the move to generation %d is open: %w", w.gen, err), e))
+			err = errors.Join(fmt.Errorf("the move to generation %d is open: %w", w.gen, err), e)
+			s.making.leaveOpen(err)
+			s.cfg.Fatal(fmt.Errorf("rewrite state: %w", err))
 		}
 		return nil, 0, err
 	}
@@ -339,7 +359,7 @@ func (w *rewriting) caughtUp() error {
 	return nil
 }
 
-// abandon removes what there is of the new generation.
+// abandon removes what there is of the new generation, unless it may count.
 func (w *rewriting) abandon() error {
 	w.s.applying.Lock()
 	w.s.making.journal = nil
@@ -351,7 +371,7 @@ func (w *rewriting) abandon() error {
 	if w.db != nil {
 		err = errors.Join(err, w.db.Close())
 	}
-	if w.dir != "" {
+	if w.dir != "" && w.s.making.isOpen() == nil {
 		err = errors.Join(err, removeAll(w.s.cfg.FS, w.dir))
 	}
 	return err

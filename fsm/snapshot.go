@@ -90,6 +90,9 @@ func (s *State) Restore(rc io.ReadCloser) error {
 
 func (s *State) restore(rc io.ReadCloser) error {
 	defer s.making.preempt(ErrInterrupted)()
+	if err := s.making.isOpen(); err != nil {
+		return err
+	}
 	fs, gen := s.cfg.FS, s.gen+1
 	dir := generationDir(fs, s.cfg.Dir, gen)
 	if err := fs.RemoveAll(dir); err != nil && !errors.Is(err, iofs.ErrNotExist) {
