@@ -20,9 +20,9 @@ import (
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
-// fewSeconds is how soon a stream ends after its caller may not have it any more: it is
+// soonEnough is by when a stream ends after its caller may not have it any more: it is
 // judged once a second, and the machine of a test may be busy.
-const fewSeconds = 10 * time.Second
+const soonEnough = 10 * time.Second
 
 // Streams end soon after their key was revoked or expired, or lost what they rest on, and
 // say so; those of others go on.
@@ -80,7 +80,7 @@ func TestStreamsEndWithTheirCredentials(t *testing.T) {
 		select {
 		case err := <-w.done:
 			wantReason(t, "the watch "+w.name, err, code, reason)
-		case <-time.After(fewSeconds):
+		case <-time.After(soonEnough):
 			t.Errorf("the watch %s goes on", w.name)
 		}
 	}
