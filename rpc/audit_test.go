@@ -484,3 +484,36 @@ func TestAuditRefuses(t *testing.T) {
 		t.Errorf("tuples of the cluster: %v", err)
 	}
 }
+
+// Who watches learns who it was.
+func TestWatchTellsWho(t *testing.T) {
+	r := newAuditRig(t)
+	store := r.store("acme")
+	by := author{"key:app", "ann", "r1", "because"}
+	if _, err := r.tuples.Write(by.context(t), &remitv1.WriteRequest{Store: store, Operations: touch(t, "document:plan#owner@user:ann")}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	stream, err := r.watches.Watch(ctx, &remitv1.WatchRequest{Stores: []string{store}, From: &remitv1.WatchRequest_Earliest{Earliest: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		res, err := stream.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, revision := range res.GetChanges().GetRevisions() {
+			for _, c := range revision.Changes {
+				if c.Kind != remitv1.Change_KIND_TUPLE_PUT {
+					continue
+				}
+				if got := (author{c.Principal, c.Actor, c.RequestId, c.Reason}); got != by {
+					t.Errorf("the change is told with %+v, want %+v", got, by)
+				}
+				return
+			}
+		}
+	}
+}

@@ -207,7 +207,10 @@ func (m *merge) flush() error {
 
 // message writes a change for the wire; nil if it is none that the reader asked for.
 func (m *merge) message(f *feed, c *fsm.Change) (*remitv1.Change, error) {
-	message := &remitv1.Change{StoreId: f.store.String(), Reason: c.Reason, RequestId: c.RequestID}
+	message := &remitv1.Change{
+		StoreId: f.store.String(),
+		Reason:  c.Reason, RequestId: c.RequestID, Principal: c.Principal, Actor: c.Actor,
+	}
 	switch c.Kind {
 	case fsm.TuplePut:
 		message.Kind = remitv1.Change_KIND_TUPLE_PUT

@@ -252,10 +252,7 @@ func (w *auditing) print(c *remitv1.AuditChange) error {
 		e.SetEscapeHTML(false)
 		return e.Encode(plain)
 	}
-	who := firstOf(visible(c.GetPrincipal()), "-")
-	if c.GetActor() != "" {
-		who += " for " + visible(c.GetActor())
-	}
+	who := firstOf(whoText(c.GetPrincipal(), c.GetActor()), "-")
 	line := fmt.Sprintf("%s  %8d  %-24s  %s", w.paint.faint(c.GetTime().AsTime().UTC().Format("2006-01-02T15:04:05.000Z")), c.GetRevision(), who, w.what(c))
 	if c.GetReason() != "" {
 		line += w.paint.faint("  (" + visible(c.GetReason()) + ")")
@@ -265,6 +262,15 @@ func (w *auditing) print(c *remitv1.AuditChange) error {
 	}
 	_, err := fmt.Fprintln(w.app.stdout, line)
 	return err
+}
+
+// whoText is on whose behalf a change was made; empty if nobody said.
+func whoText(principal, actor string) string {
+	who := visible(principal)
+	if actor != "" {
+		who = firstOf(who, "-") + " for " + visible(actor)
+	}
+	return who
 }
 
 // what is a change in words.

@@ -116,6 +116,18 @@ func TestWhatAnAuditorSeesIsVisible(t *testing.T) {
 	}
 }
 
+// Watch shows who it was, as audit does.
+func TestWatchShowsWho(t *testing.T) {
+	w := &watching{request: &remitv1.WatchRequest{Stores: []string{"one"}}}
+	c := &remitv1.Change{
+		Kind: remitv1.Change_KIND_TUPLE_DELETED, Tuple: &remitv1.Tuple{Object: "book:dune", Relation: "holder", Subject: "reader:zoe"},
+		Principal: "key:app", Actor: "ann\x1b", Reason: "on leave\n",
+	}
+	if got, want := w.change(c), `- book:dune#holder@reader:zoe  by key:app for ann\x1b  (on leave\x0a)`; got != want {
+		t.Errorf("watch shows %s, want %s", got, want)
+	}
+}
+
 // Every kind has words of its own.
 func TestEveryKindOfChangeIsTold(t *testing.T) {
 	seen := map[string]string{}

@@ -224,8 +224,11 @@ func (w *watching) change(c *remitv1.Change) string {
 	default:
 		text = "? " + c.GetKind().String()
 	}
+	if who := whoText(c.GetPrincipal(), c.GetActor()); who != "" {
+		text += w.paint.faint("  by " + who)
+	}
 	if c.GetReason() != "" {
-		text += w.paint.faint("  (" + c.GetReason() + ")")
+		text += w.paint.faint("  (" + visible(c.GetReason()) + ")")
 	}
 	return text
 }

@@ -662,8 +662,11 @@ type Change struct {
 	// Of a store that was created.
 	StoreName string `protobuf:"bytes,5,opt,name=store_name,json=storeName,proto3" json:"store_name,omitempty"`
 	// What the writer gave as the reason, and the id of its request.
-	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	RequestId     string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Reason    string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Who asked for the change, and whom it acted for, as the audit has it.
+	Principal     string `protobuf:"bytes,8,opt,name=principal,proto3" json:"principal,omitempty"`
+	Actor         string `protobuf:"bytes,9,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -743,6 +746,20 @@ func (x *Change) GetReason() string {
 func (x *Change) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Change) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Change) GetActor() string {
+	if x != nil {
+		return x.Actor
 	}
 	return ""
 }
@@ -833,7 +850,7 @@ const file_remit_v1_watch_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12*\n" +
 	"\achanges\x18\x03 \x03(\v2\x10.remit.v1.ChangeR\achanges\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\"\xa9\x03\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\xdd\x03\n" +
 	"\x06Change\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.remit.v1.Change.KindR\x04kind\x12\x19\n" +
 	"\bstore_id\x18\x02 \x01(\tR\astoreId\x12%\n" +
@@ -843,7 +860,9 @@ const file_remit_v1_watch_proto_rawDesc = "" +
 	"store_name\x18\x05 \x01(\tR\tstoreName\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\a \x01(\tR\trequestId\"\xc0\x01\n" +
+	"request_id\x18\a \x01(\tR\trequestId\x12\x1c\n" +
+	"\tprincipal\x18\b \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05actor\x18\t \x01(\tR\x05actor\"\xc0\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eKIND_TUPLE_PUT\x10\x01\x12\x16\n" +
