@@ -370,6 +370,7 @@ func TestKeyBytes(t *testing.T) {
 		{"assertions", assertionsKey(store, modelNumber(1))},
 		{"erasure", erasureKey(store, erasureNumber(1))},
 		{"group-rewrite", groupKey(groupRewrite)},
+		{"meta-rewritten", metaKey(metaRewritten)},
 	}
 	var lines []string
 	spaces := map[byte]bool{}
