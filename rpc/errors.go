@@ -213,6 +213,9 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 					err = connect.NewError(connect.CodeInternal, "internal error")
 				}
 			}()
+			if info, ok := connect.CallInfoForServerContext(ctx); ok {
+				info.Spec = spec // not every transport has said so; the log of decisions does
+			}
 			err = next(ctx, spec, stream)
 			if err == nil {
 				return nil

@@ -28,6 +28,10 @@ import (
 	"github.com/remit-authz/remit/rpc/gate"
 )
 
+// streamWorkers are goroutines that answer one call after the other: more than there are
+// processors to run them on most machines, and few enough to be no matter when idle.
+const streamWorkers = 64
+
 // newGRPCServer puts the connect server behind grpc-go's own transport, which costs a
 // third less than gRPC over net/http. Every procedure arrives at one handler for
 // unknown services, so that handlers, interceptors and errors exist once. The reader of a
@@ -46,6 +50,9 @@ func newGRPCServer(faces []face, lists time.Duration, options ...grpc.ServerOpti
 		grpc.MaxRecvMsgSize(2*MaxMessageBytes),
 		// A client that opens calls and never sends their requests holds no more than this.
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
+		// A goroutine of its own for each call would grow its stack anew each time: a tenth of
+		// what a Check costs. What finds all of these at work, gets one.
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ForceServerCodecV2(frameCodec{encoding.GetCodecV2(grpcproto.Name)}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			serve := func(stream grpc.ServerStream) error { return serveGRPC(services, stream) }

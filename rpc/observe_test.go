@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/remit-authz/remit/rpc/backend"
+	"github.com/remit-authz/remit/rpc/decision"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 	"github.com/remit-authz/remit/rpc/observe"
@@ -245,11 +247,25 @@ func TestCallsInFlight(t *testing.T) {
 	}
 }
 
-// observedServer answers questions, with or without an observer, from one state.
+// observedServer answers questions, with or without metrics and a log of what is denied,
+// from one state.
 func (r *rig) observedServer(observed bool) *connect.Server {
 	config, observer := r.config.backend(), observe.New(observe.Config{})
 	if observed {
-		observer = observe.New(observe.Config{Metrics: prometheus.NewRegistry(), Outcome: outcome})
+		registry := prometheus.NewRegistry()
+		observer = observe.New(observe.Config{Metrics: registry, Outcome: outcome})
+		var err error
+		config.Decisions, err = decision.Open(decision.Config{
+			Select: decision.Denied, File: filepath.Join(r.t.TempDir(), "decisions.jsonl"), Metrics: registry,
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.t.Cleanup(func() {
+			if err := config.Decisions.Close(); err != nil {
+				r.t.Error(err)
+			}
+		})
 	}
 	config.Visited = observer.Visited()
 	server := connect.NewServer(append(observer.Interceptors(), errorInterceptor(discard()), validate.NewServerInterceptor(validate.WithoutErrorDetails()))...)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"sync/atomic"
 
 	"connectrpc.com/connect/v2"
@@ -50,7 +49,7 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	observer := observe.New(config.observe())
-	config.OpenFGA.Interceptors = slices.Concat(observer.Interceptors(), config.Decisions.Interceptors())
+	config.OpenFGA.Interceptors = observer.Interceptors()
 	shared := config.backend()
 	shared.Visited = observer.Visited()
 	r := &reader{backend.NewReader(shared)}

@@ -36,7 +36,7 @@ func NewConnectServer(config Config) *connect.Server {
 func newConnectServer(draining context.Context, config Config, r *reader, w *backend.Writer, k *backend.Keyring, guards []connect.ServerInterceptor, before ...connect.ServerInterceptor) *connect.Server {
 	// Errors stand outermost, so that what the guards, the validation and the transports
 	// refuse goes through the same table.
-	server := connect.NewServer(slices.Concat(before, config.Decisions.Interceptors(), []connect.ServerInterceptor{errorInterceptor(config.Log)}, guards, []connect.ServerInterceptor{
+	server := connect.NewServer(slices.Concat(before, []connect.ServerInterceptor{errorInterceptor(config.Log)}, guards, []connect.ServerInterceptor{
 		validate.NewServerInterceptor(validate.WithoutErrorDetails()), freshInterceptor(r),
 	})...)
 	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})

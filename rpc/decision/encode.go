@@ -24,9 +24,15 @@ type encoder struct {
 	source string
 	number uint64 // of the last event
 
-	// The store of the last event: most are about the same one.
+	// What the last event had: most are about the same store.
 	store     [16]byte
 	storeText []byte
+
+	// And of one procedure, and in one second.
+	procedure string
+	call      string // its members
+	second    int64
+	date      [len("2006-01-02T15:04:05")]byte
 }
 
 // newEncoder makes an encoder. The ids of its events begin with a text that no other
@@ -57,12 +63,7 @@ func (c *encoder) event(e *Event) {
 		c.raw(`,"allowed":`).raw(strconv.FormatBool(e.Outcome == Allowed))
 	}
 	c.text("reason", e.Reason)
-	service, method, _ := strings.Cut(strings.TrimPrefix(e.procedure, "/"), "/")
-	face, service, _ := strings.Cut(service, ".")
-	c.text("face", face)
-	if e.procedure != "" {
-		c.raw(`,"rpc":"`).raw(service[strings.LastIndexByte(service, '.')+1:]).raw("/").raw(method).raw(`"`)
-	}
+	c.callOf(e.procedure)
 	c.storeOf(e)
 	c.text("model", e.Model)
 	if e.Revision > 0 {
@@ -87,8 +88,8 @@ func (c *encoder) event(e *Event) {
 	if e.trace != [16]byte{} {
 		c.raw(`,"trace_id":"`).hex(e.trace[:]).raw(`"`)
 	}
-	c.raw(`,"duration_seconds":`)
-	c.buf = strconv.AppendFloat(c.buf, e.took.Seconds(), 'f', 9, 64)
+	c.raw(`,"duration_seconds":`).int(int64(max(e.took, 0) / time.Second))
+	c.fraction(int(max(e.took, 0) % time.Second))
 	c.close()
 }
 
@@ -130,6 +131,20 @@ func (c *encoder) storeOf(e *Event) {
 	c.raw(`,"store":"`)
 	c.buf = append(c.buf, c.storeText...)
 	c.raw(`"`)
+}
+
+// callOf adds which face and RPC was called.
+func (c *encoder) callOf(procedure string) {
+	if procedure == "" {
+		return
+	}
+	if procedure != c.procedure {
+		service, method, _ := strings.Cut(strings.TrimPrefix(procedure, "/"), "/")
+		face, service, _ := strings.Cut(service, ".")
+		c.procedure = procedure
+		c.call = `,"face":"` + face + `","rpc":"` + service[strings.LastIndexByte(service, '.')+1:] + "/" + method + `"`
+	}
+	c.raw(c.call)
 }
 
 func (c *encoder) context(x *Context) {
@@ -185,9 +200,32 @@ func (c *encoder) time(name string, t time.Time) {
 		return
 	}
 	c.raw(`,"`).raw(name).raw(`":"`)
-	c.buf = t.UTC().AppendFormat(c.buf, time.RFC3339Nano)
-	c.raw(`"`)
+	if second := t.Unix(); second != c.second {
+		c.second = second
+		t.UTC().AppendFormat(c.date[:0], "2006-01-02T15:04:05")
+	}
+	c.buf = append(c.buf, c.date[:]...)
+	c.fraction(t.Nanosecond())
+	c.raw(`Z"`)
 }
+
+// fraction adds the nanoseconds of a second.
+func (c *encoder) fraction(ns int) {
+	digits := [10]byte{'.'}
+	for i := 9; i > 0; i-- {
+		digits[i] = byte('0' + ns%10)
+		ns /= 10
+	}
+	c.buf = append(c.buf, digits[:]...)
+}
+
+// plain are the bytes that a string of JSON holds as they are.
+var plain = func() (p [256]bool) {
+	for c := ' '; c < 0x7f; c++ {
+		p[c] = c != '"' && c != '\\'
+	}
+	return p
+}()
 
 const hexDigits = "0123456789abcdef"
 
@@ -199,7 +237,7 @@ func appendString(b []byte, s string, strict bool) []byte {
 	b = append(b, '"')
 	begin := 0 // of what is yet to be copied
 	for i := 0; i < len(s); {
-		if c := s[i]; c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
+		if plain[s[i]] {
 			i++
 			continue
 		}

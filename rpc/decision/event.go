@@ -21,12 +21,11 @@ const (
 // What an event holds of a request is bounded: the longest name of an object and a relation
 // fits, and so does what the headers of changes may hold.
 const (
-	maxText      = 2048 // bytes of a text
-	maxHeader    = 1024 // bytes of a header
-	maxRequestID = 128
-	maxNames     = 64   // parameters of a context
-	maxName      = 128  // bytes of the name of one
-	maxValues    = 4096 // bytes of a context
+	maxText   = 2048 // bytes of a text
+	maxHeader = 1024 // bytes of a header
+	maxNames  = 64   // parameters of a context
+	maxName   = 128  // bytes of the name of one
+	maxValues = 4096 // bytes of a context
 )
 
 var outcomeNames = [outcomes]string{"allowed", "denied", "error", "listed"}

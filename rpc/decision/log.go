@@ -152,7 +152,8 @@ func (l *Log) wants(o Outcome, n int) bool {
 // context. It never waits.
 func (l *Log) Add(ctx context.Context, e *Event) {
 	e.bound()
-	e.time, e.took = time.Now(), time.Since(began)-e.Begun
+	e.time = time.Now()
+	e.took = e.time.Sub(began) - e.Begun
 	if l.config.Select == Sampled && e.Outcome != Refused && e.Outcome != Undecided {
 		e.sample = l.config.Sample
 	}
@@ -160,7 +161,7 @@ func (l *Log) Add(ctx context.Context, e *Event) {
 	if info, ok := connect.CallInfoForServerContext(ctx); ok {
 		e.procedure = info.Spec.Procedure
 		e.actor = clip(info.RequestHeader().Get(headerActor), maxHeader)
-		e.requestID = clip(observe.RequestID(ctx), maxRequestID)
+		e.requestID = observe.RequestID(info)
 	}
 	e.trace = trace.SpanContextFromContext(ctx).TraceID()
 	l.put(e)
@@ -241,24 +242,5 @@ func (l *Log) Close() error {
 		return err
 	case <-bound.C:
 		return errStuck
-	}
-}
-
-// Interceptors are what a face puts before its handlers, so that events say which
-// procedure was called; none if nothing is logged.
-func (l *Log) Interceptors() []connect.ServerInterceptor {
-	if l == nil || l.sink == nil {
-		return nil
-	}
-	return []connect.ServerInterceptor{name}
-}
-
-// name notes the procedure where Add finds it: not every transport does.
-func name(next connect.ServerFunc) connect.ServerFunc {
-	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
-		if info, ok := connect.CallInfoForServerContext(ctx); ok {
-			info.Spec = spec
-		}
-		return next(ctx, spec, stream)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -192,9 +193,14 @@ func (o *Observer) wanted(took time.Duration, outcome string) bool {
 const maxLogged = 128
 
 func (o *Observer) log(ctx context.Context, c *call, store, outcome string, took time.Duration) {
-	attrs := make([]slog.Attr, 0, 5)
-	if id := RequestID(ctx); id != "" {
-		attrs = append(attrs, slog.String("request_id", id))
+	attrs := make([]slog.Attr, 0, 6)
+	if info, ok := connect.CallInfoForServerContext(ctx); ok {
+		if id := RequestID(info); id != "" {
+			attrs = append(attrs, slog.String("request_id", id))
+		}
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		attrs = append(attrs, slog.String("trace_id", span.TraceID().String()))
 	}
 	attrs = append(attrs, slog.String("rpc", strings.TrimPrefix(c.key, "/")), slog.String("code", outcome), slog.Duration("duration", took))
 	if store != "" {
@@ -204,11 +210,7 @@ func (o *Observer) log(ctx context.Context, c *call, store, outcome string, took
 }
 
 // RequestID is the id that a face has given the request, or else its client.
-func RequestID(ctx context.Context) string {
-	info, ok := connect.CallInfoForServerContext(ctx)
-	if !ok {
-		return ""
-	}
+func RequestID(info *connect.CallInfo) string {
 	id := info.ResponseHeader().Get(HeaderRequestID)
 	if id == "" {
 		id = info.RequestHeader().Get(HeaderRequestID)

@@ -28,6 +28,7 @@ func (d *dispatcher) intercept(next connect.ServerFunc) connect.ServerFunc {
 		if !ok {
 			info = &connect.CallInfo{} // a handler that a test calls by itself
 		}
+		info.Spec = spec // not every transport has said so; the log of decisions does
 		defer func() {
 			switch r := recover(); r {
 			case nil:
