@@ -112,6 +112,10 @@ func (p *pool) wait(ctx context.Context, of tenant) (*turn, error) {
 	p.mu.Unlock()
 	select {
 	case <-t.ready:
+		// Whoever is woken runs before all that were ready on this processor, in what is
+		// left of the slice of who woke him. Those who wait and wake each other would keep
+		// the others out for as long as the runtime lets a goroutine run, 10 ms.
+		runtime.Gosched()
 	case <-ctx.Done():
 		if p.abandon(t) {
 			return nil, ctx.Err()
