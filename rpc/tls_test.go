@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -69,7 +70,9 @@ func pageOver(t *testing.T, certs *Certificates) string {
 	go func() { served <- server.Serve(certs.Listen(port, false, "h2", "http/1.1")) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	return port.Addr().String()
 }
@@ -195,8 +198,8 @@ func TestWithoutTLSTheAnswerSaysSo(t *testing.T) {
 
 func TestClientCertificatesThatAreRefused(t *testing.T) {
 	ca, theirs := gatetest.NewCA(t, "ours"), gatetest.NewCA(t, "theirs")
-	log := &lines{}
-	certs, err := LoadCertificates(securedBy(t, t.TempDir(), ca, ClientAuthRequired), time.Now, slog.New(slog.NewTextHandler(log, nil)))
+	told := &lines{}
+	certs, err := LoadCertificates(securedBy(t, t.TempDir(), ca, ClientAuthRequired), time.Now, slog.New(slog.NewTextHandler(told, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,10 +230,10 @@ func TestClientCertificatesThatAreRefused(t *testing.T) {
 		if !strings.Contains(page, test.told) {
 			t.Errorf("%s: told %s, want %s", test.name, page, test.told)
 		}
-		eventually(t, "the log tells of the certificate "+test.name, func() bool { return strings.Contains(log.String(), test.logs) })
+		eventually(t, "the log tells of the certificate "+test.name, func() bool { return strings.Contains(told.String(), test.logs) })
 	}
 	if n := sample(t, certs, refusedCertificate); n != 5 {
-		t.Errorf("%v connections are counted\n%s", n, log)
+		t.Errorf("%v connections are counted\n%s", n, told)
 	}
 }
 
@@ -256,12 +259,12 @@ func leafOf(certs *Certificates) string {
 }
 
 func TestTLSFilesThatChangeAreReadAgain(t *testing.T) {
-	ca, dir, log := gatetest.NewCA(t, "ours"), t.TempDir(), &lines{}
+	ca, dir, told := gatetest.NewCA(t, "ours"), t.TempDir(), &lines{}
 	config := securedBy(t, dir, ca, ClientAuthOptional)
 	replace := func(name string) { ca.Server(gatetest.Certificate{CommonName: name}).Files(t, dir, "server") }
 	replace("first")
 	synctest.Test(t, func(t *testing.T) {
-		certs, err := LoadCertificates(config, time.Now, slog.New(slog.NewTextHandler(log, nil)))
+		certs, err := LoadCertificates(config, time.Now, slog.New(slog.NewTextHandler(told, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +278,7 @@ func TestTLSFilesThatChangeAreReadAgain(t *testing.T) {
 		want := func(name string) {
 			t.Helper()
 			if got := leafOf(certs); got != name {
-				t.Errorf("new connections get %s, want %s\n%s", got, name, log)
+				t.Errorf("new connections get %s, want %s\n%s", got, name, told)
 			}
 		}
 		want("first")
@@ -291,27 +294,27 @@ func TestTLSFilesThatChangeAreReadAgain(t *testing.T) {
 		gatetest.File(t, dir, "server.key", third.Key)
 		passes(1)
 		want("third")
-		if strings.Contains(log.String(), "cannot be used") {
-			t.Errorf("a replacement is told as a fault:\n%s", log)
+		if strings.Contains(told.String(), "cannot be used") {
+			t.Errorf("a replacement is told as a fault:\n%s", told)
 		}
 
 		// What stays wrong is told once, and what was read before stays in use.
 		gatetest.File(t, dir, "server.key", []byte("canary-of-a-key"))
 		passes(4)
 		want("third")
-		if strings.Count(log.String(), "level=ERROR") != 1 || strings.Contains(log.String(), "canary") {
-			t.Errorf("a broken key is told so:\n%s", log)
+		if strings.Count(told.String(), "level=ERROR") != 1 || strings.Contains(told.String(), "canary") {
+			t.Errorf("a broken key is told so:\n%s", told)
 		}
 		if err := os.Remove(config.CertFile); err != nil {
 			t.Fatal(err)
 		}
 		passes(4)
-		if strings.Count(log.String(), "level=ERROR") != 2 || !strings.Contains(log.String(), "server.crt: no such file") {
-			t.Errorf("a file that has gone is told so:\n%s", log)
+		if strings.Count(told.String(), "level=ERROR") != 2 || !strings.Contains(told.String(), "server.crt: no such file") {
+			t.Errorf("a file that has gone is told so:\n%s", told)
 		}
 		certs.Reload() // asked for, and so told at once
-		if strings.Count(log.String(), "level=ERROR") != 3 {
-			t.Errorf("a reload that was asked for is told so:\n%s", log)
+		if strings.Count(told.String(), "level=ERROR") != 3 {
+			t.Errorf("a reload that was asked for is told so:\n%s", told)
 		}
 		replace("fourth")
 		certs.Reload()
@@ -411,5 +414,7 @@ func TestGRPCOverTLS(t *testing.T) {
 	}
 	_ = conn.Close()
 	server.Stop()
-	<-served
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
 }

@@ -13,10 +13,9 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/remit-authz/remit/rpc/gate/gatetest"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
-
-	"github.com/remit-authz/remit/rpc/gate/gatetest"
 )
 
 // withoutCredentials makes sure that the environment gives the program none.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -80,22 +79,22 @@ func openSecurity(config *Config) (*security, error) {
 		s.running.Go(func() { tokens.Run(ctx) })
 	}
 	if config.Insecure {
-		config.warnOfInsecurity(config.Log)
+		config.warnOfInsecurity()
 	}
 	return s, nil
 }
 
 // warnOfInsecurity says what --insecure permits, as far as that makes a difference.
-func (c *Config) warnOfInsecurity(log *slog.Logger) {
+func (c *Config) warnOfInsecurity() {
 	for _, addr := range []string{c.Addr, c.GRPCAddr} {
 		if rpc.CheckAddr("", addr, false) == nil {
 			continue // nobody else can reach it
 		}
 		switch {
 		case !c.asks():
-			log.Warn("everybody who can reach this address may read and change everything", "addr", addr)
+			c.Log.Warn("everybody who can reach this address may read and change everything", "addr", addr)
 		case !c.TLS.Enabled():
-			log.Warn("credentials cross the network for all to read", "addr", addr)
+			c.Log.Warn("credentials cross the network for all to read", "addr", addr)
 		}
 	}
 }
