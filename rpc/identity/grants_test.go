@@ -85,7 +85,7 @@ func randomGrants(r *rand.Rand) Grants {
 func TestGrantsAgainstPlainFacts(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
-	for range 20_000 {
+	for range 5_000 {
 		a, b := randomGrants(r), randomGrants(r)
 		mine, others := facts(&a), facts(&b)
 		for _, store := range append(slices.Clone(testStores), unmade) {
