@@ -40,6 +40,7 @@ var sentinels = map[string]struct {
 	"cluster.ErrTooLarge":       {cluster.ErrTooLarge, true},
 	"cluster.ErrOverloaded":     {cluster.ErrOverloaded, true},
 	"cluster.ErrShuttingDown":   {cluster.ErrShuttingDown, true},
+	"cluster.ErrKeepsLog":       {cluster.ErrKeepsLog, false}, // an erasure only tells its text, as why files wait
 
 	"fsm.ErrInvalid":             {fsm.ErrInvalid, false}, // we made the command
 	"fsm.ErrTooLarge":            {fsm.ErrTooLarge, true},
@@ -63,7 +64,10 @@ var sentinels = map[string]struct {
 	"fsm.ErrRevisionUnknown":     {fsm.ErrRevisionUnknown, true},
 	"fsm.ErrUnknownID":           {fsm.ErrUnknownID, false},
 	"fsm.ErrBackups":             {fsm.ErrBackups, true},
-	"fsm.ErrNoBackup":            {fsm.ErrNoBackup, false}, // folders are no business of the API
+	"fsm.ErrNoBackup":            {fsm.ErrNoBackup, false},    // folders are no business of the API
+	"fsm.ErrInterrupted":         {fsm.ErrInterrupted, false}, // as cluster.ErrKeepsLog
+	"fsm.ErrNoRoom":              {fsm.ErrNoRoom, false},      // likewise
+	"fsm.ErrNoSnapshot":          {fsm.ErrNoSnapshot, false},  // likewise
 	"fsm.ErrClosed":              {fsm.ErrClosed, true},
 	"fsm.ErrCorrupt":             {fsm.ErrCorrupt, false},
 
