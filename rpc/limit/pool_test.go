@@ -138,7 +138,9 @@ func TestAbsenceSavesNothingUp(t *testing.T) {
 		c.keep(present, 4, time.Millisecond, 6*time.Second)
 		c.call(absent, time.Millisecond)
 		time.Sleep(5 * time.Second)
+		c.mu.Lock()
 		before := c.had[present]
+		c.mu.Unlock()
 		c.keep(absent, 4, time.Millisecond, time.Second)
 		c.wait.Wait()
 		if got, want := c.had[present]-before, 500*time.Millisecond; got < want*8/10 {

@@ -1,0 +1,46 @@
+package limit
+
+import (
+	"testing"
+	"time"
+)
+
+func TestABucketFillsUpAndForgetsNoDebt(t *testing.T) {
+	b := newBuckets[string](10, 20)
+	for _, step := range []struct {
+		at   time.Duration
+		cost float64
+		ok   bool
+		wait time.Duration
+	}{
+		{0, 15, true, 0},
+		{0, 10, false, 500 * time.Millisecond},
+		{500 * time.Millisecond, 10, true, 0},
+		{10 * time.Second, 100, true, 0}, // full, and so let in: what is missing is a debt
+		{11 * time.Second, 1, false, 7100 * time.Millisecond},
+		{18100 * time.Millisecond, 1, true, 0},
+	} {
+		wait, ok := b.take("a", step.cost, step.at)
+		if ok != step.ok || (wait-step.wait).Abs() > time.Millisecond {
+			t.Errorf("at %s, %v: %v after %s, want %v after %s", step.at, step.cost, ok, wait, step.ok, step.wait)
+		}
+	}
+}
+
+// However many tenants come, so many are remembered; those who owe nothing make room.
+func TestTenantsAreForgottenWhenTheyOweNothing(t *testing.T) {
+	b := newBuckets[int](1, 1)
+	for i := range 2 * maxTenants {
+		b.take(i, 1, time.Millisecond)
+	}
+	if len(b.byKey) != maxTenants {
+		t.Errorf("%d tenants are remembered, want %d", len(b.byKey), maxTenants)
+	}
+	if _, ok := b.take(-1, 1, 2*time.Millisecond); ok {
+		t.Error("one of those who share a bucket was let in after others had emptied it")
+	}
+	b.take(-2, 1, time.Minute)
+	if len(b.byKey) != 1 {
+		t.Errorf("%d tenants are remembered when all buckets are full again, want the one that is not", len(b.byKey))
+	}
+}
