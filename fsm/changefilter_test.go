@@ -209,3 +209,45 @@ func TestBackwardsToTheHorizon(t *testing.T) {
 		t.Errorf("%+v, %v, want three changes since %d", page, err, horizon)
 	}
 }
+
+// BenchmarkFilteredChanges asks a million changes for what nobody did: the price of a
+// filter without an index.
+func BenchmarkFilteredChanges(b *testing.B) {
+	const rows, each = 1_000_000, 5000
+	m := newMachine(b)
+	store := m.store(1)
+	for i := range rows / each {
+		ops := make([]Operation, each)
+		for j := range ops {
+			ops[j] = create(viewer(fmt.Sprint("document-", i, "-", j), fmt.Sprint("user-", j%977)))
+		}
+		c := write(store, ops...)
+		c.Principal, c.Actor, c.RequestID, c.Reason = "key:backend", fmt.Sprint("user-", i%50), fmt.Sprint("request-", i), "import"
+		m.apply(c)
+	}
+	for _, filter := range []struct {
+		name   string
+		filter *ChangeFilter
+	}{
+		{"actor", &ChangeFilter{Actor: "nobody"}},
+		{"subject", &ChangeFilter{Subject: graph.MakeID(typeUser, graph.MaxSequence)}},
+	} {
+		for _, backwards := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/backwards=%v", filter.name, backwards), func(b *testing.B) {
+				examined := 0
+				for b.Loop() {
+					q := ChangeQuery{Filter: filter.filter, Backwards: backwards}
+					for more := true; more; {
+						page, err := m.s.Changes(store, q)
+						if err != nil || len(page.Changes) != 0 {
+							b.Fatal(page, err)
+						}
+						examined += page.Examined
+						q.After, more = page.Next, page.More
+					}
+				}
+				b.ReportMetric(float64(examined)/b.Elapsed().Seconds(), "changes/s")
+			})
+		}
+	}
+}
