@@ -25,14 +25,14 @@ type Issuer struct {
 	Fetches atomic.Int64 // of its keys
 	Down    atomic.Bool  // it answers nothing of use
 
-	t    *testing.T
+	t    testing.TB
 	mu   sync.Mutex
 	keys []jose.JSONWebKey // private
 }
 
 // NewIssuer makes an issuer with one key for each name: RS256, ES256 or EdDSA, which also is
 // the key's id.
-func NewIssuer(t *testing.T, names ...jose.SignatureAlgorithm) *Issuer {
+func NewIssuer(t testing.TB, names ...jose.SignatureAlgorithm) *Issuer {
 	t.Helper()
 	i := &Issuer{t: t}
 	for _, name := range names {
@@ -67,7 +67,7 @@ func answer(w http.ResponseWriter, v any) {
 }
 
 // NewKey draws a private key for an algorithm.
-func NewKey(t *testing.T, algorithm jose.SignatureAlgorithm, id string) jose.JSONWebKey {
+func NewKey(t testing.TB, algorithm jose.SignatureAlgorithm, id string) jose.JSONWebKey {
 	t.Helper()
 	var key crypto.Signer
 	var err error
@@ -113,7 +113,7 @@ func (i *Issuer) Claims(subject, audience string, now time.Time) Claims {
 func (i *Issuer) Token(claims Claims) string { return Sign(i.t, i.Key(), claims) }
 
 // Sign signs claims with any key.
-func Sign(t *testing.T, key jose.JSONWebKey, claims Claims) string {
+func Sign(t testing.TB, key jose.JSONWebKey, claims Claims) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: key}, (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
