@@ -49,7 +49,9 @@ func checksum(text string) (check [checkBits]byte) {
 		sum = castagnoli[byte(sum)^text[i]] ^ sum>>8
 	}
 	sum = ^sum
-	appendBase32(check[:0], []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, checkBits)
+	for i := range check { // as appendBase32 does, but for one word
+		check[i] = keyAlphabet[sum>>(5*(checkBits-1-i))&31]
+	}
 	return check
 }
 
