@@ -69,7 +69,8 @@ func (s *setting) samples() []string {
 func (s *setting) companions() []string {
 	tls := []string{"--tls-cert=a", "--tls-key=b"}
 	needed := map[string][]string{
-		"tls-cert": {"--tls-key=b"}, "tls-key": {"--tls-cert=a"}, "tls-client-ca": append(tls, "--tls-client-auth=required"),
+		"decision-log-select": {"--decision-log=a"},
+		"tls-cert":            {"--tls-key=b"}, "tls-key": {"--tls-cert=a"}, "tls-client-ca": append(tls, "--tls-client-auth=required"),
 		"tls-client-auth": append(tls, "--tls-client-ca=c"), "oidc-issuer": {"--oidc-audience=a"}, "oidc-audience": {"--oidc-issuer=https://a.example"},
 		"oidc-subject-claim": {"--oidc-issuer=https://a.example", "--oidc-audience=a"}, "oidc-grants-claim": {"--oidc-issuer=https://a.example", "--oidc-audience=a"},
 	}[s.Name]
