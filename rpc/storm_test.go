@@ -156,7 +156,7 @@ func steadily(t *testing.T, c clients, store string, within time.Duration) (took
 	begun := time.Now()
 	for i := 1; i <= int(within/steadyEvery); i++ {
 		due := begun.Add(time.Duration(i) * steadyEvery)
-		time.Sleep(time.Until(due)) // the pace of the load, not a wait for something
+		<-time.After(time.Until(due))
 		calls.Go(func() {
 			if res, err := c.access.Check(t.Context(), req); err != nil || !res.Allowed {
 				t.Errorf("a steady call: %v, %v", res, err)

@@ -211,7 +211,7 @@ func TestMetricNames(t *testing.T) {
 			continue
 		}
 		for _, l := range labels {
-			if !slices.Contains([]string{"face", "rpc", "code", "kind", "outcome", "le", "version", "go_version"}, l) {
+			if !slices.Contains([]string{"face", "rpc", "code", "kind", "outcome", "pool", "le", "version", "go_version"}, l) {
 				t.Errorf("%s has the label %s", name, l)
 			}
 		}

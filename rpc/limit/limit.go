@@ -12,7 +12,7 @@ import (
 	"github.com/remit-authz/remit/rpc/identity"
 )
 
-// Unlimited, as a number of slots, is no bound: there are no shares.
+// Unlimited is the number of slots that is no bound: there are no shares.
 const Unlimited = -1
 
 // DefaultQueue is Config.Queue unless it says otherwise.

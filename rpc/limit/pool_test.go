@@ -43,7 +43,7 @@ func (c *crowd) call(of tenant, hold time.Duration) {
 		c.t.Error(err)
 		return
 	}
-	time.Sleep(hold)
+	time.Sleep(hold) //nolint:forbidigo // in a bubble, where it takes just that
 	c.pool.leave(turn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +118,7 @@ func TestWhoAsksRarelyGoesFirst(t *testing.T) {
 		c.keep(tenant{store: store(1)}, 64, 2*time.Millisecond, 5*time.Second)
 		steady := tenant{store: store(2)}
 		for range 200 {
-			time.Sleep(7300 * time.Microsecond)
+			time.Sleep(7300 * time.Microsecond) //nolint:forbidigo // likewise
 			begun := time.Now()
 			c.call(steady, 100*time.Microsecond)
 			if took := time.Since(begun); took > 2100*time.Microsecond {
@@ -137,7 +137,7 @@ func TestAbsenceSavesNothingUp(t *testing.T) {
 		present, absent := tenant{store: store(1)}, tenant{store: store(2)}
 		c.keep(present, 4, time.Millisecond, 6*time.Second)
 		c.call(absent, time.Millisecond)
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) //nolint:forbidigo // likewise
 		c.mu.Lock()
 		before := c.had[present]
 		c.mu.Unlock()
@@ -233,7 +233,7 @@ func TestWhoStopsWaitingIsForgotten(t *testing.T) {
 			})
 		}
 		c.wait.Go(func() { c.call(tenant{store: store(1)}, time.Millisecond) })
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // likewise
 		if n := c.pool.waiting(); n != 1 {
 			t.Errorf("%d wait, want one", n)
 		}
