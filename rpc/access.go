@@ -50,7 +50,11 @@ func (q *question) check(ctx context.Context, m *remitv1.Question) (bool, error)
 		return false, err
 	}
 	query := q.Query()
-	return query.Check(ctx, u, subject)
+	ctx, span := q.Trace(ctx, &query)
+	allowed, err := query.Check(ctx, u, subject)
+	span.Text("remit.outcome", decision.Of(allowed, err).String())
+	span.End(err)
+	return allowed, err
 }
 
 func (q *question) resolve(m *remitv1.Question) (graph.Userset, graph.Subject, error) {
@@ -219,7 +223,9 @@ func (q *question) explain(ctx context.Context, req *remitv1.ExplainRequest) (*r
 		return nil, under("question", err)
 	}
 	query := q.Query()
+	ctx, span := q.Trace(ctx, &query)
 	e, err := query.Explain(ctx, u, subject)
+	span.End(err)
 	if err != nil {
 		return nil, err
 	}

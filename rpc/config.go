@@ -20,6 +20,7 @@ import (
 	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
+	"github.com/remit-authz/remit/rpc/trace"
 )
 
 // Config is what a Server needs. State and Node are required; the zero value of every
@@ -85,6 +86,9 @@ type Config struct {
 	// Decisions counts and logs what is decided. It is the caller's to close, after Run.
 	// Default: nothing is.
 	Decisions *decision.Log
+	// Tracer tells a collector of calls. It is the caller's to close, after Run. Default:
+	// nobody is told.
+	Tracer *trace.Tracer
 }
 
 // defaults fills in what is not set.
@@ -193,6 +197,9 @@ func (c *Config) observe() observe.Config {
 	return observe.Config{Metrics: c.Metrics, Requests: c.Requests, Slow: c.SlowRequest, Log: c.Log, Outcome: outcome}
 }
 
+// Outcome is how calls are told to have ended, by all who tell.
+func Outcome(err error) string { return outcome(err) }
+
 // outcome names the code of an error: OpenFGA's name where it has one, whatever the
 // transport made of it.
 func outcome(err error) string {
@@ -206,5 +213,5 @@ func outcome(err error) string {
 
 // backend is what the faces share.
 func (c *Config) backend() backend.Config {
-	return backend.Config{State: c.State, Node: c.Node, Budget: c.Budget, Decisions: c.Decisions, Clock: c.Clock, Log: c.Log}
+	return backend.Config{State: c.State, Node: c.Node, Budget: c.Budget, Decisions: c.Decisions, Tracer: c.Tracer, Clock: c.Clock, Log: c.Log}
 }

@@ -145,6 +145,8 @@ func (s *accessService) objects(ctx context.Context, req *remitv1.ListObjectsReq
 // take hands out the next elements.
 func (l *objectList) take(ctx context.Context, size int, emit func(name string) error) (more bool, err error) {
 	query := l.question.Query()
+	ctx, span := l.question.Trace(ctx, &query)
+	defer func() { span.End(err) }()
 	run := func(yield func(graph.ID) bool) error {
 		return query.ListObjects(ctx, l.relation, l.subject, l.after, yield)
 	}
@@ -291,6 +293,8 @@ func (s *accessService) subjects(ctx context.Context, req *remitv1.ListSubjectsR
 // take hands out the next elements.
 func (l *subjectList) take(ctx context.Context, size int, emit func(*remitv1.ListedSubject) error) (more bool, err error) {
 	query := l.question.Query()
+	ctx, span := l.question.Trace(ctx, &query)
+	defer func() { span.End(err) }()
 	run := func(yield func(graph.ListedSubject) bool) error {
 		return query.ListSubjects(ctx, l.userset, l.kind, l.after, yield)
 	}

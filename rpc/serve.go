@@ -49,7 +49,8 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	observer := observe.New(config.observe())
-	config.OpenFGA.Interceptors = observer.Interceptors()
+	before := append(config.Tracer.Interceptors(), observer.Interceptors()...) // so that logged requests know their trace
+	config.OpenFGA.Interceptors = before
 	shared := config.backend()
 	shared.Visited = observer.Visited()
 	r := &reader{backend.NewReader(shared)}
@@ -61,7 +62,7 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	limits := config.Limits
 	limits.Metrics = config.Metrics
 	guards := config.guards(identify, limits)
-	s.connect = newConnectServer(s.draining, config, r, w, keyring, guards, observer.Interceptors()...)
+	s.connect = newConnectServer(s.draining, config, r, w, keyring, guards, before...)
 	registerHealth(s.connect, s.health, s.draining)
 	config.OpenFGA.Guards, config.OpenFGA.Admit = guards, identify.Admit
 	fga, err := openfga.New(r.Reader, w, config.OpenFGA)

@@ -23,6 +23,7 @@ type serveConfig struct {
 	logFormat, logLevel string
 	logRequests         string
 	logDecisions        string
+	traceSample         string
 }
 
 // serveSettings is the one table of what serve can be told: flags of a command, and what
@@ -152,6 +153,9 @@ call. Whoever is refused is told when to come back.
 those that could not be made, or as --decision-log-select says. Each is a line of JSON in
 the shape of CloudEvents. The file is set aside when it has grown, and opened again after
 SIGHUP, for those who rename it themselves.
+
+--trace-endpoint tells a collector of OpenTelemetry of calls: those whose callers bring a
+trace that is told, and of the others a share, --trace-sample. Names are not told.
 
 SIGINT and SIGTERM let requests under way end; a second signal ends the process at
 once, which loses nothing that was acknowledged.

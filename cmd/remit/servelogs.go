@@ -2,15 +2,17 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/remit-authz/remit/cmd/remit/server"
 	"github.com/remit-authz/remit/rpc/decision"
 )
 
-// decisionSettings are those of the log of decisions.
+// decisionSettings are those of the log of decisions, and of traces.
 func decisionSettings(s *settings, c *serveConfig) {
 	d := &c.Decisions
 	s.text(&d.File, "decision-log", "", "log decisions to this `file`, - is standard output; without it none are logged")
@@ -21,11 +23,18 @@ func decisionSettings(s *settings, c *serveConfig) {
 	s.number(&d.MaxMiB, "decision-log-size", decision.DefaultMaxMiB, 1, "`MiB` from which on the file is set aside, and another begun")
 	s.number(&d.Keep, "decision-log-keep", decision.DefaultKeep, 0, "`files` set aside that stay there, the newest ones; 0 removes none")
 	s.number(&d.KeepDays, "decision-log-keep-days", 0, 0, "`days` that files set aside stay there; 0 is for ever")
+	s.text(&c.Traces.Endpoint, "trace-endpoint", "", "tell the collector at this `URL` of calls, by OTLP over HTTP; without it none is told")
+	s.text(&c.traceSample, "trace-sample", "0", "the `share` of calls that are told, from 0 to 1; callers that bring a trace decide for themselves")
 }
 
-// effectiveDecisions takes what the settings of decisions make, and refuses some that say
+// effectiveDecisions takes what the settings of decisions and traces make, and refuses some that say
 // nothing for want of another.
 func (c *serveConfig) effectiveDecisions(s *settings) error {
+	share, err := strconv.ParseFloat(c.traceSample, 64)
+	if err != nil {
+		return fmt.Errorf("trace-sample is %q, must be a number from 0 to 1", c.traceSample)
+	}
+	c.Traces.Sample = share
 	c.Decisions.Select = decision.Selection(c.logDecisions)
 	if c.Decisions.File != "" || c.Decisions.Select == decision.Off {
 		return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc/decision"
+	"github.com/remit-authz/remit/rpc/trace"
 )
 
 // A Proposer commits a command and returns the state machine's answer.
@@ -27,8 +28,8 @@ type Node interface {
 	Leader() string
 }
 
-// Config is what a Reader needs. All fields are required, but for Budget, Visited and
-// Decisions.
+// Config is what a Reader needs. All fields are required, but for Budget, Visited,
+// Decisions and Tracer.
 type Config struct {
 	// State answers reads, Node takes writes.
 	State *fsm.State
@@ -41,6 +42,8 @@ type Config struct {
 	Visited func(edges int)
 	// Decisions is told what was decided; nil if nobody wants to know.
 	Decisions *decision.Log
+	// Tracer tells of the parts of a call; nil if nobody wants to know.
+	Tracer *trace.Tracer
 	// Clock tells the time.
 	Clock func() time.Time
 	// Log receives what needs a person.

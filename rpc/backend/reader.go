@@ -50,7 +50,9 @@ func (r *Reader) Now() time.Time {
 func (r *Reader) NewID() ([16]byte, error) { return r.ids.next(r.Config.Clock()) }
 
 // CatchUp waits until this node shows every write that was acknowledged before.
-func (r *Reader) CatchUp(ctx context.Context) error {
+func (r *Reader) CatchUp(ctx context.Context) (err error) {
+	ctx, span := r.Config.Tracer.Start(ctx, "catch up")
+	defer func() { span.End(err) }()
 	left := limit.Leave(ctx) // whoever waits is not evaluating
 	index, err := r.Config.Node.ReadIndex(ctx)
 	if err == nil {
@@ -64,14 +66,16 @@ func (r *Reader) CatchUp(ctx context.Context) error {
 
 // WaitFor waits until this node shows a revision, for at most FreshnessTimeout; then
 // the error is ErrNotReached.
-func (r *Reader) WaitFor(ctx context.Context, revision graph.Revision) error {
+func (r *Reader) WaitFor(ctx context.Context, revision graph.Revision) (err error) {
 	if r.Config.State.Current().Revision() >= revision {
 		return nil
 	}
+	ctx, span := r.Config.Tracer.Start(ctx, "wait for revision")
+	defer func() { span.End(err) }()
 	left := limit.Leave(ctx)
 	bound, cancel := context.WithTimeout(ctx, FreshnessTimeout)
 	defer cancel()
-	err := r.Config.State.Published(bound, uint64(revision))
+	err = r.Config.State.Published(bound, uint64(revision))
 	if err != nil && ctx.Err() == nil && bound.Err() != nil {
 		return fmt.Errorf("%w within %s: this node is at revision %d, %d is asked for",
 			ErrNotReached, FreshnessTimeout, r.Config.State.Current().Revision(), revision)

@@ -76,7 +76,9 @@ func (w *Writer) propose(ctx context.Context, command *fsm.Command) (*fsm.Result
 		return nil, err
 	}
 	limit.Leave(ctx) // planning takes the processor, replicating does not
+	ctx, span := w.reader.Config.Tracer.Start(ctx, "propose")
 	answer, err := w.reader.Config.Node.Propose(ctx, encoded)
+	span.End(err)
 	if err != nil {
 		return nil, err
 	}

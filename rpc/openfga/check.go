@@ -61,7 +61,10 @@ func (q *question) check(ctx context.Context, key tupleKey, given *structpb.Stru
 		return false, nil, err
 	}
 	query := q.query()
+	ctx, span := q.Trace(ctx, &query)
 	allowed, err := query.Check(ctx, graph.Userset{Object: object, Relation: names.relation.ID}, subject)
+	span.Text("remit.outcome", decision.Of(allowed, err).String())
+	span.End(err)
 	if err == nil {
 		return allowed, nil, nil
 	}

@@ -25,6 +25,10 @@ const (
 	// are cut short: no limit of depth, lists that are complete or an error, and an
 	// error where an answer depends on its own negation.
 	HeaderExact = "Remit-Exact"
+
+	// headerTraceparent and headerTracestate bring the caller's trace.
+	headerTraceparent = "Traceparent"
+	headerTracestate  = "Tracestate"
 )
 
 // respondModel tells the client which model its question was answered by.

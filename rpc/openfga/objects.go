@@ -80,6 +80,8 @@ func (s *service) objectsOf(ctx context.Context, q *question, m objectsQuery, mo
 	defer cancel()
 	query := q.query()
 	query.KeepGoing = !q.exact
+	ctx, span := q.Trace(ctx, &query)
+	defer func() { span.End(err) }()
 	if subject.Relation == 0 && !subject.ID.IsWildcard() {
 		// OpenFGA has a way of its own to the objects of one user, and its errors say that
 		// they come from there.

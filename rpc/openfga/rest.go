@@ -101,7 +101,7 @@ const headerAuthorization = "Authorization"
 // incoming picks the headers of a request that handlers read.
 func incoming(_ context.Context, r *http.Request) metadata.MD {
 	md := metadata.MD{}
-	for _, key := range []string{headerAuthorization, HeaderToken, HeaderExact, HeaderModelID, HeaderRequestID, backend.HeaderActor, backend.HeaderReason} {
+	for _, key := range []string{headerAuthorization, HeaderToken, HeaderExact, HeaderModelID, HeaderRequestID, backend.HeaderActor, backend.HeaderReason, headerTraceparent, headerTracestate} {
 		if values := r.Header[key]; len(values) > 0 {
 			md[key] = values
 		}

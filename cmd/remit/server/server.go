@@ -23,6 +23,7 @@ import (
 	"github.com/remit-authz/remit/rpc/limit"
 	"github.com/remit-authz/remit/rpc/observe"
 	"github.com/remit-authz/remit/rpc/openfga"
+	"github.com/remit-authz/remit/rpc/trace"
 )
 
 // Config says where a node keeps its data and where it listens.
@@ -61,6 +62,9 @@ type Config struct {
 	// server's.
 	Decisions decision.Config
 
+	// Traces is where calls are told. Its node, version and log are the server's.
+	Traces trace.Config
+
 	// OpenFGA is what its API may be told.
 	OpenFGA openfga.Config
 
@@ -94,7 +98,7 @@ func (c *Config) defaults() {
 func (c *Config) Validate() error {
 	watch := observe.Config{Requests: c.Requests, Slow: c.SlowRequest}
 	return errors.Join(c.OpenFGA.Validate(), c.Limits.Validate(), watch.Validate(), c.validateSecurity(),
-		c.Backup.check(c.DataDir), c.Decisions.Validate())
+		c.Backup.check(c.DataDir), c.Decisions.Validate(), c.Traces.Validate())
 }
 
 // check finds out whether the settings make sense and the ports can be had before
@@ -141,6 +145,7 @@ type Server struct {
 	files  *rewriter
 
 	decisions *decision.Log // nil if neither counted nor logged
+	tracer    *trace.Tracer // nil without an endpoint
 
 	fatal     chan error // what ends the node, at most one
 	fatalOnce sync.Once
@@ -226,6 +231,11 @@ func (s *Server) open(ctx context.Context) error {
 	if s.decisions, err = decision.Open(logged); err != nil {
 		return err
 	}
+	traced := s.config.Traces
+	traced.Node, traced.Version, traced.Log, traced.Outcome = s.node.ID(), s.config.Version, s.config.Log, rpc.Outcome
+	if s.tracer, err = trace.Open(ctx, traced); err != nil {
+		return err
+	}
 	s.api, err = rpc.Listen(ctx, rpc.Config{
 		Addr:        s.config.Addr,
 		GRPCAddr:    s.config.GRPCAddr,
@@ -240,6 +250,7 @@ func (s *Server) open(ctx context.Context) error {
 		Log:         s.config.Log,
 		Metrics:     registry,
 		Decisions:   s.decisions,
+		Tracer:      s.tracer,
 		Requests:    s.config.Requests,
 		SlowRequest: s.config.SlowRequest,
 		Limits:      s.config.Limits,
@@ -352,6 +363,10 @@ func (s *Server) Close() error {
 	}
 	errs = append(errs, s.decisions.Close())
 	s.decisions = nil
+	if err := s.tracer.Close(); err != nil {
+		s.config.Log.Warn("last traces are lost", "error", err) // nothing that must not be lost
+	}
+	s.tracer = nil
 	if s.node != nil {
 		errs = append(errs, s.node.Close())
 		s.node = nil
