@@ -32,8 +32,12 @@ var procedureKinds = map[string]kind{
 	"/remit.v1.TupleService/DeleteTuples":               long,
 	remitv1connect.TransferServiceExportProcedure:       long,
 
+	remitv1connect.AuditServiceListChangesProcedure:        long,
+	remitv1connect.AuditServiceListClusterChangesProcedure: long,
+
 	remitv1connect.TransferServiceImportProcedure: manual,
 	remitv1connect.WatchServiceWatchProcedure:     manual,
+	remitv1connect.EraseServiceEraseProcedure:     manual, // it waits for files to be rewritten
 	remitv1connect.BackupServiceSaveProcedure:     manual, // it reads files, few at a time
 
 	openfgav1.OpenFGAService_ListObjects_FullMethodName:             long,
