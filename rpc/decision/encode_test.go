@@ -23,10 +23,10 @@ func FuzzEventIsOneLine(f *testing.F) {
 		f.Add("document:plan", s, "nowhere")
 	}
 	f.Fuzz(func(t *testing.T, object, subject, other string) {
-		log := &Log{config: Config{Values: true}}
+		l := &Log{config: Config{Values: true}}
 		given := &structpb.Struct{Fields: map[string]*structpb.Value{other: structpb.NewStringValue(subject)}}
 		e := Event{
-			Outcome: Refused, Object: object, Subject: subject, Relation: other, Asked: other, Reason: "INVALID", Context: log.Context(given),
+			Outcome: Refused, Object: object, Subject: subject, Relation: other, Asked: other, Reason: "INVALID", Context: l.Context(given),
 			principal: subject, actor: other, requestID: object, procedure: "/remit.v1.AccessService/Check", time: time.Now(), At: time.Now(),
 		}
 		e.bound()
