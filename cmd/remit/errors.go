@@ -10,9 +10,9 @@ import (
 	"syscall"
 
 	"connectrpc.com/connect/v2"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/remit-authz/remit/cmd/remit/storefile"
+	rpcclient "github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -74,7 +74,7 @@ func (a *app) callText(err error, e *connect.Error) string {
 	if message == "" {
 		message = strings.ReplaceAll(e.Code().String(), "_", " ")
 	}
-	detail := errorDetail(e)
+	detail := rpcclient.Detail(e)
 	switch {
 	case detail == nil && !e.IsRemote():
 		return fmt.Sprintf("the server at %s: %s", a.asked, message)
@@ -139,26 +139,8 @@ func (a *app) timeoutText() string {
 	return fmt.Sprintf("the server at %s did not answer within %s; see --timeout", a.asked, a.timeout)
 }
 
-// errorDetail finds Remit's own detail of an error, nil if it has none.
-func errorDetail(e *connect.Error) *remitv1.ErrorDetail {
-	var detail remitv1.ErrorDetail
-	for _, d := range e.Details() {
-		if d.Type == string(detail.ProtoReflect().Descriptor().FullName()) && proto.Unmarshal(d.Value, &detail) == nil {
-			return &detail
-		}
-	}
-	return nil
-}
-
 // hasReason reports whether the server refused for a certain reason.
-func hasReason(err error, reason remitv1.ErrorReason) bool {
-	var e *connect.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	detail := errorDetail(e)
-	return detail != nil && detail.GetReason() == reason
-}
+func hasReason(err error, reason remitv1.ErrorReason) bool { return rpcclient.Reason(err) == reason }
 
 // fileReason is an error of the file system as a sentence about the file.
 func fileReason(name string, err error) error {

@@ -21,6 +21,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	rpcclient "github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -205,7 +206,7 @@ func TestAServerThatStopsEndsItsStreams(t *testing.T) {
 	}
 	_, err = stream.Receive()
 	var told *connect.Error
-	if !errors.As(err, &told) || !hasReason(err, remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN) || errorDetail(told).GetResume() != res.GetResume() {
+	if !errors.As(err, &told) || !hasReason(err, remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN) || rpcclient.Detail(told).GetResume() != res.GetResume() {
 		t.Errorf("the watch ends with %v", err)
 	}
 	if state := p.ends(t); state.ExitCode() != 0 || time.Since(begun) > 9*time.Second {

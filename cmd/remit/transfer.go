@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/remit-authz/remit/cmd/remit/storefile"
+	rpcclient "github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -306,7 +307,7 @@ func (w *importer) placed(err error, tuples []storefile.Tuple) error {
 		return err
 	}
 	i := 0
-	if _, scanErr := fmt.Sscanf(errorDetail(e).GetField(), "tuples[%d]", &i); scanErr != nil || i < 0 || i >= len(tuples) {
+	if _, scanErr := fmt.Sscanf(rpcclient.Detail(e).GetField(), "tuples[%d]", &i); scanErr != nil || i < 0 || i >= len(tuples) {
 		return err
 	}
 	return fmt.Errorf("%s: %s: %s", tuples[i].Place, tuples[i].Tuple, strings.TrimPrefix(w.app.errorText(err), "remit: "))
