@@ -25,13 +25,13 @@ func (r *reader) decided(ctx context.Context, begun time.Duration, scope *remitv
 // decidedBatch logs the answers to a batch, each one that is wanted. A batch that failed as
 // a whole decided none of its questions.
 func (r *reader) decidedBatch(ctx context.Context, begun time.Duration, req *remitv1.BatchCheckRequest, q *question, res *remitv1.BatchCheckResponse, err error) {
-	log := r.Config.Decisions
+	decisions := r.Config.Decisions
 	if err != nil {
-		if log.WantsAll(decision.Undecided, len(req.Questions)) {
+		if decisions.WantsAll(decision.Undecided, len(req.Questions)) {
 			e := r.event(begun, req.Scope, q, err)
 			e.Outcome, e.Questions = decision.Undecided, len(req.Questions)
-			e.Context = log.Context(req.Scope.GetContext())
-			log.Add(ctx, &e)
+			e.Context = decisions.Context(req.Scope.GetContext())
+			decisions.Add(ctx, &e)
 		}
 		return
 	}
@@ -40,7 +40,7 @@ func (r *reader) decidedBatch(ctx context.Context, begun time.Duration, req *rem
 		if answer.Error != nil {
 			outcome = decision.Undecided
 		}
-		if !log.Wants(outcome) {
+		if !decisions.Wants(outcome) {
 			continue
 		}
 		e := r.event(begun, req.Scope, q, nil)
@@ -50,8 +50,8 @@ func (r *reader) decidedBatch(ctx context.Context, begun time.Duration, req *rem
 		}
 		asked := req.Questions[i]
 		e.Object, e.Relation, e.Subject = asked.Question.GetObject(), asked.Question.GetRelation(), asked.Question.GetSubject()
-		e.Context = log.Context(req.Scope.GetContext(), asked.Context)
-		log.Add(ctx, &e)
+		e.Context = decisions.Context(req.Scope.GetContext(), asked.Context)
+		decisions.Add(ctx, &e)
 	}
 }
 

@@ -33,13 +33,13 @@ func logDecisions(t testing.TB, config decision.Config) (*decision.Log, func() [
 	t.Helper()
 	out := &lockedBuffer{}
 	config.Output, config.Node = out, "node 1"
-	log, err := decision.Open(config)
+	decisions, err := decision.Open(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return log, func() (all []decisionEvent) {
+	return decisions, func() (all []decisionEvent) {
 		t.Helper()
-		if err := log.Close(); err != nil {
+		if err := decisions.Close(); err != nil {
 			t.Error(err)
 		}
 		out.mu.Lock()

@@ -105,8 +105,8 @@ func (a *authZEN) ResourceSearch(ctx context.Context, req *authzenv1.ResourceSea
 // as many relations as a batch has checks, and one at least, unless answers are to be
 // exact.
 func (a *authZEN) ActionSearch(ctx context.Context, req *authzenv1.ActionSearchRequest) (*authzenv1.ActionSearchResponse, error) {
-	log := a.reader.Config.Decisions
-	begun := log.Begin()
+	decisions := a.reader.Config.Decisions
+	begun := decisions.Begin()
 	id, err := modelHeader(ctx)
 	if err != nil {
 		return nil, err
@@ -120,13 +120,13 @@ func (a *authZEN) ActionSearch(ctx context.Context, req *authzenv1.ActionSearchR
 	if err == nil {
 		res, err = a.searchActions(ctx, q, p, req)
 	}
-	if log.Wants(decision.OfList(err)) {
+	if decisions.Wants(decision.OfList(err)) {
 		e := a.event(begun, req, q, err)
 		e.Outcome, e.List = decision.OfList(err), true
 		e.Object, e.Subject = pair(req.GetResource()), pair(req.GetSubject())
 		e.Count, e.More = len(res.GetResults()), err != nil || res.GetPage().GetNextToken() != ""
-		e.Context = log.Context(mergeContext(req.GetContext(), req.GetSubject(), req.GetResource(), (*authzenv1.Action)(nil)))
-		log.Add(ctx, &e)
+		e.Context = decisions.Context(mergeContext(req.GetContext(), req.GetSubject(), req.GetResource(), (*authzenv1.Action)(nil)))
+		decisions.Add(ctx, &e)
 	}
 	return res, err
 }

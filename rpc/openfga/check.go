@@ -13,19 +13,19 @@ import (
 // Check answers one question. It is the hot path: what goes wrong may cost something,
 // what goes well does not.
 func (s *service) Check(ctx context.Context, req *openfgav1.CheckRequest) (*openfgav1.CheckResponse, error) {
-	log := s.reader.Config.Decisions
-	begun := log.Begin()
+	decisions := s.reader.Config.Decisions
+	begun := decisions.Begin()
 	q, err := s.open(ctx, req)
 	var res *openfgav1.CheckResponse
 	if err == nil {
 		res, err = q.answer(ctx, req)
 	}
-	if log.Wants(decision.Of(res.GetAllowed(), err)) {
+	if decisions.Wants(decision.Of(res.GetAllowed(), err)) {
 		e := s.event(begun, req, q, err)
 		e.Outcome = decision.Of(res.GetAllowed(), err)
 		describeKey(&e, req.GetTupleKey())
-		e.Context = log.Context(req.GetContext())
-		log.Add(ctx, &e)
+		e.Context = decisions.Context(req.GetContext())
+		decisions.Add(ctx, &e)
 	}
 	return res, err
 }

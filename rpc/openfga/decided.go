@@ -34,12 +34,12 @@ func describeKey(e *decision.Event, key tupleKey) {
 // decidedBatch logs the answers to a batch, each one that is wanted. A batch that failed as
 // a whole decided none of its questions.
 func (s *service) decidedBatch(ctx context.Context, begun time.Duration, req *openfgav1.BatchCheckRequest, q *question, res *openfgav1.BatchCheckResponse, err error) {
-	log := s.reader.Config.Decisions
+	decisions := s.reader.Config.Decisions
 	if err != nil {
-		if log.WantsAll(decision.Undecided, max(len(req.GetChecks()), 1)) {
+		if decisions.WantsAll(decision.Undecided, max(len(req.GetChecks()), 1)) {
 			e := s.event(begun, req, q, err)
 			e.Outcome, e.Questions = decision.Undecided, len(req.GetChecks())
-			log.Add(ctx, &e)
+			decisions.Add(ctx, &e)
 		}
 		return
 	}
@@ -50,7 +50,7 @@ func (s *service) decidedBatch(ctx context.Context, begun time.Duration, req *op
 		if failure != nil {
 			outcome = decision.Undecided
 		}
-		if !log.Wants(outcome) {
+		if !decisions.Wants(outcome) {
 			continue
 		}
 		e := s.event(begun, req, q, nil)
@@ -62,22 +62,22 @@ func (s *service) decidedBatch(ctx context.Context, begun time.Duration, req *op
 			e.Reason = failure.GetInternalError().String()
 		}
 		describeKey(&e, c.GetTupleKey())
-		e.Context = log.Context(c.GetContext())
-		log.Add(ctx, &e)
+		e.Context = decisions.Context(c.GetContext())
+		decisions.Add(ctx, &e)
 	}
 }
 
 // decided logs one decision of several that AuthZEN made one by one.
 func (a *authZEN) decided(ctx context.Context, begun time.Duration, q *question, store string, key tupleKey, asked asked, allowed bool, err error) {
-	log := a.reader.Config.Decisions
-	if !log.Wants(decision.Of(allowed, err)) {
+	decisions := a.reader.Config.Decisions
+	if !decisions.Wants(decision.Of(allowed, err)) {
 		return
 	}
 	e := a.event(begun, &authzenv1.EvaluationRequest{StoreId: store}, q, err)
 	e.Outcome = decision.Of(allowed, err)
 	describeKey(&e, key)
-	e.Context = log.Context(asked.merged())
-	log.Add(ctx, &e)
+	e.Context = decisions.Context(asked.merged())
+	decisions.Add(ctx, &e)
 }
 
 // listOutcome is the outcome of a list. One that ends because its page is full has not

@@ -45,19 +45,19 @@ type objectsQuery interface {
 // of them. What cannot be decided is passed over, and is an error only if the list does
 // not end earlier. The list is cut if its time or its budget came to an end before it.
 func (s *service) listObjects(ctx context.Context, m objectsQuery, most int, after graph.ID, yield func(graph.ID, graph.ObjectName) error) (cut bool, err error) {
-	log := s.reader.Config.Decisions
-	begun, found := log.Begin(), 0
+	decisions := s.reader.Config.Decisions
+	begun, found := decisions.Begin(), 0
 	q, err := s.open(ctx, m)
 	if err == nil {
 		found, cut, err = s.objectsOf(ctx, q, m, most, after, yield)
 	}
-	if outcome := listOutcome(err); log.Wants(outcome) {
+	if outcome := listOutcome(err); decisions.Wants(outcome) {
 		e := s.event(begun, m, q, err)
 		e.Outcome, e.List = outcome, true
 		e.Type, e.Relation, e.Subject = m.GetType(), m.GetRelation(), m.GetUser()
 		e.Count, e.More = found, cut || err != nil || found == most
-		e.Context = log.Context(m.GetContext())
-		log.Add(ctx, &e)
+		e.Context = decisions.Context(m.GetContext())
+		decisions.Add(ctx, &e)
 	}
 	return cut, err
 }

@@ -30,13 +30,13 @@ func (s *service) ListUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 // from behind one of them. The list is cut if its time or its budget came to an end before
 // it.
 func (s *service) listUsers(ctx context.Context, req *openfgav1.ListUsersRequest, most int, after graph.Subject, yield func(graph.Subject, graph.SubjectName) error) (cut bool, err error) {
-	log := s.reader.Config.Decisions
-	begun, found := log.Begin(), 0
+	decisions := s.reader.Config.Decisions
+	begun, found := decisions.Begin(), 0
 	q, err := s.open(ctx, req)
 	if err == nil {
 		found, cut, err = s.usersOf(ctx, q, req, most, after, yield)
 	}
-	if outcome := listOutcome(err); log.Wants(outcome) {
+	if outcome := listOutcome(err); decisions.Wants(outcome) {
 		e := s.event(begun, req, q, err)
 		e.Outcome, e.List = outcome, true
 		e.Object, e.Relation = req.GetObject().GetType()+":"+req.GetObject().GetId(), req.GetRelation()
@@ -44,8 +44,8 @@ func (s *service) listUsers(ctx context.Context, req *openfgav1.ListUsersRequest
 			e.Type = filterText(filters[0])
 		}
 		e.Count, e.More = found, cut || err != nil || found == most
-		e.Context = log.Context(req.GetContext())
-		log.Add(ctx, &e)
+		e.Context = decisions.Context(req.GetContext())
+		decisions.Add(ctx, &e)
 	}
 	return cut, err
 }
