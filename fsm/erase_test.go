@@ -123,6 +123,42 @@ func TestAnErasedNameIsNowhere(t *testing.T) {
 	}
 }
 
+// Two are erased at once, of whom one asked for the other's erasure and left a key at which
+// that one stands. The one that ends first leaves no name in what the other still keeps.
+func TestErasuresKeepNoNameOfOneAnother(t *testing.T) {
+	m := newMachine(t)
+	store := m.store(1)
+	m.do(write(store, touch(viewer("plan", "bert"))))
+	m.do(&Command{Store: store, Principal: canary, Key: "k", Body: &Write{}})
+	m.do(&Command{Store: store, Principal: "another, whose key stands behind", Key: "k", Body: &Write{}})
+	first := begin(store, 1, Entity{typeUser, "bert"})
+	first.Principal, first.Actor, first.RequestID, first.Reason = canary, "user:"+canary, canary+"/1", "says "+canary
+	first.Body.(*Erase).Limit = 1
+	step := &Command{Store: store, Body: &Erase{ID: erasureNumber(1), Limit: 1}}
+	for r := m.do(first); ; r = m.do(step) {
+		if !r.Remaining {
+			t.Fatal("the erasure never stood at the key")
+		}
+		st, _ := m.s.Current().Store(store)
+		if bytes.Contains(st.index.erasing[0].place, []byte(canary)) {
+			break
+		}
+	}
+	m.eraseAll(begin(store, 2, Entity{typeUser, canary}), 0)
+	if found := rowsWith(t, m.s, canary); len(found) > 0 {
+		t.Errorf("while the other goes on the name stands in %q", found)
+	}
+	m.checkHash()
+	m.reopen()
+	if done := m.eraseAll(step, 1); done.Tuples != 1 {
+		t.Errorf("the other erased %+v, want its tuple", done)
+	}
+	if found := rowsWith(t, m.s, canary); len(found) > 0 {
+		t.Errorf("after the other's end the name stands in %q", found)
+	}
+	m.checkHash()
+}
+
 // Of a name that comes back the store knows nothing.
 func TestANameThatWasErasedIsAnotherEntity(t *testing.T) {
 	m := newMachine(t)

@@ -375,10 +375,38 @@ func (s *eraseStep) finish() {
 		s.remove(st, entityKey(st.id, r.id), encodeEntityRow(e.name, e.created))
 		st.removeEntity(e)
 	}
+	s.leaveOthers()
 	r.Revision = s.rev
 	done := r.Erased
 	by := &Command{Principal: r.by[0], Actor: r.by[1], RequestID: r.by[2], Reason: r.by[3]}
 	s.change(st, by, &Change{Kind: EntityErased, Erased: &done}) // whoever made the last step
 	*r = erasureRow{Erased: done}
 	s.requireRewrite()
+}
+
+// leaveOthers takes the name out of erasures that go on: who asked for one of them ends up
+// in the changelog, and its place can be a retry's key that is no more. It then goes
+// through its phase again.
+func (s *eraseStep) leaveOthers() {
+	name := s.row.entity.Name
+	for _, other := range s.st.erasing {
+		if other.ID == s.row.ID {
+			continue
+		}
+		next, found := *other, false
+		for i, text := range next.by {
+			if mentions(text, name) {
+				next.by[i], found = "", true
+			}
+		}
+		if bytes.Contains(next.place, []byte(name)) {
+			next.place, found = nil, true
+		}
+		if found {
+			key := erasureKey(s.st.id, other.ID)
+			s.remove(s.st, key, other.encode())
+			s.insert(s.st, key, next.encode())
+			s.st.setErasure(&next)
+		}
+	}
 }
