@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
 // A recorder checks that what is done is recorded with who did it.
@@ -105,6 +107,35 @@ func TestWritesAreRecorded(t *testing.T) {
 				return err
 			})
 		})
+	}
+}
+
+// The name of a request is kept so that every answer can hold it: one that cannot would keep
+// all who audit or watch the store from its changes.
+func TestOddRequestIDsCanBeTold(t *testing.T) {
+	rig := newRig(t)
+	transport := connecthttp.NewTransport(http.DefaultClient, "http://"+rig.serve().Addr().String())
+	c, audit := newClients(transport), remitv1connect.NewAuditServiceClient(connect.NewClient(transport))
+	store := rig.store("acme")
+	long := strings.Repeat("n", 127) + "ü" // which is cut behind 128 bytes
+	for _, given := range []string{"caf\xe9", "\xff\xfe", long} {
+		ctx := author{request: given}.context(t)
+		if _, err := c.tuples.Write(ctx, &remitv1.WriteRequest{Store: store, Operations: touch(t, "document:plan#owner@user:anna")}); err != nil {
+			t.Fatalf("a write that is named %q: %v", given, err)
+		}
+	}
+	res, err := audit.ListChanges(t.Context(), &remitv1.ListChangesRequest{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, change := range res.Changes {
+		told = append(told, change.RequestId)
+	}
+	for _, want := range []string{"caf", "", long[:127]} {
+		if !slices.Contains(told, want) {
+			t.Errorf("changes of the requests %q, want one of %q", told, want)
+		}
 	}
 }
 

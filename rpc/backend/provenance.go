@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
@@ -52,9 +53,10 @@ func stamp(ctx context.Context, c *fsm.Command) error {
 		}
 	}
 	if c.RequestID == "" {
-		// It is a name for people, and not worth refusing a change for.
+		// It is a name for people, and not worth refusing a change for. But no answer can hold
+		// what is no text: a change recorded with it could be shown to nobody.
 		id := header.Get(HeaderRequestID)
-		c.RequestID = id[:min(len(id), 128)]
+		c.RequestID = strings.ToValidUTF8(id[:min(len(id), 128)], "")
 	}
 	return nil
 }
