@@ -213,7 +213,7 @@ func (w *auditing) run(ctx context.Context) error {
 }
 
 // page asks for one page. It may be asked for again without harm.
-func (w *auditing) page(ctx context.Context, c *client, store, cursor string, size int32) ([]*remitv1.AuditChange, string, error) {
+func (w *auditing) page(ctx context.Context, c *services, store, cursor string, size int32) ([]*remitv1.AuditChange, string, error) {
 	newest := w.newest || w.most > 0
 	if w.cluster {
 		res, err := repeated(ctx, w.app, c.audits.ListClusterChanges, &remitv1.ListClusterChangesRequest{

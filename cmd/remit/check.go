@@ -61,7 +61,7 @@ With --as-of the question is asked of what was known then, judged at that time; 
 	return cmd
 }
 
-func (a *app) check(cmd *cobra.Command, c *client, scope *remitv1.Scope, question *remitv1.Question) (bool, error) {
+func (a *app) check(cmd *cobra.Command, c *services, scope *remitv1.Scope, question *remitv1.Question) (bool, error) {
 	answer, err := call(cmd.Context(), a, c.access.Check, &remitv1.CheckRequest{Scope: scope, Question: question})
 	if err != nil {
 		return false, err
@@ -103,7 +103,7 @@ tried, and the fewest changes that would allow it.
 	return cmd
 }
 
-func (a *app) explain(cmd *cobra.Command, c *client, scope *remitv1.Scope, question *remitv1.Question) (bool, error) {
+func (a *app) explain(cmd *cobra.Command, c *services, scope *remitv1.Scope, question *remitv1.Question) (bool, error) {
 	answer, err := call(cmd.Context(), a, c.access.Explain, &remitv1.ExplainRequest{Scope: scope, Question: question})
 	if err != nil {
 		return false, err

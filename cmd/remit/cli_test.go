@@ -366,7 +366,7 @@ func TestDemoShowsDecisions(t *testing.T) {
 func TestATakenPortIsTold(t *testing.T) {
 	s := startServer(t)
 	dir := filepath.Join(t.TempDir(), "new")
-	refused(t, "choose others with --addr and --grpc-addr", "serve", "--data-dir", dir, "--addr", s.Addr(), "--grpc-addr", "127.0.0.1:0")
+	refused(t, "choose another, or stop who has it", "serve", "--data-dir", dir, "--addr", s.Addr(), "--grpc-addr", "127.0.0.1:0")
 	refused(t, `addr "nowhere" is not host:port`, "serve", "--data-dir", dir, "--addr", "nowhere")
 	refused(t, "invalid port", "serve", "--data-dir", dir, "--addr", "127.0.0.1:99999")
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {

@@ -18,8 +18,8 @@ import (
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
-// A client is the services of one server.
-type client struct {
+// Services are those of one server.
+type services struct {
 	stores remitv1connect.StoreServiceClient
 	models remitv1connect.ModelServiceClient
 	tuples remitv1connect.TupleServiceClient
@@ -39,12 +39,12 @@ const defaultAddr = "127.0.0.1:8080"
 // and contexts may well exceed the transport's default of 4 MiB.
 const maxAnswer = 256 << 20
 
-func (a *app) client() (*client, error) {
+func (a *app) client() (*services, error) {
 	c, err := a.connection()
 	if err != nil {
 		return nil, err
 	}
-	return newClient(c), nil
+	return newServices(c), nil
 }
 
 // connection is how the server is called: where it is, by what it is known, and by what it
@@ -66,8 +66,8 @@ func (a *app) connection(options ...connecthttp.Option) (*connect.Client, error)
 	return connect.NewClient(connecthttp.NewTransport(over, base, options...), a.credentials.authorize, a.provenance.headers), nil
 }
 
-func newClient(c *connect.Client) *client {
-	return &client{
+func newServices(c *connect.Client) *services {
+	return &services{
 		stores: remitv1connect.NewStoreServiceClient(c),
 		models: remitv1connect.NewModelServiceClient(c),
 		tuples: remitv1connect.NewTupleServiceClient(c),
@@ -157,7 +157,7 @@ func (a *app) worthRepeating(err error) bool {
 
 // storeName is the store that a command works on: --store, $REMIT_STORE, or the only
 // one there is.
-func (a *app) storeName(ctx context.Context, c *client) (string, error) {
+func (a *app) storeName(ctx context.Context, c *services) (string, error) {
 	if name := firstOf(a.store, os.Getenv("REMIT_STORE")); name != "" {
 		return name, nil
 	}

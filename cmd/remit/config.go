@@ -51,7 +51,7 @@ not shown.`,
 		},
 	}
 	set = serveSettings(cmd.Flags(), &config)
-	set.complete(cmd)
+	set.present(cmd)
 	return cmd
 }
 
@@ -145,6 +145,10 @@ func (s *setting) plain(value string) any {
 		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 			return n
 		}
+	case fraction:
+		if f, err := strconv.ParseFloat(value, 64); err == nil {
+			return f
+		}
 	case boolean:
 		return value == "true"
 	case list:
@@ -178,6 +182,9 @@ func (s *settings) schema() map[string]any {
 		switch one.kind {
 		case text:
 			property["type"] = "string"
+			if one.needed {
+				property["minLength"] = 1
+			}
 		case address:
 			property["type"], property["pattern"] = "string", addressPattern
 			if one.DefValue == "" {
@@ -185,6 +192,8 @@ func (s *settings) schema() map[string]any {
 			}
 		case number:
 			property["type"], property["minimum"] = "integer", *one.least
+		case fraction:
+			property["type"], property["minimum"], property["maximum"] = "number", 0, 1
 		case boolean:
 			property["type"] = "boolean"
 		case span:

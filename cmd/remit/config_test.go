@@ -60,7 +60,7 @@ func (s *setting) samples() []string {
 		return []string{"https://one.example", "https://two.example", "https://three.example"}
 	}
 	return map[kind][]string{
-		text: {"one", "two", "three"}, address: {"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"}, number: {"7", "8", "9"},
+		text: {"one", "two", "three"}, address: {"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"}, number: {"7", "8", "9"}, fraction: {"0.25", "0.5", "1"},
 		boolean: {"true"}, span: {"11s", "12s", "13s"}, list: {"a,b", "c,d", "e"},
 	}[s.kind]
 }

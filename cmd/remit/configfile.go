@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -147,21 +148,20 @@ func (s *setting) read(n *yaml.Node) (v fileValue, fault string) {
 	if s.kind == list {
 		return s.readList(n)
 	}
-	wants := map[kind]struct{ tag, name string }{
-		text: {"!!str", "a text"}, address: {"!!str", "an address such as 127.0.0.1:8080"}, number: {"!!int", "a whole number"},
-		boolean: {"!!bool", "true or false"}, span: {"!!str", "a time with a unit, such as 1m30s"},
+	tags := map[kind][]string{
+		text: {"!!str"}, address: {"!!str"}, number: {"!!int"}, fraction: {"!!float", "!!int"}, boolean: {"!!bool"}, span: {"!!str"},
 	}[s.kind]
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != wants.tag {
+	if n.Kind != yaml.ScalarNode || !slices.Contains(tags, n.ShortTag()) {
 		if n.Kind == yaml.ScalarNode && s.kind == text {
 			return v, fmt.Sprintf("is %s, want a text; put it in quotes", describe(n))
 		}
-		return v, fmt.Sprintf("is %s, want %s", describe(n), wants.name)
+		return v, fmt.Sprintf("is %s, want %s", describe(n), s.kind.wants())
 	}
 	v.text = n.Value
 	switch s.kind {
 	case address:
 		if !isAddress(v.text) && (v.text != "" || s.DefValue != "") {
-			return v, fmt.Sprintf("is %q, want %s", v.text, wants.name)
+			return v, fmt.Sprintf("is %q, want %s", v.text, s.kind.wants())
 		}
 	case number:
 		var i int64
@@ -169,9 +169,15 @@ func (s *setting) read(n *yaml.Node) (v fileValue, fault string) {
 			return v, fmt.Sprintf("is %s, which is out of range", v.text)
 		}
 		v.text = strconv.FormatInt(i, 10)
+	case fraction:
+		var f float64
+		if err := n.Decode(&f); err != nil {
+			return v, fmt.Sprintf("is %s, which is out of range", v.text)
+		}
+		v.text = strconv.FormatFloat(f, 'g', -1, 64)
 	case span:
 		if _, err := time.ParseDuration(v.text); err != nil {
-			return v, fmt.Sprintf("is %q, want %s", v.text, wants.name)
+			return v, fmt.Sprintf("is %q, want %s", v.text, s.kind.wants())
 		}
 	}
 	if err := s.check(v.text); err != nil {
@@ -182,7 +188,7 @@ func (s *setting) read(n *yaml.Node) (v fileValue, fault string) {
 
 func (s *setting) readList(n *yaml.Node) (v fileValue, fault string) {
 	if n.Kind != yaml.SequenceNode {
-		return v, fmt.Sprintf("is %s, want a list such as [a, b]", describe(n))
+		return v, fmt.Sprintf("is %s, want %s", describe(n), s.kind.wants())
 	}
 	v.list = []string{}
 	for _, element := range n.Content {

@@ -111,7 +111,7 @@ func (r *crashRun) run(kills int) {
 // A crashServer is one life of a server, and a client of it.
 type crashServer struct {
 	*process
-	*client
+	*services
 	store     string
 	transport *http.Transport
 }
@@ -121,7 +121,7 @@ func (r *crashRun) start() *crashServer {
 	p := &crashServer{process: serveProcess(r.t, r.dir, r.flags...), store: r.store}
 	p.transport = &http.Transport{MaxIdleConnsPerHost: 2 * loadWriters}
 	transport := connecthttp.NewTransport(&http.Client{Transport: p.transport}, "http://"+p.addr)
-	p.client = newClient(connect.NewClient(transport))
+	p.services = newServices(connect.NewClient(transport))
 	return p
 }
 

@@ -61,7 +61,7 @@ type deleting struct {
 	sure    bool
 	expect  uint64
 
-	client *client
+	client *services
 	before uint64 // what streams that broke off have deleted
 	last   *remitv1.DeleteTuplesResponse
 }
@@ -132,6 +132,9 @@ func (d *deleting) confirmed(ctx context.Context, expects bool) error {
 		if err := d.show(d.app.stderr, seen); err != nil {
 			return err
 		}
+		if !isTerminal(d.app.stdin) {
+			return fmt.Errorf("there is nobody to ask; confirm with --yes --expect %d", seen.GetMatched())
+		}
 		if err := d.app.confirm("Delete "+matched+"?", "nothing was deleted"); err != nil {
 			return err
 		}
@@ -198,7 +201,11 @@ func (d *deleting) show(w io.Writer, seen *remitv1.DeleteTuplesResponse) error {
 	if more > 0 && len(seen.GetSample()) > 0 {
 		printf(w, "and %s more: ", thousands(more))
 	}
-	_, err := fmt.Fprintf(w, "%s match\n", counted(int(seen.GetMatched()), "tuple"))
+	verb := "match"
+	if seen.GetMatched() == 1 {
+		verb = "matches"
+	}
+	_, err := fmt.Fprintf(w, "%s %s\n", counted(int(seen.GetMatched()), "tuple"), verb)
 	return err
 }
 

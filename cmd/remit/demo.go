@@ -109,7 +109,7 @@ func (a *app) showDemo(ctx context.Context, addr, dir string) error {
 // A demo is one showing.
 type demo struct {
 	app    *app
-	client *client
+	client *services
 	w      io.Writer
 	p      palette
 	shown  int

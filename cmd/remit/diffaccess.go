@@ -196,7 +196,7 @@ func named(plan *model.Plan, t *model.Type) bool {
 }
 
 // compareAccess reads one relation to its end, or to the limit.
-func (a *app) compareAccess(cmd *cobra.Command, c *client, d *accessDiff, q *remitv1.DiffAccessRequest) error {
+func (a *app) compareAccess(cmd *cobra.Command, c *services, d *accessDiff, q *remitv1.DiffAccessRequest) error {
 	described := func(m *remitv1.AccessDifference) accessDifference {
 		if of := q.GetSubject(); of != nil {
 			return accessDifference{of.GetSubject(), of.GetRelation(), m.GetName(), m}

@@ -62,7 +62,7 @@ was erased but a backup taken before: those are not touched.`,
 // An eraseRun is one call of erase.
 type eraseRun struct {
 	app     *app
-	client  *client
+	client  *services
 	request remitv1.EraseRequest
 	sure    bool
 
@@ -72,14 +72,16 @@ type eraseRun struct {
 }
 
 func (e *eraseRun) run(ctx context.Context) error {
-	found, err := e.preview(ctx)
+	seen, err := e.preview(ctx)
 	if err != nil {
 		return err
 	}
+	found := seen.GetFound()
+	e.request.ErasureId = seen.GetErasureId() // of one that broke off
 	if e.request.Preview {
 		return e.app.print(found, func(w io.Writer) error { return e.show(w, found) })
 	}
-	if found.GetMentions() > 0 && !e.request.LeaveMentions {
+	if found.GetMentions() > 0 && !e.request.LeaveMentions && e.request.ErasureId == "" {
 		if err := e.show(e.app.stderr, found); err != nil {
 			return err
 		}
@@ -110,7 +112,7 @@ func (e *eraseRun) run(ctx context.Context) error {
 }
 
 // preview asks what there is.
-func (e *eraseRun) preview(ctx context.Context) (*remitv1.EraseFindings, error) {
+func (e *eraseRun) preview(ctx context.Context) (*remitv1.EraseResponse, error) {
 	request := proto.CloneOf(&e.request)
 	request.Preview = true
 	var seen *remitv1.EraseResponse
@@ -123,7 +125,7 @@ func (e *eraseRun) preview(ctx context.Context) (*remitv1.EraseFindings, error) 
 		seen, err = stream.Receive()
 		return err
 	})
-	return seen.GetFound(), err
+	return seen, err
 }
 
 // show writes what there is.
@@ -137,6 +139,9 @@ func (e *eraseRun) show(w io.Writer, found *remitv1.EraseFindings) error {
 		thousands(int(found.GetTuplesAsSubject())), thousands(int(found.GetTuplesAsObject())), thousands(int(found.GetTuplesAsUserset())))
 	if found.GetDocument() {
 		printLine(w, "  1 document")
+	}
+	if e.request.GetErasureId() != "" {
+		printLine(w, "  its erasure has begun, and goes on with this command")
 	}
 	return showMentions(w, "mentioned by others", found.GetMentions(), found.GetMentioned())
 }
@@ -180,6 +185,9 @@ func (e *eraseRun) confirm(found *remitv1.EraseFindings) error {
 		return err
 	}
 	if strings.TrimSpace(line) != e.request.GetEntity() {
+		if e.request.GetErasureId() != "" {
+			return errors.New("that is another name; the erasure that has begun was not gone on with")
+		}
 		return errors.New("that is another name; nothing was erased")
 	}
 	return nil
@@ -256,7 +264,8 @@ func (e *eraseRun) report(w io.Writer) error {
 		}
 	}
 	if len(parts) == 0 {
-		printf(w, "nothing was left of %s in store %s\n", e.request.GetEntity(), e.request.GetStore())
+		printf(w, "nothing was left of %s in store %s: it was never there, or an erasure that is over took it,\n"+
+			"of which \"remit audit --kind entity_erased\" tells without the name\n", e.request.GetEntity(), e.request.GetStore())
 	} else {
 		printf(w, "%s is erased from store %s: %s\n", e.request.GetEntity(), e.request.GetStore(), strings.Join(parts, ", "))
 	}

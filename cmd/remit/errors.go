@@ -12,7 +12,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/remit-authz/remit/cmd/remit/storefile"
-	rpcclient "github.com/remit-authz/remit/rpc/client"
+	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -74,7 +74,7 @@ func (a *app) callText(err error, e *connect.Error) string {
 	if message == "" {
 		message = strings.ReplaceAll(e.Code().String(), "_", " ")
 	}
-	detail := rpcclient.Detail(e)
+	detail := client.Detail(e)
 	switch {
 	case detail == nil && !e.IsRemote():
 		return fmt.Sprintf("the server at %s: %s", a.asked, message)
@@ -140,7 +140,7 @@ func (a *app) timeoutText() string {
 }
 
 // hasReason reports whether the server refused for a certain reason.
-func hasReason(err error, reason remitv1.ErrorReason) bool { return rpcclient.Reason(err) == reason }
+func hasReason(err error, reason remitv1.ErrorReason) bool { return client.Reason(err) == reason }
 
 // fileReason is an error of the file system as a sentence about the file.
 func fileReason(name string, err error) error {

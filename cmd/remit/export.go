@@ -24,7 +24,7 @@ import (
 // An exporting is one export: what the flags say, and how far it is.
 type exporting struct {
 	app    *app
-	client *client
+	client *services
 	format string // the extension of the format
 	to     string // the file; empty: standard output
 	again  bool   // go on with a file that was begun

@@ -146,7 +146,7 @@ func parseConsistency(text string) (*remitv1.Consistency, error) {
 }
 
 // ask prepares a command that queries one store.
-func (a *app) ask(cmd *cobra.Command, q *circumstance) (*client, *remitv1.Scope, error) {
+func (a *app) ask(cmd *cobra.Command, q *circumstance) (*services, *remitv1.Scope, error) {
 	if err := a.checkOutput(); err != nil {
 		return nil, nil, err
 	}

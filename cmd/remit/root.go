@@ -117,7 +117,12 @@ func complete(c *cobra.Command, flag string, values ...string) {
 
 // usageTemplate is cobra's, but for the inherited flags: commands without a server do
 // not show how to reach one, nor does a group of commands.
-const usageTemplate = `Usage:{{if .Runnable}}
+const usageTemplate = usageHead + usageFlags + usageTail
+
+// What the template is made of: what stands before a command's own flags, these, and what
+// stands behind them.
+const (
+	usageHead = `Usage:{{if .Runnable}}
   {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
   {{.CommandPath}} COMMAND{{end}}{{if gt (len .Aliases) 0}}
 
@@ -131,13 +136,16 @@ Commands:{{range $cmds}}{{if .IsAvailableCommand}}
   {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}{{else}}{{range $group := .Groups}}
 
 {{.Title}}{{range $cmds}}{{if (and (eq .GroupID $group.ID) .IsAvailableCommand)}}
-  {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+  {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}{{end}}{{end}}{{end}}`
+	usageFlags = `{{if .HasAvailableLocalFlags}}
 
 Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if and .HasAvailableInheritedFlags (not .Annotations.local)}}
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}`
+	usageTail = `{{if and .HasAvailableInheritedFlags (not .Annotations.local)}}
 
 Flags of every command:
 {{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableSubCommands}}
 
 "{{.CommandPath}} COMMAND --help" says more about a command.{{end}}
 `
+)

@@ -23,7 +23,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	rpcclient "github.com/remit-authz/remit/rpc/client"
+	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -33,7 +33,7 @@ type roundTrip struct {
 	*testing.T
 	random *rand.Rand
 	fga    openfgav1.OpenFGAServiceClient
-	client *client
+	client *services
 
 	objects, users []string // those of tuples, and some more
 	written        int
@@ -297,7 +297,7 @@ func told(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	return status.Error(codes.Code(e.Code()), rpcclient.Detail(e).GetReason().String())
+	return status.Error(codes.Code(e.Code()), client.Detail(e).GetReason().String())
 }
 
 func TestAStoreExportedAndImportedAgainGivesTheSameAnswers(t *testing.T) {

@@ -23,25 +23,30 @@ type serveConfig struct {
 	logFormat, logLevel string
 	logRequests         string
 	logDecisions        string
-	traceSample         string
 }
 
 // serveSettings is the one table of what serve can be told: flags of a command, and what
 // the environment and a configuration file say in their place.
 func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
 	s := &settings{flags: flags}
+	s.heading = "Addresses and data"
 	serverSettings(s, &c.Config)
 	s.address(&c.AdminAddr, "admin-addr", "", "serve metrics, health and profiles here, as `host:port`; without it nowhere")
-	s.text(&c.DataDir, "data-dir", "./data", "the `folder` that holds all data")
+	s.text(&c.DataDir, "data-dir", "./data", "the `folder` that holds all data").needed = true
+	s.heading = "Who is let in"
 	securitySettings(s, &c.Config)
 	s.boolean(&c.Insecure, "insecure", false, "serve other addresses than loopback without TLS or without asking callers who they are")
+	s.heading = "Limits"
+	limitSettings(s, &c.Limits)
+	s.heading = "Backups"
+	backupSettings(s, &c.Backup)
+	s.heading = "Logs and traces"
 	s.choice(&c.logFormat, "log-format", "text", []string{"text", "json"}, "the `form` of the log on standard error: text or json")
 	s.choice(&c.logLevel, "log-level", "info", []string{"debug", "info", "warn", "error"}, "log from this `level` on: debug, info, warn or error")
 	s.choice(&c.logRequests, "log-requests", string(observe.Off), observe.Selections(), "log these `requests`: off, errors, slow (with errors) or all")
 	s.span(&c.SlowRequest, "log-slow", observe.DefaultSlow, "the `time` from which on a request is slow")
 	decisionSettings(s, c)
-	backupSettings(s, &c.Backup)
-	limitSettings(s, &c.Limits)
+	s.heading = "OpenFGA's API, and AuthZEN's"
 	openfgaSettings(s, &c.OpenFGA)
 	s.hide(
 		s.count(&c.SnapshotThreshold, "snapshot-threshold", 0, "log entries from one snapshot to the next"),
@@ -190,7 +195,7 @@ them, "remit config schema" what the file may say.`,
 		},
 	}
 	set = serveSettings(cmd.Flags(), &config)
-	set.complete(cmd)
+	set.present(cmd)
 	return cmd
 }
 
@@ -239,7 +244,7 @@ func (a *app) serve(ctx context.Context, config server.Config) error {
 func openServer(ctx context.Context, config server.Config) (*server.Server, error) {
 	s, err := server.Open(ctx, config)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w; choose others with --addr and --grpc-addr", err)
+		return nil, fmt.Errorf("%w; choose another, or stop who has it", err)
 	}
 	return s, err
 }

@@ -2,10 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
 
 	"github.com/remit-authz/remit/cmd/remit/server"
@@ -24,17 +22,12 @@ func decisionSettings(s *settings, c *serveConfig) {
 	s.number(&d.Keep, "decision-log-keep", decision.DefaultKeep, 0, "`files` set aside that stay there, the newest ones; 0 removes none")
 	s.number(&d.KeepDays, "decision-log-keep-days", 0, 0, "`days` that files set aside stay there; 0 is for ever")
 	s.text(&c.Traces.Endpoint, "trace-endpoint", "", "tell the collector at this `URL` of calls, by OTLP over HTTP; without it none is told")
-	s.text(&c.traceSample, "trace-sample", "0", "the `share` of calls that are told, from 0 to 1; callers that bring a trace decide for themselves")
+	s.fraction(&c.Traces.Sample, "trace-sample", 0, "the `share` of calls that are told, from 0 to 1; callers that bring a trace decide for themselves")
 }
 
-// effectiveDecisions takes what the settings of decisions and traces make, and refuses some that say
+// effectiveDecisions takes what the settings of decisions make, and refuses some that say
 // nothing for want of another.
 func (c *serveConfig) effectiveDecisions(s *settings) error {
-	share, err := strconv.ParseFloat(c.traceSample, 64)
-	if err != nil {
-		return fmt.Errorf("trace-sample is %q, must be a number from 0 to 1", c.traceSample)
-	}
-	c.Traces.Sample = share
 	c.Decisions.Select = decision.Selection(c.logDecisions)
 	if c.Decisions.File != "" || c.Decisions.Select == decision.Off {
 		return nil

@@ -21,10 +21,19 @@ const (
 	text    kind = iota
 	address      // host:port to listen on
 	number
+	fraction // from 0 to 1
 	boolean
 	span // a duration
 	list // of texts
 )
+
+// wants says what a value of the kind is.
+func (k kind) wants() string {
+	return [...]string{
+		text: "a text", address: "an address such as 127.0.0.1:8080", number: "a whole number", fraction: "a number from 0 to 1",
+		boolean: "true or false", span: "a time with a unit, such as 1m30s", list: "a list such as [a, b]",
+	}[k]
+}
 
 // A setting is one thing that "remit serve" can be told: by a flag, by a variable of the
 // environment, or by a key of the configuration file. The flag says what it is called,
@@ -34,8 +43,10 @@ const (
 type setting struct {
 	*pflag.Flag
 	kind    kind
+	heading string   // of the part of the help that it stands in
 	choices []string // the only values, if there are any
 	least   *int64   // of a number
+	needed  bool     // a text that must not be empty
 	secret  bool     // its value is not to be shown
 
 	origin string // of the value in effect; empty for the default
@@ -48,14 +59,15 @@ func (s *setting) variable() string {
 
 // settings are all that serve can be told, as flags of one command.
 type settings struct {
-	flags *pflag.FlagSet
-	all   []*setting
-	file  string // flag --config
+	flags   *pflag.FlagSet
+	all     []*setting
+	heading string // of those that are made next
+	file    string // flag --config
 }
 
 // add makes a setting of a flag that was just defined.
 func (s *settings) add(name string, k kind) *setting {
-	made := &setting{Flag: s.flags.Lookup(name), kind: k}
+	made := &setting{Flag: s.flags.Lookup(name), kind: k, heading: s.heading}
 	s.all = append(s.all, made)
 	return made
 }
@@ -91,6 +103,11 @@ func (s *settings) count(p *uint64, name string, value uint64, usage string) *se
 	return made
 }
 
+func (s *settings) fraction(p *float64, name string, value float64, usage string) *setting {
+	s.flags.Float64Var(p, name, value, usage)
+	return s.add(name, fraction)
+}
+
 func (s *settings) boolean(p *bool, name string, value bool, usage string) *setting {
 	s.flags.BoolVar(p, name, value, usage)
 	return s.add(name, boolean)
@@ -113,13 +130,44 @@ func (s *settings) hide(hidden ...*setting) {
 	}
 }
 
-// complete offers the values of choices.
-func (s *settings) complete(cmd *cobra.Command) {
+// present shows the settings under their headings in the command's help, and offers the
+// values of choices to those who complete them.
+func (s *settings) present(cmd *cobra.Command) {
+	other := pflag.NewFlagSet("", pflag.ContinueOnError)
+	cmd.InitDefaultHelpFlag()
+	s.flags.VisitAll(func(f *pflag.Flag) {
+		if s.find(f.Name) == nil {
+			other.AddFlag(f)
+		}
+	})
+	help := "\n\nFlags:\n" + other.FlagUsages()
+	for _, heading := range s.headings() {
+		part := pflag.NewFlagSet("", pflag.ContinueOnError)
+		part.SortFlags = false
+		for _, one := range s.all {
+			if one.heading == heading {
+				part.AddFlag(one.Flag)
+			}
+		}
+		help += "\n" + heading + ":\n" + part.FlagUsages()
+	}
+	cmd.SetUsageTemplate(usageHead + strings.TrimRight(help, "\n") + usageTail)
 	for _, one := range s.all {
 		if one.choices != nil {
 			complete(cmd, one.Name, one.choices...)
 		}
 	}
+}
+
+// headings are those of the help, in their order.
+func (s *settings) headings() []string {
+	var all []string
+	for _, one := range s.all {
+		if !slices.Contains(all, one.heading) {
+			all = append(all, one.heading)
+		}
+	}
+	return all
 }
 
 // names are those of all settings.
@@ -203,7 +251,7 @@ func (s *setting) setVariable(value string) error {
 		return fmt.Errorf("%s=%w", s.variable(), err)
 	}
 	if err := s.Value.Set(value); err != nil {
-		return fmt.Errorf("%s=%q: %w", s.variable(), value, err)
+		return fmt.Errorf("%s is %q, want %s", s.variable(), value, s.kind.wants())
 	}
 	return nil
 }
@@ -227,10 +275,14 @@ func (s *setting) check(value string) error {
 		last := len(s.choices) - 1
 		return fmt.Errorf("%s is unknown; it is %s or %s", value, strings.Join(s.choices[:last], ", "), s.choices[last])
 	}
-	if s.kind == number {
-		if n, err := strconv.ParseInt(value, 0, 64); err == nil && n < *s.least {
-			return fmt.Errorf("%d is too small; it is at least %d", n, *s.least)
-		}
+	switch n, err := strconv.ParseInt(value, 0, 64); {
+	case s.kind == number && err == nil && n < *s.least:
+		return fmt.Errorf("%d is too small; it is at least %d", n, *s.least)
+	case s.needed && value == "":
+		return errors.New("is empty")
+	}
+	if f, err := strconv.ParseFloat(value, 64); s.kind == fraction && err == nil && !(f >= 0 && f <= 1) {
+		return fmt.Errorf("%s is out of range; it is from 0 to 1", value)
 	}
 	return nil
 }

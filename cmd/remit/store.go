@@ -59,7 +59,7 @@ could no longer tell them apart; the API permits it.`,
 }
 
 // nameIsFree refuses the name of a store that exists, with a hint what to do.
-func (a *app) nameIsFree(ctx context.Context, c *client, name, hint string) error {
+func (a *app) nameIsFree(ctx context.Context, c *services, name, hint string) error {
 	if name == "" {
 		return errors.New("a store's name cannot be empty")
 	}

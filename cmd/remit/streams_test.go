@@ -21,14 +21,14 @@ import (
 
 	"connectrpc.com/connect/v2"
 
-	rpcclient "github.com/remit-authz/remit/rpc/client"
+	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 // A copyist keeps a copy of a store by watching it.
 type copyist struct {
 	t       *testing.T
-	client  *client
+	client  *services
 	request *remitv1.WatchRequest
 	tuples  map[string]bool
 	changes []string // all that came behind the snapshot, in order
@@ -188,11 +188,11 @@ func TestAServerThatStopsEndsItsStreams(t *testing.T) {
 	p := serveProcess(t, t.TempDir())
 	must(t, "store", "import", "testdata/stores/public.fga.yaml", "--addr", p.addr)
 	a := &app{stderr: io.Discard, addr: p.addr, timeout: time.Minute}
-	client, err := a.client()
+	c, err := a.client()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, err := client.watches.Watch(t.Context(), &remitv1.WatchRequest{From: &remitv1.WatchRequest_Now{Now: true}})
+	stream, err := c.watches.Watch(t.Context(), &remitv1.WatchRequest{From: &remitv1.WatchRequest_Now{Now: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestAServerThatStopsEndsItsStreams(t *testing.T) {
 	}
 	_, err = stream.Receive()
 	var told *connect.Error
-	if !errors.As(err, &told) || !hasReason(err, remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN) || rpcclient.Detail(told).GetResume() != res.GetResume() {
+	if !errors.As(err, &told) || !hasReason(err, remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN) || client.Detail(told).GetResume() != res.GetResume() {
 		t.Errorf("the watch ends with %v", err)
 	}
 	if state := p.ends(t); state.ExitCode() != 0 || time.Since(begun) > 9*time.Second {
@@ -215,7 +215,7 @@ func TestAServerThatStopsEndsItsStreams(t *testing.T) {
 }
 
 // exportedTuples reads a store's tuples in the state of a token.
-func exportedTuples(t *testing.T, c *client, store, token string) map[string]bool {
+func exportedTuples(t *testing.T, c *services, store, token string) map[string]bool {
 	t.Helper()
 	stream, err := c.transfers.Export(t.Context(), &remitv1.ExportRequest{Store: store, Consistency: &remitv1.Consistency{
 		Requirement: &remitv1.Consistency_AtExactSnapshot{AtExactSnapshot: token},

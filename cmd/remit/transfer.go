@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/remit-authz/remit/cmd/remit/storefile"
-	rpcclient "github.com/remit-authz/remit/rpc/client"
+	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -121,7 +121,7 @@ func (i *imported) table(w io.Writer) error {
 
 // importFile writes a store file that was read, and so validated, to the server. Every
 // step can be repeated, so one whose outcome is unknown is.
-func (a *app) importFile(ctx context.Context, c *client, file *storefile.File, name, into string) (*imported, error) {
+func (a *app) importFile(ctx context.Context, c *services, file *storefile.File, name, into string) (*imported, error) {
 	key := "import/" + ulid.Make().String()
 	store, err := a.importTarget(ctx, c, key, name, into)
 	if err != nil {
@@ -148,7 +148,7 @@ func (a *app) importFile(ctx context.Context, c *client, file *storefile.File, n
 
 // importTarget finds the store to add to, or creates one. It does not create a second
 // store of a name: --store would no longer tell them apart.
-func (a *app) importTarget(ctx context.Context, c *client, key, name, into string) (*remitv1.Store, error) {
+func (a *app) importTarget(ctx context.Context, c *services, key, name, into string) (*remitv1.Store, error) {
 	if into != "" {
 		found, err := call(ctx, a, c.stores.GetStore, &remitv1.GetStoreRequest{Store: into})
 		return found.GetStore(), err
@@ -173,7 +173,7 @@ func (a *app) halfDone(err error, store *remitv1.Store, into, path string) error
 // An importer writes tuples to a store.
 type importer struct {
 	app      *app
-	client   *client
+	client   *services
 	done     *imported
 	reason   string
 	progress *progress
@@ -307,7 +307,7 @@ func (w *importer) placed(err error, tuples []storefile.Tuple) error {
 		return err
 	}
 	i := 0
-	if _, scanErr := fmt.Sscanf(rpcclient.Detail(e).GetField(), "tuples[%d]", &i); scanErr != nil || i < 0 || i >= len(tuples) {
+	if _, scanErr := fmt.Sscanf(client.Detail(e).GetField(), "tuples[%d]", &i); scanErr != nil || i < 0 || i >= len(tuples) {
 		return err
 	}
 	return fmt.Errorf("%s: %s: %s", tuples[i].Place, tuples[i].Tuple, strings.TrimPrefix(w.app.errorText(err), "remit: "))

@@ -18,7 +18,7 @@ import (
 // A watching is one watch: what the flags say, and how far it is.
 type watching struct {
 	app       *app
-	client    *client
+	client    *services
 	request   *remitv1.WatchRequest
 	from      string
 	every     bool // all stores

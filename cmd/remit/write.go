@@ -258,7 +258,7 @@ func (a *app) warn(warnings []storefile.Fault) {
 // A batchWriter writes any number of operations in steps that the server accepts.
 type batchWriter struct {
 	app           *app
-	client        *client
+	client        *services
 	store         string
 	reason        string
 	key           string // of each step, with its number behind it; may be empty

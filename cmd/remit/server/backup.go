@@ -47,9 +47,9 @@ func (c *BackupConfig) check(dataDir string) error {
 	case c.Dir == "":
 		return nil
 	case c.Interval <= 0:
-		return fmt.Errorf("backup interval %s is no time from one backup to the next", c.Interval)
+		return fmt.Errorf("backup-interval %s is no time from one backup to the next", c.Interval)
 	case c.Keep < 0:
-		return fmt.Errorf("of the backups %d cannot be kept", c.Keep)
+		return fmt.Errorf("backup-keep is %d, must not be negative", c.Keep)
 	case dataDir == "":
 		dataDir = "data"
 	}

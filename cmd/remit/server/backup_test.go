@@ -160,8 +160,8 @@ func TestBackupSettingsAreChecked(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	for want, config := range map[string]BackupConfig{
 		"would be lost with it": {Dir: filepath.Join(data, "backups")},
-		"backup interval -1ns":  {Dir: t.TempDir(), Interval: -1},
-		"cannot be kept":        {Dir: t.TempDir(), Keep: -1},
+		"backup-interval -1ns":  {Dir: t.TempDir(), Interval: -1},
+		"backup-keep is -1":     {Dir: t.TempDir(), Keep: -1},
 	} {
 		_, err := Open(t.Context(), Config{DataDir: data, Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", Backup: config})
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -110,14 +110,19 @@ func (c *Config) check(ctx context.Context) error {
 	if err := c.Decisions.Probe(); err != nil {
 		return err
 	}
-	for _, addr := range []string{c.Addr, c.GRPCAddr, c.AdminAddr} {
-		if addr == "" {
+	had := map[string]string{} // the setting behind each address that is taken here
+	for _, port := range []struct{ setting, addr string }{{"addr", c.Addr}, {"grpc-addr", c.GRPCAddr}, {"admin-addr", c.AdminAddr}} {
+		if port.addr == "" {
 			continue
 		}
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-		if err != nil {
-			return fmt.Errorf("listen on %s: %w", addr, reason(err))
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", port.addr)
+		if other, again := had[port.addr]; again && err != nil {
+			return fmt.Errorf("%s and %s are both %s, must be two", other, port.setting, port.addr)
 		}
+		if err != nil {
+			return fmt.Errorf("%s: listen on %s: %w", port.setting, port.addr, reason(err))
+		}
+		had[port.addr] = port.setting
 		defer func() { _ = l.Close() }() // both at once, so that they cannot be the same
 	}
 	return nil
