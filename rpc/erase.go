@@ -105,7 +105,9 @@ func (e *erasing) run(ctx context.Context) error {
 		if err := e.tell(&remitv1.EraseResponse{Found: found}); err != nil || e.request.Preview {
 			return err
 		}
-		if found.Mentions > 0 && !e.request.LeaveMentions {
+		// Of one that is under way the report says what is left: others may mention the
+		// entity after it began, and it cannot be taken back.
+		if found.Mentions > 0 && !e.request.LeaveMentions && e.id.IsZero() {
 			return at("leave_mentions", fmt.Errorf("%w in %d places; a preview shows ten; remove them, or say that they may stay", ErrMentioned, found.Mentions))
 		}
 	}
@@ -168,7 +170,7 @@ func (e *erasing) checkTexts(ctx context.Context) error {
 	}
 	for field, text := range texts {
 		if fsm.Mentioned(text, e.entity.Name) {
-			return at(field, fmt.Errorf("%w: it holds the name that is to be erased", backend.ErrRequest))
+			return at(field, fmt.Errorf("%w: %s holds the name that is to be erased", backend.ErrRequest, field))
 		}
 	}
 	return nil
@@ -381,8 +383,10 @@ func (e *erasing) finish(ctx context.Context, revision graph.Revision) error {
 
 // tell sends a message, with what has been done so far.
 func (e *erasing) tell(res *remitv1.EraseResponse) error {
-	if e.done != nil {
+	if !e.id.IsZero() {
 		res.ErasureId = e.id.String()
+	}
+	if e.done != nil {
 		res.Erased = &remitv1.Erased{
 			Tuples: e.done.Tuples, Documents: e.done.Documents, Versions: e.done.Versions,
 			Changes: e.done.Changes, Texts: e.done.Texts, Keys: e.done.Keys, Examined: e.done.Examined,

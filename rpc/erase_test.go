@@ -220,6 +220,39 @@ func TestAnErasureGoesOn(t *testing.T) {
 	}
 }
 
+// Who mentions an entity while it is being erased does not keep the erasure from its end:
+// a preview says that it is under way, and the report what is left.
+func TestAMentionDoesNotStopWhatHasBegun(t *testing.T) {
+	r := newRig(t)
+	store := r.fill("acme", 5000)
+	broken := errors.New("broken")
+	l := &eraseLog{}
+	l.take = func(res *remitv1.EraseResponse) error {
+		if res.ErasureId != "" {
+			return broken
+		}
+		return nil
+	}
+	if err := r.eraser(nil, nil).erase(t.Context(), &remitv1.EraseRequest{Store: store, Entity: "user:anna"}, l); !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	r.write(store, "document:anna#viewer@user:bert")
+	seen := &eraseLog{}
+	if err := r.eraser(nil, nil).erase(t.Context(), &remitv1.EraseRequest{Store: store, Entity: "user:anna", Preview: true}, seen); err != nil {
+		t.Fatal(err)
+	}
+	if m := seen.last(); m.ErasureId != l.last().ErasureId || m.Found.GetMentions() != 1 || m.Erased != nil {
+		t.Errorf("the preview is %v, want the erasure %s and a mention", m, l.last().ErasureId)
+	}
+	done := &eraseLog{}
+	if err := r.eraser(nil, nil).erase(t.Context(), &remitv1.EraseRequest{Store: store, Entity: "user:anna"}, done); err != nil {
+		t.Fatal(err)
+	}
+	if last := done.last(); last.Erased.GetTuples() != 5000 || last.Report.GetMentions() != 1 {
+		t.Errorf("the erasure says %v, want 5000 tuples and a mention", last)
+	}
+}
+
 // A slowRewriter has rewritten the files when it has been asked often enough.
 type slowRewriter struct{ asked, enough int }
 

@@ -94,8 +94,8 @@ type EraseRequest struct {
 	// Say what would be erased, and erase nothing.
 	Preview bool `protobuf:"varint,3,opt,name=preview,proto3" json:"preview,omitempty"`
 	// Others may mention the entity: in the context of a tuple, in a document, in a name. It
-	// is theirs, and Erase leaves it; an erasure is refused while there is any unless this
-	// says that bytes of the name may remain.
+	// is theirs, and Erase leaves it; an erasure does not begin while there is any unless
+	// this says that bytes of the name may remain.
 	LeaveMentions bool `protobuf:"varint,4,opt,name=leave_mentions,json=leaveMentions,proto3" json:"leave_mentions,omitempty"`
 	// Why, for the audit trail. It is refused if it mentions the entity itself, and so are
 	// the headers that say who asks.
@@ -664,9 +664,11 @@ type EraseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first message of a preview or of an erasure that names its entity.
 	Found *EraseFindings `protobuf:"bytes,1,opt,name=found,proto3" json:"found,omitempty"`
-	// Since the erasure has begun: its id, by which it can be gone on with, and what it did.
-	ErasureId string  `protobuf:"bytes,2,opt,name=erasure_id,json=erasureId,proto3" json:"erasure_id,omitempty"`
-	Erased    *Erased `protobuf:"bytes,3,opt,name=erased,proto3" json:"erased,omitempty"`
+	// Since the erasure has begun, and in a preview if one is under way: its id, by which it
+	// can be gone on with.
+	ErasureId string `protobuf:"bytes,2,opt,name=erasure_id,json=erasureId,proto3" json:"erasure_id,omitempty"`
+	// What it did.
+	Erased *Erased `protobuf:"bytes,3,opt,name=erased,proto3" json:"erased,omitempty"`
 	// While files are being rewritten.
 	Rewriting *FileRewriting `protobuf:"bytes,4,opt,name=rewriting,proto3" json:"rewriting,omitempty"`
 	// Only in the last message of an erasure.
