@@ -158,14 +158,14 @@ func (c *Config) CheckAddrs() error {
 func (c *Config) checkAddr(name, addr string) error {
 	err := CheckAddr(name, addr, c.Insecure || c.TLS != nil && c.Identity.Enabled())
 	if errors.Is(err, errReachable) {
-		missing := "has no TLS and asks nobody who they are"
+		missing := "has no TLS and asks nobody who they are: give it tls-cert and tls-key, and root-key-file, oidc-issuer or tls-client-ca"
 		switch {
 		case c.TLS != nil:
-			missing = "asks nobody who they are: give it a root key, an identity provider or the CA of the clients"
+			missing = "asks nobody who they are: give it root-key-file, oidc-issuer or tls-client-ca"
 		case c.Identity.Enabled():
-			missing = "has no TLS, so that keys would cross the network for all to read"
+			missing = "has no TLS, so that keys would cross the network for all to read: give it tls-cert and tls-key"
 		}
-		return fmt.Errorf("%s %q %w, and the service %s; listen on 127.0.0.1 behind a proxy that makes up for it, or permit it with --insecure", name, addr, errReachable, missing)
+		return fmt.Errorf("%s %q %w, and the service %s; or listen on 127.0.0.1 behind a proxy that makes up for it, or permit it with --insecure", name, addr, errReachable, missing)
 	}
 	return err
 }

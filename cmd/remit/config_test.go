@@ -56,7 +56,7 @@ func (s *setting) samples() []string {
 	switch {
 	case s.choices != nil:
 		return slices.DeleteFunc(slices.Clone(s.choices), func(c string) bool { return c == s.DefValue })
-	case s.Name == "authzen-base-url", s.Name == "oidc-issuer":
+	case s.Name == "authzen-base-url", s.Name == "oidc-issuer", s.Name == "trace-endpoint":
 		return []string{"https://one.example", "https://two.example", "https://three.example"}
 	}
 	return map[kind][]string{
@@ -185,6 +185,9 @@ func TestFaultsOfAConfigurationFile(t *testing.T) {
 		{"a number for an address", "addr: 8080\n", []string{":1:7: addr is the number 8080, want an address such as 127.0.0.1:8080"}},
 		{"no address", "admin-addr: here\n", []string{`:1:13: admin-addr is "here", want an address`}},
 		{"an empty address", "addr: ''\n", []string{`:1:7: addr is "", want an address`}},
+		{"a text that must not be empty", "data-dir: ''\n", []string{":1:11: data-dir is empty, must not be"}},
+		{"a share that is none", "trace-sample: half\n", []string{`:1:15: trace-sample is the text "half", want a number from 0 to 1`}},
+		{"a share that is too large", "trace-sample: 1.5\n", []string{":1:15: trace-sample 1.5 is out of range; it is from 0 to 1"}},
 		{"a number for a text", "data-dir: 1\n", []string{":1:11: data-dir is the number 1, want a text; put it in quotes"}},
 		{"a text for a number", "openfga-max-depth: many\n", []string{`:1:20: openfga-max-depth is the text "many", want a whole number`}},
 		{"a fraction", "openfga-max-depth: 2.5\n", []string{":1:20: openfga-max-depth is the number 2.5, want a whole number"}},
@@ -255,6 +258,10 @@ func TestFaultsOfFlags(t *testing.T) {
 	withoutSettings(t)
 	refused(t, "--log-requests some is unknown; it is off, errors, slow or all", "serve", "--log-requests", "some")
 	refused(t, "--openfga-max-depth 0 is too small; it is at least 1", "serve", "--openfga-max-depth", "0")
+	refused(t, `--backup-keep is "few", want a whole number; see remit serve --help`, "serve", "--backup-keep", "few")
+	refused(t, `--log-slow is "5", want a time with a unit, such as 1m30s`, "serve", "--log-slow", "5")
+	refused(t, "--data-dir is empty", "serve", "--data-dir", "")
+	refused(t, "addr and admin-addr are both 127.0.0.1:1, must be two", "serve", "--addr", "127.0.0.1:1", "--grpc-addr", "127.0.0.1:2", "--admin-addr", "127.0.0.1:1", "--data-dir", t.TempDir())
 	refused(t, "slow is -1s, must not be negative", "serve", "--log-slow", "-1s")
 	refused(t, `admin-addr ":2112" can be reached from outside`, "serve", "--admin-addr", ":2112")
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -73,7 +75,7 @@ check is denied), 2 if something went wrong.`,
 	root.SetUsageTemplate(usageTemplate)
 	root.SetVersionTemplate("remit {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+		return fmt.Errorf("%w; see %s --help", flagFault(err), cmd.CommandPath())
 	})
 	root.AddGroup(
 		&cobra.Group{ID: groupAsk, Title: "Ask:"},
@@ -106,6 +108,19 @@ check is denied), 2 if something went wrong.`,
 	complete(root, "consistency", "minimize_latency", "fully_consistent", "at_least_as_fresh=", "at_exact_snapshot=", "at_exact_time=")
 	a.completeStores(root)
 	return root
+}
+
+// flagFault says what a flag wants instead of how its value could not be parsed.
+func flagFault(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	kinds := map[string]kind{"int": number, "uint64": number, "float64": fraction, "bool": boolean, "duration": span}
+	if k, ok := kinds[invalid.GetFlag().Value.Type()]; ok {
+		return fmt.Errorf("--%s is %q, want %s", invalid.GetFlag().Name, invalid.GetValue(), k.wants())
+	}
+	return err
 }
 
 // complete offers fixed values for a flag.

@@ -279,7 +279,7 @@ func (s *setting) check(value string) error {
 	case s.kind == number && err == nil && n < *s.least:
 		return fmt.Errorf("%d is too small; it is at least %d", n, *s.least)
 	case s.needed && value == "":
-		return errors.New("is empty")
+		return errors.New("is empty, must not be; leave it out for " + s.DefValue)
 	}
 	if f, err := strconv.ParseFloat(value, 64); s.kind == fraction && err == nil && !(f >= 0 && f <= 1) {
 		return fmt.Errorf("%s is out of range; it is from 0 to 1", value)

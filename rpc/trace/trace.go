@@ -55,7 +55,7 @@ func (c *Config) Validate() error {
 		faults = append(faults, err)
 	}
 	if !(c.Sample >= 0 && c.Sample <= 1) {
-		faults = append(faults, fmt.Errorf("the share of traces is %v, must be between 0 and 1", c.Sample))
+		faults = append(faults, fmt.Errorf("trace-sample is %v, must be from 0 to 1", c.Sample))
 	}
 	return errors.Join(faults...)
 }
@@ -68,11 +68,11 @@ func (c *Config) endpoint() (string, error) {
 	u, err := url.Parse(c.Endpoint)
 	switch {
 	case err != nil:
-		return "", errors.New("the endpoint of traces is no URL") // what was given may hold a password
+		return "", errors.New("trace-endpoint is no URL") // what was given may hold a password
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		return "", errors.New("the endpoint of traces must be a URL of http or https, with a host")
+		return "", errors.New("trace-endpoint must be a URL of http or https, with a host")
 	case u.User != nil:
-		return "", errors.New("the endpoint of traces must not say who calls; OTEL_EXPORTER_OTLP_HEADERS can")
+		return "", errors.New("trace-endpoint must not say who calls; OTEL_EXPORTER_OTLP_HEADERS can")
 	}
 	if strings.Trim(u.Path, "/") == "" {
 		u.Path = "/v1/traces"
