@@ -228,7 +228,7 @@ func TestEraseLeavesNoByte(t *testing.T) {
 	refused(t, "others mention it", "erase", erasedName, "--yes")
 	refused(t, "there is nobody to ask; confirm with --yes", "erase", erasedName, "--leave-mentions")
 	must(t, "write", "circle:chess#member@person:bea", "--condition", "known", "--context", `{"host": "nobody"}`)
-	refused(t, "it holds the name that is to be erased", "erase", erasedName, "--yes", "--reason", "for "+erased)
+	refused(t, "reason holds the name that is to be erased", "erase", erasedName, "--yes", "--reason", "for "+erased)
 	if out := must(t, "erase", erasedName, "--preview"); !strings.Contains(out, "52 tuples: 51 as subject, 1 as object, 0 as userset\n") {
 		t.Errorf("the preview says %s", out)
 	}
