@@ -14,7 +14,11 @@ func (g *Gate) Administers(r *http.Request) error {
 	if !g.Enabled() {
 		return nil
 	}
-	caller, err := g.authenticate(WithTLS(r.Context(), r.TLS), r.Header.Get(headerAuthorization))
+	authorization, err := oneOf(r.Header.Values(headerAuthorization))
+	if err != nil {
+		return err
+	}
+	caller, err := g.authenticate(WithTLS(r.Context(), r.TLS), authorization)
 	if err == nil && !caller.Grants.Cluster {
 		err = fmt.Errorf("%w: %s needs the grant cluster", identity.ErrForbidden, caller.Principal)
 	}

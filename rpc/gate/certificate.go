@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -57,19 +58,29 @@ func (c *Certificates) Authenticate(_ context.Context, chain []*x509.Certificate
 		return nil, fmt.Errorf("%w: the name in the client's certificate %w", identity.ErrUnauthenticated, err)
 	}
 	caller := &identity.Caller{Principal: PrefixCertificate + name, Expires: leaf.NotAfter}
+	for _, cert := range chain[1:] {
+		if cert.NotAfter.Before(caller.Expires) {
+			caller.Expires = cert.NotAfter // the leaf is worth nothing without those above it
+		}
+	}
 	c.known.add(generation, key, caller, now)
 	return caller, nil
 }
 
 // certificateName is whom a certificate is for: its first URI, else its first DNS name,
-// else its common name.
+// else its common name. The latter two are no URIs: many a CA that guards whose URI it
+// signs lets everybody choose a common name.
 func certificateName(cert *x509.Certificate) (string, error) {
+	if len(cert.URIs) > 0 {
+		name := cert.URIs[0].String()
+		return name, checkName(name)
+	}
 	name := cert.Subject.CommonName
-	switch {
-	case len(cert.URIs) > 0:
-		name = cert.URIs[0].String()
-	case len(cert.DNSNames) > 0:
+	if len(cert.DNSNames) > 0 {
 		name = cert.DNSNames[0]
+	}
+	if strings.Contains(name, "://") {
+		return "", errors.New("is a URI, and does not stand where its URIs do")
 	}
 	return name, checkName(name)
 }

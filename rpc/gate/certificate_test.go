@@ -38,6 +38,8 @@ func TestWhoseACertificateIs(t *testing.T) {
 		{"then a DNS name", gatetest.Certificate{CommonName: "cn", DNS: []string{"a.test", "b.test"}}, "cert:a.test", ""},
 		{"then the common name", gatetest.Certificate{CommonName: "the application"}, "cert:the application", ""},
 		{"no name", gatetest.Certificate{}, "", "the name in the client's certificate is empty"},
+		{"a URI in the place of a common name", gatetest.Certificate{CommonName: "spiffe://a/b"}, "", "is a URI, and does not stand where its URIs do"},
+		{"a URI in the place of a DNS name", gatetest.Certificate{DNS: []string{"spiffe://a/b"}}, "", "is a URI, and does not stand where its URIs do"},
 		{"a name over two lines", gatetest.Certificate{CommonName: "a\nroot"}, "", "holds characters that cannot be seen"},
 	} {
 		chain := []*x509.Certificate{ca.Client(test.of).TLS(t).Leaf}
@@ -52,6 +54,18 @@ func TestWhoseACertificateIs(t *testing.T) {
 		case caller.Principal != test.want || !caller.Expires.Equal(chain[0].NotAfter) || !caller.Grants.None():
 			t.Errorf("%s: %+v, want %s", test.name, caller, test.want)
 		}
+	}
+}
+
+// A certificate is worth nothing after the end of one between it and its CA.
+func TestACertificateEndsWithItsChain(t *testing.T) {
+	ca, clock := gatetest.NewCA(t, "ours"), newHandClock()
+	c := NewCertificates(&poolJudge{roots: ca.Pool()}, clock.Now)
+	between := &x509.Certificate{NotAfter: clock.Now().Add(time.Hour)}
+	chain := []*x509.Certificate{ca.Client(gatetest.Certificate{CommonName: "app"}).TLS(t).Leaf, between}
+	caller, err := c.Authenticate(t.Context(), chain)
+	if err != nil || !caller.Expires.Equal(between.NotAfter) {
+		t.Errorf("%+v, %v, want one until %s", caller, err, between.NotAfter)
 	}
 }
 

@@ -61,14 +61,14 @@ func (g *Gate) intercept(next connect.ServerFunc) connect.ServerFunc {
 		if !ok {
 			info = &connect.CallInfo{} // a handler that a test calls by itself
 		}
-		authorization := info.RequestHeader().Get(headerAuthorization)
+		authorization, err := oneOf(info.RequestHeader().Values(headerAuthorization))
 		caller, admitted := admittedCaller(ctx)
-		if !admitted {
-			var err error
-			if caller, err = g.authenticate(ctx, authorization); err != nil {
-				info.ResponseHeader().Set(HeaderChallenge, Challenge)
-				return err
-			}
+		if err == nil && !admitted {
+			caller, err = g.authenticate(ctx, authorization)
+		}
+		if err != nil {
+			info.ResponseHeader().Set(HeaderChallenge, Challenge)
+			return err
 		}
 		s := &session{
 			ServerStream: stream,
@@ -127,7 +127,22 @@ func (g *Gate) recognise(ctx context.Context, authorization string) (*identity.C
 	return nil, errUnknown
 }
 
+// oneOf is what the header Authorization says; empty if it is not there. Of two values this
+// server might judge one, and what stands before it the other.
+func oneOf(values []string) (string, error) {
+	if len(values) == 0 {
+		return "", nil
+	}
+	for _, other := range values[1:] {
+		if other != values[0] {
+			return "", errSeveral
+		}
+	}
+	return values[0], nil
+}
+
 var (
+	errSeveral   = fmt.Errorf("%w: the header Authorization is there more than once, each time with another value", identity.ErrUnauthenticated)
 	errMalformed = fmt.Errorf("%w: the header Authorization must be: Bearer, a space, and one token", identity.ErrUnauthenticated)
 	errUnknown   = fmt.Errorf("%w: the token is none that this server knows", identity.ErrUnauthenticated)
 )

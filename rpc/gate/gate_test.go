@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,40 @@ func TestWhoCalls(t *testing.T) {
 			}
 		case err != nil || caller.Principal != tc.want || caller.Grants.On(identity.Store{1}) != tc.grants:
 			t.Errorf("%s: %+v, %v, want %s with %s", tc.name, caller, err, tc.want, tc.grants)
+		}
+	}
+}
+
+// Of two tokens this server would judge one, and a proxy before it perhaps the other.
+func TestSeveralTokens(t *testing.T) {
+	g := New(Config{Required: true}, callers{"key-a": {Principal: "key:a"}, "key-root": {Principal: "root", Grants: identity.Grants{Cluster: true}}})
+	for _, test := range []struct {
+		values []string
+		known  bool
+	}{
+		{[]string{"Bearer key-a"}, true},
+		{[]string{"Bearer key-a", "Bearer key-a"}, true},
+		{[]string{"Bearer key-a", "Bearer key-root"}, false},
+		{[]string{"", "Bearer key-root"}, false},
+		{[]string{"Bearer key-root", ""}, false},
+	} {
+		server := connect.NewServer(g.Interceptors()...)
+		server.Register(connect.Method{Spec: unary(remitv1connect.IdentityServiceWhoAmIProcedure), Handler: func(context.Context, connect.Spec, connect.ServerStream) error { return nil }})
+		info := &connect.CallInfo{}
+		info.RequestHeader().SetValues("Authorization", test.values)
+		header := http.Header{"Authorization": test.values}
+		_, admitted := g.Admit(t.Context(), header)
+		for way, err := range map[string]error{
+			"a call":     server.Call(t.Context(), remitv1connect.IdentityServiceWhoAmIProcedure, info, &stream{}),
+			"REST":       admitted,
+			"reflection": g.Know(t.Context(), test.values),
+		} {
+			if test.known != (err == nil) || !test.known && !errors.Is(err, identity.ErrUnauthenticated) {
+				t.Errorf("%s with %q: %v, want known %v", way, test.values, err, test.known)
+			}
+		}
+		if err := g.Administers(&http.Request{Header: header}); err == nil != (test.known && test.values[0] == "Bearer key-root") {
+			t.Errorf("metrics with %q: %v", test.values, err)
 		}
 	}
 }

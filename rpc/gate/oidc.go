@@ -25,6 +25,13 @@ const PrefixOIDC = "oidc:"
 // DefaultSubjectClaim is the claim that says whose a token is.
 const DefaultSubjectClaim = "sub"
 
+// claimEmail is one that its owner may have typed in; claimVerified says of some issuers'
+// tokens whether it was checked.
+const (
+	claimEmail    = "email"
+	claimVerified = "email_verified"
+)
+
 // leeway is how far the clocks of this server and of the issuer may be apart: a token that
 // was issued this moment must not be refused because one of them is a little slow.
 const leeway = 30 * time.Second
@@ -219,6 +226,9 @@ func (o *OIDC) caller(payload []byte) (*identity.Caller, error) {
 	}
 	if err := checkName(subject); err != nil {
 		return nil, fault("its claim %s %w", o.config.SubjectClaim, err)
+	}
+	if verified, said := all[claimVerified]; said && o.config.SubjectClaim == claimEmail && string(verified) != "true" {
+		return nil, fault("its claim %s is not true: anybody may have given the address of another", claimVerified)
 	}
 	caller := &identity.Caller{Principal: PrefixOIDC + subject}
 	if o.config.GrantsClaim == "" {

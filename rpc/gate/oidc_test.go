@@ -395,6 +395,24 @@ func TestGrantsOfAToken(t *testing.T) {
 	}
 }
 
+// Whoever can type any address into an identity provider is not the one who reads its mail.
+func TestAnAddressThatNobodyChecked(t *testing.T) {
+	issuer, clock := gatetest.NewIssuer(t, jose.EdDSA), newHandClock()
+	for _, test := range []struct {
+		claim    string
+		verified any
+		taken    bool
+	}{
+		{"email", nil, true}, {"email", true, true}, {"email", false, false}, {"email", "yes", false}, {"sub", false, true},
+	} {
+		o := runOIDC(t, OIDCConfig{Issuer: issuer.URL, Clock: clock.Now, SubjectClaim: test.claim})
+		claims := changed(issuer.Claims("7", testAudience, clock.Now()), gatetest.Claims{"email": "ann@example.org", "email_verified": test.verified})
+		if caller, err := o.Authenticate(t.Context(), issuer.Token(claims)); test.taken != (err == nil) || !test.taken && !errors.Is(err, identity.ErrUnauthenticated) {
+			t.Errorf("the claim %s of a token whose email_verified is %v: %+v, %v", test.claim, test.verified, caller, err)
+		}
+	}
+}
+
 func FuzzTokensOfTheIdentityProvider(f *testing.F) {
 	o := NewOIDC(OIDCConfig{Issuer: "https://id.test", Audience: testAudience})
 	o.keys.current.Store(&keySet{tried: time.Now().Add(time.Hour), keys: &[]jose.JSONWebKey{}, fetched: time.Now()})

@@ -53,7 +53,11 @@ func (g *Gate) Admit(ctx context.Context, header http.Header) (context.Context, 
 	if !g.Enabled() {
 		return ctx, nil
 	}
-	caller, err := g.authenticate(ctx, header.Get(headerAuthorization))
+	authorization, err := oneOf(header.Values(headerAuthorization))
+	if err != nil {
+		return nil, err
+	}
+	caller, err := g.authenticate(ctx, authorization)
 	if err != nil {
 		return nil, err
 	}
@@ -61,20 +65,23 @@ func (g *Gate) Admit(ctx context.Context, header http.Header) (context.Context, 
 }
 
 // Know reports whether a call is made by anybody with an identity: what serves no
-// procedure of a face, such as reflection, asks this. The token is the value of the header
+// procedure of a face, such as reflection, asks this. The values are those of the header
 // Authorization.
-func (g *Gate) Know(ctx context.Context, authorization string) error {
+func (g *Gate) Know(ctx context.Context, values []string) error {
 	if !g.Enabled() {
 		return nil
 	}
-	_, err := g.authenticate(ctx, authorization)
+	authorization, err := oneOf(values)
+	if err == nil {
+		_, err = g.authenticate(ctx, authorization)
+	}
 	return err
 }
 
 // Guard lets a plain HTTP handler be used by anybody with an identity.
 func (g *Gate) Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := g.Know(r.Context(), r.Header.Get(headerAuthorization))
+		err := g.Know(r.Context(), r.Header.Values(headerAuthorization))
 		if err == nil {
 			next.ServeHTTP(w, r)
 			return
