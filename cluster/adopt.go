@@ -38,13 +38,14 @@ func Adopt(cfg Config, term uint64) (id string, err error) {
 	if !f.fresh() || f.term != 0 {
 		return "", f.refuse("a state machine is to be adopted, but there is a log or a snapshot already")
 	}
-	// The term first: with a snapshot of a later term than the node remembers, it would
+	// Before the term: identify takes a log with one for an older node's.
+	if id, err = identify(cfg.Dir, store, f); err != nil {
+		return "", err
+	}
+	// The term before the snapshot: with a snapshot of a later term than the node remembers, it would
 	// seem to have lost its log.
 	if err := store.SetUint64(keyTerm, term); err != nil {
 		return "", fmt.Errorf("adopt a state machine: %w", err)
-	}
-	if id, err = createID(cfg.Dir); err != nil {
-		return "", err
 	}
 	if err := adoptSnapshot(cfg, id, index, term); err != nil {
 		return "", fmt.Errorf("adopt a state machine: %w", err)

@@ -71,9 +71,17 @@ type Config struct {
 	Logs   raft.LogStore
 	Stable raft.StableStore
 
-	// Transport carries Raft's messages between nodes. Default: in process, for a
-	// node that is alone. The node closes it.
+	// Transport carries Raft's messages between nodes, and Peers what else they ask each
+	// other. Give both or neither. Default: the node is alone, in process, and its id is
+	// its address. The node closes the transport.
 	Transport Transport
+	Peers     Peers
+
+	// Bootstrap names the first voters of a cluster that is to begin, this node among
+	// them and the same on each of them. It is for a node without history; on any other
+	// it has no effect. Default: with Peers the node waits to be joined, and alone it is
+	// a cluster of one.
+	Bootstrap []Peer
 
 	// MaxCommandBytes bounds one command. Default: 4 MiB.
 	MaxCommandBytes int
@@ -159,6 +167,24 @@ func (c *Config) Validate() error {
 		faults = append(faults, errors.New("cluster config: NoSync is for the log in Dir, not for Logs"))
 	}
 
+	if (c.Transport == nil) != (c.Peers == nil) {
+		faults = append(faults, errors.New("cluster config: Transport and Peers are given together or not at all"))
+	}
+	if len(c.Bootstrap) > 0 && c.Peers == nil {
+		faults = append(faults, errors.New("cluster config: Bootstrap is for a node with Peers"))
+	}
+	for i, p := range c.Bootstrap {
+		if p.ID == "" || p.Address == "" || len(p.ID) > maxIDLen {
+			faults = append(faults, fmt.Errorf("cluster config: Bootstrap names node %q at %q, want an id of at most %d bytes and an address",
+				p.ID, p.Address, maxIDLen))
+		}
+		for _, q := range c.Bootstrap[:i] {
+			if p.ID == q.ID || p.Address == q.Address {
+				faults = append(faults, fmt.Errorf("cluster config: Bootstrap names %v and %v, want ids and addresses that differ", q, p))
+			}
+		}
+	}
+
 	d := c.withDefaults()
 	for _, limit := range []struct {
 		name  string
@@ -197,6 +223,9 @@ func (c *Config) Validate() error {
 // maxAppendEntries is how many entries go into one write of the log and one
 // message to a follower: with entries of 256 KiB, 4 MiB.
 const maxAppendEntries = 16
+
+// maxIDLen is the longest id that a request between nodes can name.
+const maxIDLen = 255
 
 // withDefaults returns c with its zero fields set.
 func (c Config) withDefaults() Config {

@@ -5,11 +5,11 @@
 // What holds:
 //
 //   - An answer from Propose means that the command is in the log of a quorum,
-//     synced, and applied on this node. Nothing is acknowledged earlier.
+//     synced, and applied on the leader. Nothing is acknowledged earlier.
 //   - Of its errors, ErrUnknownOutcome alone leaves open whether the command
 //     takes effect. After any other the command did not happen.
-//   - A node serves only while it leads and after the entry that opens its term
-//     is applied, so its state holds all that was acknowledged before.
+//   - A leader serves only after the entry that opens its term is applied, so
+//     its state holds all that was acknowledged before.
 //   - ReadIndex returns an index no lower than that of any write acknowledged
 //     before it was called, and readers see that index when it returns.
 //   - A node never starts on data that contradicts itself, never makes a new

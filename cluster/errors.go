@@ -24,6 +24,10 @@ var (
 	// happened: the caller waits a little and tries again.
 	ErrOverloaded = errors.New("too many commands are waiting")
 
+	// ErrMembership is returned for a change of the members that cannot be made as they
+	// are. Nothing happened.
+	ErrMembership = errors.New("members not changed")
+
 	// ErrShuttingDown is returned once Close has begun, or once the node has
 	// failed and cannot commit any more. Nothing happened.
 	ErrShuttingDown = errors.New("node is shutting down")

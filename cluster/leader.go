@@ -92,6 +92,9 @@ func (n *Node) open(ctx context.Context) {
 		return
 	}
 	n.log.InfoContext(ctx, "leadership gained", "node", n.id, "term", term, "revision", index)
+	if n.cfg.Peers != nil {
+		n.readdress(ctx, n.transport.LocalAddr())
+	}
 }
 
 // leads says whether this node is the leader of term at this moment. Terms only

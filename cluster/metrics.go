@@ -18,11 +18,14 @@ type Counters struct {
 	Unknown    uint64 // commands whose outcome stayed open
 	Overloaded uint64 // commands refused because the queue was full
 	Terms      uint64 // terms in which this node began to serve
+	Forwarded  uint64 // commands brought to another node that leads
+	Rounds     uint64 // rounds in which this node asked the voters whether it still leads
+	Asks       uint64 // times this node asked the leader what a consistent read must see
 }
 
 // counters are the live values behind Counters.
 type counters struct {
-	commands, entries, bytes, unknown, overloaded, terms atomic.Uint64
+	commands, entries, bytes, unknown, overloaded, terms, forwarded, rounds, asks atomic.Uint64
 }
 
 func (c *counters) read() Counters {
@@ -33,6 +36,9 @@ func (c *counters) read() Counters {
 		Unknown:    c.unknown.Load(),
 		Overloaded: c.overloaded.Load(),
 		Terms:      c.terms.Load(),
+		Forwarded:  c.forwarded.Load(),
+		Rounds:     c.rounds.Load(),
+		Asks:       c.asks.Load(),
 	}
 }
 
@@ -103,6 +109,9 @@ func (n *Node) register(registry prometheus.Registerer) {
 		{"remit_raft_unknown_outcomes_total", "Commands whose outcome their caller was not told.", &n.counters.unknown},
 		{"remit_raft_overloaded_total", "Commands that were refused because too many were waiting.", &n.counters.overloaded},
 		{"remit_raft_terms_total", "Terms in which this node began to lead.", &n.counters.terms},
+		{"remit_raft_forwarded_total", "Commands that this node brought to the leader.", &n.counters.forwarded},
+		{"remit_read_rounds_total", "Rounds in which this node asked the voters whether it still leads.", &n.counters.rounds},
+		{"remit_read_asks_total", "Times this node asked the leader what a consistent read must see.", &n.counters.asks},
 	} {
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
 			func() float64 { return float64(c.value.Load()) }))

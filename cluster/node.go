@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -15,23 +16,33 @@ import (
 // A Node is one running member of a cluster. Its methods may be called from any
 // goroutine.
 type Node struct {
-	cfg      Config
-	id       string
-	log      *slog.Logger
-	raft     *raft.Raft
-	logs     *guarded
-	logFile  io.Closer // nil when the caller brought the log; a rewriting changes it
-	proposer *proposer
-	tenure   tenure
-	counters counters
-	metrics  *metrics
-	running  atomic.Bool // Raft and the proposer are there
+	cfg       Config
+	id        string
+	log       *slog.Logger
+	raft      *raft.Raft
+	transport Transport
+	logs      *guarded
+	logFile   io.Closer // nil when the caller brought the log; a rewriting changes it
+	proposer  *proposer
+	tenure    tenure
+	counters  counters
+	metrics   *metrics
+	running   atomic.Bool // Raft and the proposer are there
 
 	// elections tells lead what Raft decided. Raft waits for room in it, so it
 	// holds more than can happen while lead waits for one entry.
 	elections chan bool
 
 	rewriting sync.Mutex // held by the Rewrite under way
+	changing  sync.Mutex // held by the change of members under way
+
+	confirmations rounds      // of this node as the leader
+	questions     rounds      // to another node that leads
+	draining      atomic.Bool // leadership is being handed over
+
+	// whileRunning gives a context that also ends when Close has answered all proposals.
+	// Raft's goroutines and those of other nodes' requests come in without it.
+	whileRunning func(context.Context) (context.Context, context.CancelFunc)
 
 	cause    atomic.Pointer[error] // why the node failed
 	failures chan struct{}         // closed then
@@ -45,9 +56,10 @@ type Node struct {
 	err    error          // of Close, set before ended is closed
 }
 
-// Open starts a node and returns when it serves: it leads, its term is open and
-// everything that was committed before can be read. An error, or the end of ctx,
-// leaves nothing running.
+// Open starts a node. One that is alone serves when Open returns: it leads, its term is
+// open and everything that was committed before can be read. One with Peers takes part,
+// if it is a member, and WaitReady waits for the rest. An error, or the end of ctx, leaves
+// nothing running.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -62,6 +74,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := n.start(ctx); err != nil {
 		return nil, err
 	}
+	if n.cfg.Peers != nil {
+		return n, nil
+	}
 	if err := n.WaitReady(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -71,18 +86,11 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 // start brings Raft up and leaves nothing open when it fails.
 func (n *Node) start(ctx context.Context) (err error) {
 	logs, stable := n.cfg.Logs, n.cfg.Stable
-	known := n.cfg.NodeID != ""
 	n.id = n.cfg.NodeID
 	if n.cfg.Dir != "" {
 		if err := createDir(n.cfg.Dir); err != nil {
 			return fmt.Errorf("create data directory: %w", err)
 		}
-	}
-	if !known {
-		if n.id, err = loadID(n.cfg.Dir); err != nil {
-			return err
-		}
-		known = n.id != ""
 	}
 	if logs == nil {
 		store, err := openLog(n.cfg.Dir, n.cfg.NoSync)
@@ -101,16 +109,13 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	restore := false
-	switch {
-	case !known && !f.fresh():
-		return f.refuse("there is data but no node id, and under a new one this node could not use its log; " +
-			"restore the file " + idFile + " beside it")
-	case !known:
-		if n.id, err = createID(n.cfg.Dir); err != nil {
+	if n.id == "" {
+		if n.id, err = identify(n.cfg.Dir, stable, f); err != nil {
 			return err
 		}
-	case !f.fresh():
+	}
+	first, restore := f.fresh(), false
+	if !first && !(n.cfg.Peers != nil && f.blank()) {
 		if restore, err = f.restore(); err != nil {
 			return err
 		}
@@ -126,11 +131,19 @@ func (n *Node) start(ctx context.Context) (err error) {
 	// See the end of this function.
 	rc.HeartbeatTimeout++
 	rc.ElectionTimeout++
-	if f.fresh() {
-		if err := bootstrap(rc, logs, stable, n.cfg.Snapshots, transport); err != nil {
+	if first {
+		voters, err := n.firstVoters(transport.LocalAddr())
+		if err == nil && len(voters) > 0 {
+			err = bootstrap(rc, logs, stable, n.cfg.Snapshots, transport, voters)
+		}
+		if err != nil {
 			return errors.Join(err, transport.Close())
 		}
-		n.log.InfoContext(ctx, "cluster created", "node", n.id)
+		if len(voters) > 0 {
+			n.log.InfoContext(ctx, "cluster created", "node", n.id, "voters", len(voters))
+		} else {
+			n.log.InfoContext(ctx, "waiting to be joined", "node", n.id, "address", transport.LocalAddr())
+		}
 	}
 
 	n.metrics = newMetrics(n.cfg.Metrics, n)
@@ -147,7 +160,11 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	fsm.started.Store(true)
 
-	err = checkAlone(n.raft.GetConfiguration().Configuration(), n.id)
+	members := n.raft.GetConfiguration().Configuration()
+	alone := checkAlone(members, n.id)
+	if n.cfg.Peers == nil {
+		err = alone
+	}
 	if durable := n.cfg.DurableIndex(); err == nil && restore && durable < f.snapshot {
 		err = fmt.Errorf("the restored state machine is at %d, its snapshot at %d", durable, f.snapshot)
 	}
@@ -157,12 +174,24 @@ func (n *Node) start(ctx context.Context) (err error) {
 
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
+	n.whileRunning = func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		stop := context.AfterFunc(run, cancel)
+		return ctx, func() { stop(); cancel() }
+	}
+	n.transport = transport
 	n.leader.Go(func() { n.lead(run) })
 	n.proposer = newProposer(&n.cfg, &n.counters,
 		func(entry []byte) raft.ApplyFuture { return n.raft.Apply(entry, 0) },
 		func() bool { return n.tenure.serving() != 0 })
 	n.proposer.metrics = n.metrics
 	n.running.Store(true)
+	if n.cfg.Peers != nil {
+		n.cfg.Peers.Handle(n.serve)
+	}
+	if alone != nil {
+		return nil // there may be a leader, and it takes a heartbeat's time to hear of it
+	}
 
 	// Raft waits a heartbeat's time for a leader before it holds an election. A
 	// node that is alone has nobody to wait for, and shortening the timeout of a
@@ -193,8 +222,8 @@ func (n *Node) Leader() string {
 // Counters returns how often things happened since Open.
 func (n *Node) Counters() Counters { return n.counters.read() }
 
-// WaitReady waits until the node serves. It returns ErrShuttingDown when it
-// never will.
+// WaitReady waits until the node serves: it leads, or it sees everything that was
+// acknowledged before this call. It returns ErrShuttingDown when it never will.
 func (n *Node) WaitReady(ctx context.Context) error {
 	for {
 		term, changed := n.tenure.watch()
@@ -204,8 +233,16 @@ func (n *Node) WaitReady(ctx context.Context) error {
 		if term != 0 {
 			return nil
 		}
+		var again <-chan time.Time
+		if n.cfg.Peers != nil {
+			if _, err := n.ReadIndex(ctx); err == nil {
+				return nil
+			}
+			again = time.After(readyInterval)
+		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-n.failures:
 		case <-n.ended:
 		case <-ctx.Done():
@@ -214,17 +251,38 @@ func (n *Node) WaitReady(ctx context.Context) error {
 	}
 }
 
+// readyInterval is how often a node that does not lead asks whether it is up to date:
+// often beside the second or two that an election takes.
+const readyInterval = 50 * time.Millisecond
+
 // Propose commits command and returns the state machine's answer to it. When it
 // returns an answer, the command is in the log of a quorum, synced, and applied
-// here. An error that wraps ErrUnknownOutcome leaves both open; any other error
-// means that the command did not happen. The command must not be changed, even
+// on the leader: here, or on the node that this one has asked, and then it is applied
+// here a little later. An error that wraps ErrUnknownOutcome leaves both open; any other
+// error means that the command did not happen. The command must not be changed, even
 // after Propose has returned.
 func (n *Node) Propose(ctx context.Context, command []byte) (answer []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if len(command) > n.cfg.MaxCommandBytes {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(command), n.cfg.MaxCommandBytes)
+	if n.tenure.serving() != 0 || n.cfg.Peers == nil {
+		return n.proposeHere(ctx, command)
+	}
+	if err := n.fits(command); err != nil {
+		return nil, err
+	}
+	n.counters.forwarded.Add(1)
+	answer, err = n.askLeader(ctx, askPropose, command)
+	if err = changes(ctx, err); errors.Is(err, ErrUnknownOutcome) {
+		n.counters.unknown.Add(1)
+	}
+	return answer, err
+}
+
+// proposeHere proposes on the leader.
+func (n *Node) proposeHere(ctx context.Context, command []byte) (answer []byte, err error) {
+	if err := n.fits(command); err != nil {
+		return nil, err
 	}
 	if n.tenure.serving() == 0 {
 		return nil, n.idle()
@@ -236,29 +294,50 @@ func (n *Node) Propose(ctx context.Context, command []byte) (answer []byte, err 
 	return answer, err
 }
 
-// ReadIndex returns an index such that a reader who sees it sees every write
-// that was acknowledged before the call, on any node, and waits until readers
-// here do.
-func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
-	term := n.tenure.serving()
-	if term == 0 {
-		return 0, n.idle()
+func (n *Node) fits(command []byte) error {
+	if len(command) > n.cfg.MaxCommandBytes {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(command), n.cfg.MaxCommandBytes)
 	}
-	// The index first, then the proof that no later leader existed when it was
-	// taken. Alone, this node is the quorum that any later leader would need, so
-	// its own term is the proof.
-	index := n.raft.CommitIndex()
-	if !n.leads(term) {
-		return 0, n.idle()
-	}
-	if err := n.cfg.Published(ctx, index); err != nil {
-		return 0, fmt.Errorf("wait for revision %d: %w", index, err)
-	}
-	return index, nil
+	return nil
 }
 
-// Forward brings request to the leader's Config.Handler and returns its answer.
+// ReadIndex returns an index such that a reader who sees it sees every write
+// that was acknowledged before the call, on any node, and waits until readers
+// here do. Callers who come at about the same time share its cost.
+func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
+	var at position
+	var err error
+	switch {
+	case n.cfg.Peers == nil:
+		at, err = n.confirm(ctx)
+	case n.tenure.serving() != 0:
+		at, err = n.confirmations.join(ctx, n, n.confirm)
+	default:
+		at, err = n.questions.join(ctx, n, n.askPosition)
+		err = changesNothing(ctx, err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := n.cfg.Published(ctx, at.index); err != nil {
+		return 0, fmt.Errorf("wait for revision %d: %w", at.index, err)
+	}
+	return at.index, nil
+}
+
+// Forward brings request to the leader's Config.Handler and returns its answer. Of the
+// handler's own errors another node gets the text; what more it has to tell belongs into
+// the answer. The errors that a Node has mean what they mean for Propose.
 func (n *Node) Forward(ctx context.Context, request []byte) ([]byte, error) {
+	if n.tenure.serving() != 0 || n.cfg.Peers == nil {
+		return n.handleHere(ctx, request)
+	}
+	answer, err := n.askLeader(ctx, askForward, request)
+	return answer, changes(ctx, err)
+}
+
+// handleHere has the leader's handler answer.
+func (n *Node) handleHere(ctx context.Context, request []byte) ([]byte, error) {
 	if n.cfg.Handler == nil {
 		return nil, errors.New("this node handles no forwarded requests")
 	}
@@ -359,6 +438,9 @@ func (n *Node) Close() error {
 	n.leader.Wait()
 	n.tenure.set(0)
 	n.err = n.raft.Shutdown().Error()
+	if n.cfg.Peers != nil {
+		n.cfg.Peers.Handle(nil)
+	}
 	n.calls.Wait()
 	n.logs.close()
 	if n.logFile != nil {

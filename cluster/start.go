@@ -3,6 +3,8 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/raft"
 )
@@ -14,6 +16,7 @@ type found struct {
 	snapshotTerm uint64
 	first, last  uint64 // the log
 	term         uint64
+	voted        bool
 }
 
 // look reads what is there.
@@ -30,6 +33,11 @@ func look(logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotSt
 	if f.term, err = stable.GetUint64(keyTerm); err != nil && err.Error() != "not found" {
 		return found{}, fmt.Errorf("read the term: %w", err)
 	}
+	vote, err := stable.GetUint64(keyVote)
+	if err != nil && err.Error() != "not found" {
+		return found{}, fmt.Errorf("read the vote: %w", err)
+	}
+	f.voted = vote != 0
 	list, err := snapshots.List()
 	if err != nil {
 		return found{}, fmt.Errorf("list snapshots: %w", err)
@@ -40,13 +48,23 @@ func look(logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotSt
 	return f, nil
 }
 
-// keyTerm is where Raft keeps its term in the stable store.
-var keyTerm = []byte("CurrentTerm")
+// keyTerm and keyVote are where Raft keeps its term, and the term in which it last voted,
+// in the stable store.
+var (
+	keyTerm = []byte("CurrentTerm")
+	keyVote = []byte("LastVoteTerm")
+)
 
 // fresh says whether the node has no history at all. Term 1 without a log is
 // what a bootstrap leaves that was interrupted between its two writes.
 func (f found) fresh() bool {
 	return f.durable == 0 && f.snapshot == 0 && f.last == 0 && f.term <= 1
+}
+
+// blank says whether the node has heard of a cluster and has nothing of it: it was being
+// joined when it stopped. It has not voted, so nothing rests on what it may have forgotten.
+func (f found) blank() bool {
+	return f.durable == 0 && f.snapshot == 0 && f.last == 0 && !f.voted
 }
 
 // restore decides whether Raft must restore the newest snapshot, or why the node
@@ -79,16 +97,32 @@ func (f found) refuse(problem string) error {
 	return &StartError{Problem: problem, Durable: f.durable, Snapshot: f.snapshot, First: f.first, Last: f.last}
 }
 
-// bootstrap gives a fresh node its first configuration: itself, the only voter.
-func bootstrap(rc *raft.Config, logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, t Transport) error {
+// firstVoters returns whom a node without history begins a cluster with: nobody but
+// itself, or those whom Config names, or nobody at all, and then it waits to be joined.
+func (n *Node) firstVoters(address raft.ServerAddress) ([]raft.Server, error) {
+	if n.cfg.Peers == nil {
+		return []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(n.id), Address: address}}, nil
+	}
+	var voters []raft.Server
+	for _, p := range n.cfg.Bootstrap {
+		voters = append(voters, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(p.ID), Address: raft.ServerAddress(p.Address)})
+	}
+	self := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(n.id), Address: address}
+	if len(voters) > 0 && !slices.Contains(voters, self) {
+		return nil, fmt.Errorf("bootstrap: this is node %s at %s, which is not among the first voters %v", n.id, address, voters)
+	}
+	// Each of them writes this entry by itself, so it has to be the same everywhere.
+	slices.SortFunc(voters, func(a, b raft.Server) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return voters, nil
+}
+
+// bootstrap gives a fresh node its first configuration.
+func bootstrap(rc *raft.Config, logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, t Transport, voters []raft.Server) error {
 	// Raft refuses a node that has a term, and an interrupted bootstrap left one.
 	if err := stable.SetUint64(keyTerm, 0); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
-	alone := raft.Configuration{Servers: []raft.Server{{
-		Suffrage: raft.Voter, ID: rc.LocalID, Address: t.LocalAddr(),
-	}}}
-	if err := raft.BootstrapCluster(rc, logs, stable, snapshots, t, alone); err != nil {
+	if err := raft.BootstrapCluster(rc, logs, stable, snapshots, t, raft.Configuration{Servers: voters}); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	return nil

@@ -1,0 +1,313 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// A Member is a node that gets the log.
+type Member struct {
+	Peer
+	Voter  bool `json:"voter"`
+	Leader bool `json:"leader"` // as far as the node that was asked knows
+}
+
+// A Status is how a node sees the cluster and itself.
+type Status struct {
+	ID      string   `json:"id"`
+	Members []Member `json:"members"` // by id; none if this node was never joined
+	State   string   `json:"state"`   // Follower, Candidate or Leader
+	Serving bool     `json:"serving"` // it leads, and its term is open
+	Term    uint64   `json:"term"`
+
+	// Commit is the last index that this node knows to be committed, Applied the last that
+	// its state machine was given, and Configuration that of the entry with the members.
+	Commit        uint64 `json:"commit"`
+	Applied       uint64 `json:"applied"`
+	Configuration uint64 `json:"configuration"`
+
+	// LastContact is when a follower last heard of the leader; zero if never, or on the
+	// leader.
+	LastContact time.Time `json:"last_contact,omitzero"`
+}
+
+// Status tells what this node knows, without asking another.
+func (n *Node) Status() Status {
+	future := n.raft.GetConfiguration()
+	s := Status{
+		ID: n.id, State: n.raft.State().String(), Serving: n.tenure.serving() != 0,
+		Term: n.raft.CurrentTerm(), Configuration: future.Index(), LastContact: n.raft.LastContact(),
+	}
+	// In this order, so that Applied is never the later one.
+	s.Applied = n.raft.AppliedIndex()
+	s.Commit = max(n.raft.CommitIndex(), s.Applied)
+	if s.State == raft.Leader.String() {
+		s.LastContact = time.Time{}
+	}
+	leader := n.Leader()
+	for _, m := range future.Configuration().Servers {
+		s.Members = append(s.Members, Member{
+			Peer:  Peer{ID: string(m.ID), Address: string(m.Address)},
+			Voter: m.Suffrage == raft.Voter, Leader: leader != "" && string(m.ID) == leader,
+		})
+	}
+	slices.SortFunc(s.Members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
+	return s
+}
+
+// What a change does.
+const (
+	changeAdd      = "add"
+	changePromote  = "promote"
+	changeDemote   = "demote"
+	changeRemove   = "remove"
+	changeTransfer = "transfer"
+)
+
+// A change is one of the members, or of who leads them.
+type change struct {
+	What string `json:"what"`
+	Peer
+}
+
+// AddNonvoter gives a node the log, but no vote. Like all that follow, it is done by the
+// leader, which this node asks if need be; it returns when the change is committed, and
+// one that is made already is no error. ErrMembership means that it cannot be made,
+// ErrUnknownOutcome that it may be made or not, and any other error that it is not.
+func (n *Node) AddNonvoter(ctx context.Context, p Peer) error {
+	return n.change(ctx, change{changeAdd, p})
+}
+
+// Promote gives a non-voter the vote. It should be close to the end of the log, or the
+// others may have to wait for it.
+func (n *Node) Promote(ctx context.Context, id string) error {
+	return n.change(ctx, change{changePromote, Peer{ID: id}})
+}
+
+// Demote takes a voter's vote, unless it is the last one's.
+func (n *Node) Demote(ctx context.Context, id string) error {
+	return n.change(ctx, change{changeDemote, Peer{ID: id}})
+}
+
+// Remove ends a node's membership, unless it is the last voter's. A leader that is
+// removed leads until that is committed.
+func (n *Node) Remove(ctx context.Context, id string) error {
+	return n.change(ctx, change{changeRemove, Peer{ID: id}})
+}
+
+// TransferLeadership has another voter lead: the one with the id, or with "" the one that
+// is furthest. If it fails, the leader goes on.
+func (n *Node) TransferLeadership(ctx context.Context, id string) error {
+	return n.change(ctx, change{changeTransfer, Peer{ID: id}})
+}
+
+func (n *Node) change(ctx context.Context, c change) error {
+	if n.tenure.serving() != 0 {
+		return n.changeHere(ctx, c)
+	}
+	if n.cfg.Peers == nil {
+		return n.idle()
+	}
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	_, err = n.askLeader(ctx, askChange, payload)
+	return changes(ctx, err)
+}
+
+// changeHere makes a change on the leader, one after the other.
+func (n *Node) changeHere(ctx context.Context, c change) error {
+	if err := n.enter(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer n.calls.Done()
+		n.changing.Lock()
+		defer n.changing.Unlock()
+		if err := ctx.Err(); err != nil {
+			done <- err
+			return
+		}
+		if c.What == changeTransfer {
+			done <- n.transfer(c.ID)
+			return
+		}
+		done <- n.reshape(c)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return unknown(ctx.Err())
+	}
+}
+
+// reshape changes the configuration that is there now, and no other.
+func (n *Node) reshape(c change) error {
+	if n.tenure.serving() == 0 {
+		return n.idle()
+	}
+	present := n.raft.GetConfiguration()
+	needless, err := c.judge(present.Configuration())
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMembership, err)
+	}
+	if needless {
+		return nil
+	}
+	id, address, index := raft.ServerID(c.ID), raft.ServerAddress(c.Address), present.Index()
+	var future raft.IndexFuture
+	switch c.What {
+	case changeAdd:
+		future = n.raft.AddNonvoter(id, address, index, n.cfg.ElectionTimeout)
+	case changePromote:
+		for _, s := range present.Configuration().Servers {
+			if s.ID == id {
+				address = s.Address
+			}
+		}
+		future = n.raft.AddVoter(id, address, index, n.cfg.ElectionTimeout)
+	case changeDemote:
+		future = n.raft.DemoteVoter(id, index, n.cfg.ElectionTimeout)
+	case changeRemove:
+		future = n.raft.RemoveServer(id, index, n.cfg.ElectionTimeout)
+	}
+	if err := outcomeOf(future.Error()); err != nil {
+		return err
+	}
+	n.log.Info("members changed", "change", c.What, "member", c.ID, "revision", future.Index())
+	return nil
+}
+
+// judge says whether a configuration makes c needless, or why c cannot be made in it.
+func (c change) judge(present raft.Configuration) (needless bool, err error) {
+	var it *raft.Server
+	voters := 0
+	for i, s := range present.Servers {
+		if s.Suffrage == raft.Voter {
+			voters++
+		}
+		switch {
+		case string(s.ID) == c.ID:
+			it = &present.Servers[i]
+		case c.What == changeAdd && string(s.Address) == c.Address:
+			return false, fmt.Errorf("node %s has the address %s; remove it first if node %s has taken its place", s.ID, s.Address, c.ID)
+		}
+	}
+	if c.ID == "" {
+		return false, errors.New("a node's id is missing")
+	}
+	switch c.What {
+	case changeAdd:
+		switch {
+		case c.Address == "":
+			return false, fmt.Errorf("the address of node %s is missing", c.ID)
+		case it == nil:
+			return false, nil
+		case string(it.Address) == c.Address:
+			return true, nil // a voter, too, gets the log already
+		case it.Suffrage == raft.Voter:
+			return false, fmt.Errorf("node %s is a voter at %s; remove it before it is added at %s", c.ID, it.Address, c.Address)
+		}
+		return false, nil
+	case changePromote, changeDemote:
+		switch {
+		case it == nil:
+			return false, fmt.Errorf("node %s is no member; add it first", c.ID)
+		case (it.Suffrage == raft.Voter) == (c.What == changePromote):
+			return true, nil
+		}
+	case changeRemove:
+		if it == nil {
+			return true, nil
+		}
+	default:
+		return false, fmt.Errorf("this release knows no change %q", c.What)
+	}
+	if voters == 1 && it.Suffrage == raft.Voter {
+		return false, fmt.Errorf("node %s is the last voter; promote another one first", c.ID)
+	}
+	return false, nil
+}
+
+// outcomeOf gives an error of Raft's about a configuration its meaning.
+func outcomeOf(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress),
+		errors.Is(err, raft.ErrEnqueueTimeout):
+		// None of them is in the log. The last one waited for an earlier change.
+		return fmt.Errorf("%w: %w", ErrNoLeader, err)
+	case strings.HasPrefix(err.Error(), "configuration changed since"): // Raft has no name for it
+		return fmt.Errorf("%w: %w", ErrMembership, err)
+	default:
+		return unknown(err)
+	}
+}
+
+// transfer has another voter lead. From its beginning on, no read relies on this node's
+// leadership: the other may lead before this one hears of it.
+func (n *Node) transfer(to string) error {
+	if n.tenure.serving() == 0 {
+		return n.idle()
+	}
+	var target *raft.Server
+	voters := 0
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		if string(s.ID) == to {
+			target = &s
+		}
+	}
+	switch {
+	case to == n.id:
+		return nil
+	case voters < 2:
+		return fmt.Errorf("%w: there is no other voter that could lead", ErrMembership)
+	case to != "" && target == nil:
+		return fmt.Errorf("%w: node %s is no voter, so it cannot lead", ErrMembership, to)
+	}
+	n.draining.Store(true)
+	defer n.draining.Store(false)
+	var future raft.Future
+	if target == nil {
+		future = n.raft.LeadershipTransfer()
+	} else {
+		future = n.raft.LeadershipTransferToServer(target.ID, target.Address)
+	}
+	if err := future.Error(); err != nil {
+		return unknown(fmt.Errorf("transfer leadership: %w", err))
+	}
+	return nil
+}
+
+// readdress puts the address that this leader has now into the configuration: a node that
+// was alone has its id there, under which nobody finds it.
+func (n *Node) readdress(ctx context.Context, address raft.ServerAddress) {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	present := n.raft.GetConfiguration()
+	for _, s := range present.Configuration().Servers {
+		if string(s.ID) != n.id || s.Suffrage != raft.Voter || s.Address == address {
+			continue
+		}
+		if err := n.raft.AddVoter(s.ID, address, present.Index(), n.cfg.ElectionTimeout).Error(); err != nil {
+			n.log.WarnContext(ctx, "address not changed", "from", s.Address, "to", address, "error", err)
+			return
+		}
+		n.log.InfoContext(ctx, "address changed", "from", s.Address, "to", address)
+	}
+}
