@@ -73,7 +73,7 @@ func BenchmarkTransport(b *testing.B) {
 		},
 	})
 	faces := []face{{server: r.server, maxBytes: MaxMessageBytes, json: newJSONCodec()}}
-	web, native := newHTTPServer(faces, http.NotFoundHandler(), 0, func() bool { return true }, nil), newGRPCServer(faces, 0)
+	web, native := newHTTPServer(faces, http.NotFoundHandler(), 0, func() bool { return true }, nil, &pageGuard{}), newGRPCServer(faces, 0)
 	listen := func(serve func(net.Listener) error) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own port
 		if err != nil {

@@ -32,7 +32,8 @@ type Config struct {
 	// GRPCAddr serves gRPC on grpc-go's own transport. Default 127.0.0.1:8081.
 	GRPCAddr string
 	// Insecure permits addresses other than loopback without TLS, or without asking callers
-	// who they are. Otherwise such addresses are refused.
+	// who they are. Otherwise such addresses are refused, and on loopback a server that asks
+	// nobody refuses pages in a browser that come from elsewhere.
 	Insecure bool
 
 	// TLS secures both ports. Default: neither is.

@@ -29,7 +29,7 @@ const compressMinBytes = 4 << 10
 // gRPC-Web and JSON, beside reflection and a plain health page. What none of them takes
 // is rest's. The reader of a list is cut off after a time, if that is positive. Nil lets
 // everybody use reflection.
-func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready func() bool, identify *gate.Gate) *http.Server {
+func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready func() bool, identify *gate.Gate, pages *pageGuard) *http.Server {
 	mux := http.NewServeMux()
 	var names []string
 	for _, f := range faces {
@@ -51,7 +51,7 @@ func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready f
 	protocols.SetHTTP2(true)            // over TLS
 	protocols.SetUnencryptedHTTP2(true) // the listener of a port with TLS lets none through
 	return &http.Server{
-		Handler:   gate.Certified(cuttable(punctual(unredirected(mux, rest), bodyTimeout), lists)),
+		Handler:   pages.guard(cuttable(punctual(unredirected(mux, rest), bodyTimeout), lists)),
 		Protocols: protocols,
 		// A client that dawdles over its headers, or holds an idle connection, must not
 		// hold a file descriptor for ever.

@@ -76,7 +76,7 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	observer.Know(s.connect, fga.Server())
 	// As much time again lets the end of a list arrive, with the reason if there is one.
 	lists := 2 * config.OpenFGA.RequestTimeout
-	s.http = newHTTPServer(s.faces, fga.Handler(), lists, s.serving.Load, identify)
+	s.http = newHTTPServer(s.faces, fga.Handler(), lists, s.serving.Load, identify, newPageGuard(&config))
 	options := guardReflection(identify)
 	if config.TLS != nil {
 		options = append(options, grpc.Creds(newShakenHands()))

@@ -138,8 +138,9 @@ Callers are asked who they are as soon as there is a way to say it: the operator
 (--root-key-file), from which "remit key create" makes others; tokens of an identity
 provider (--oidc-issuer and --oidc-audience); client certificates (--tls-client-auth and
 --tls-client-ca). Without any of them everybody may do everything, which is for
-development. Keys are stored; --authenticate keeps asking for them without --root-key-file.
-Files of certificates are read again when they change, and on SIGHUP.
+development: pages in a browser are refused then, unless they are of this machine or
+--openfga-cors-origins names them. Keys are stored; --authenticate keeps asking for them
+without --root-key-file. Files of certificates are read again when they change, and on SIGHUP.
 
 --admin-addr serves /metrics for Prometheus, /healthz, /readyz and /debug/pprof, from
 the beginning of the start to the end of the stop. On any address but loopback metrics
