@@ -43,7 +43,7 @@ func (a *app) auditCommand() *cobra.Command {
 that were created and deleted, keys, grants. A line has the time, the revision, who (and
 for whom), what, and why. With -o json every line is a change as the API has it.
 
-The changes of a store are kept as long as its past: see "remit store retention". At its
+The changes of a store are kept as long as its past: see "remit store set-retention". At its
 end, audit says since when they are. A moment is an instant (2026-03-03T22:00Z, or in
 local time 2026-03-03 22:00 or 2026-03-03), a duration ago (90m, 7d) or a revision.`,
 		Example: `  remit audit --store shop --since 7d
@@ -157,17 +157,8 @@ func auditMoment(text string) (instant time.Time, revision uint64, err error) {
 		}
 		return instant, revision, nil
 	}
-	if instant, ok := parseMomentInstant(text); ok {
+	if instant, ok := parsePast(text); ok {
 		return instant, 0, nil
-	}
-	ago := text
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			ago = fmt.Sprint(n*24, "h")
-		}
-	}
-	if d, err := time.ParseDuration(ago); err == nil && d >= 0 {
-		return time.Now().Add(-d), 0, nil
 	}
 	return instant, 0, fmt.Errorf("%q is no instant such as 2026-03-03T22:00Z or \"2026-03-03 22:00\", no duration such as 90m or 7d, and no revision", text)
 }

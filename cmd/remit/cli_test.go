@@ -380,7 +380,7 @@ func TestServeReadsTheEnvironment(t *testing.T) {
 		"REMIT_LOG_FORMAT": {"xml", "REMIT_LOG_FORMAT=xml is unknown; it is text or json"},
 		"REMIT_LOG_LEVEL":  {"loud", "REMIT_LOG_LEVEL=loud is unknown; it is debug, info, warn or error"},
 		"REMIT_GRPC_ADDR":  {"0.0.0.0:0", "can be reached from outside"},
-		"REMIT_INSECURE":   {"perhaps", `REMIT_INSECURE="perhaps"`},
+		"REMIT_INSECURE":   {"perhaps", `REMIT_INSECURE is "perhaps", want true or false`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, test.value)

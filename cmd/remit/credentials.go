@@ -59,6 +59,9 @@ func (c *credentials) resolve() error {
 	return nil
 }
 
+// given reports whether there are any by which the server could know who calls.
+func (c *credentials) given() bool { return c.token != "" || c.tokenFile != "" || c.clientCert != "" }
+
 // wantTLS reports whether any of it is about TLS.
 func (c *credentials) wantTLS() bool { return c.caFile != "" || c.clientCert != "" }
 

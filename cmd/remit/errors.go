@@ -65,7 +65,7 @@ func (a *app) callText(err error, e *connect.Error) string {
 		return "interrupted" // a transport cancels on its own accord, too
 	case !e.IsRemote() && e.Code() == connect.CodeDeadlineExceeded:
 		return a.timeoutText()
-	case !e.IsRemote() && strings.Contains(err.Error(), "malformed HTTP response"):
+	case strings.Contains(err.Error(), "malformed HTTP response"), strings.HasSuffix(err.Error(), "415 Unsupported Media Type"):
 		return fmt.Sprintf("the server at %s answers otherwise than expected; if that is its gRPC port, name the other one with --addr", a.asked)
 	case e.Code() == connect.CodeUnimplemented:
 		return fmt.Sprintf("the server at %s cannot do that; it is another version, or no Remit server", a.asked)
@@ -82,6 +82,9 @@ func (a *app) callText(err error, e *connect.Error) string {
 		return message
 	}
 	message = a.inOurWords(message, detail.GetField())
+	if detail.GetReason() == remitv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED && !a.credentials.given() {
+		return fmt.Sprintf("the server at %s asks who calls; give a key with --token-file or REMIT_TOKEN_FILE, or a client certificate with --client-cert", a.asked)
+	}
 	var b strings.Builder
 	if detail.GetLine() > 0 {
 		place := fmt.Sprintf("%d:%d: ", detail.GetLine(), detail.GetColumn())
@@ -111,10 +114,12 @@ var apiWords = strings.NewReplacer("set scope.at instead", "use --at instead", "
 // inOurWords replaces what a message says in terms of the API: paths of fields, for which
 // the command line has flags and tuples.
 func (a *app) inOurWords(message, field string) string {
+	message, ofField := strings.CutPrefix(message, field+": ")
 	if rest, ok := strings.CutPrefix(message, "invalid request: "); ok {
-		message = rest // of the form "field: must be …"
-	} else {
-		message = strings.TrimPrefix(message, field+": ")
+		message = rest
+		if ofField || !strings.HasPrefix(rest, field+": ") { // as the rules of a message begin
+			message = a.flagOf(field) + rest
+		}
 	}
 	for of, flag := range map[string]string{"subject_type": "--kind", "subject_relation": "--kind", "depth": "--depth"} {
 		if rest, ok := strings.CutPrefix(message, of); ok && strings.HasPrefix(field, of) {
@@ -130,6 +135,26 @@ func (a *app) inOurWords(message, field string) string {
 		}
 	}
 	return message
+}
+
+// flagOf is the flag behind a field, to stand before what is wrong with it; empty if the
+// message has to do without.
+func (a *app) flagOf(field string) string {
+	of, _, _ := strings.Cut(strings.TrimPrefix(field, "scope."), ".")
+	switch of {
+	case "consistency":
+		if a.consistency != "" {
+			return "--consistency: "
+		}
+		return "--as-of: "
+	case "at":
+		return "--at: "
+	case "from", "to":
+		return "--" + of + ": "
+	case "expires_at":
+		return "--expires: "
+	}
+	return ""
 }
 
 func (a *app) timeoutText() string {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,7 +67,8 @@ granted on stores that the caller does not administer stays as it is.
 			}
 			return a.print(answer, func(w io.Writer) error {
 				g := answer.GetGranted()
-				_, err := fmt.Fprintf(w, "%s: %s (version %d)\n", g.GetPrincipal(), grantsText(g.GetGrants()), g.GetVersion())
+				names := a.storeNames(cmd.Context(), g.GetGrants()...)
+				_, err := fmt.Fprintf(w, "%s: %s (version %d)\n", g.GetPrincipal(), grantsText(g.GetGrants(), names), g.GetVersion())
 				return err
 			})
 		},
@@ -105,10 +109,15 @@ it.`,
 				}
 			}
 			return a.print(all, func(w io.Writer) error {
+				var granted []*remitv1.Grant
+				for _, g := range all.GetPrincipals() {
+					granted = append(granted, g.GetGrants()...)
+				}
+				names := a.storeNames(cmd.Context(), granted...)
 				return columns(w, func(w io.Writer) {
 					printLine(w, "PRINCIPAL\tVERSION\tGRANTS")
 					for _, g := range all.GetPrincipals() {
-						printf(w, "%s\t%d\t%s\n", g.GetPrincipal(), g.GetVersion(), grantsText(g.GetGrants()))
+						printf(w, "%s\t%d\t%s\n", g.GetPrincipal(), g.GetVersion(), grantsText(g.GetGrants(), names))
 					}
 				})
 			})
@@ -151,8 +160,38 @@ func parseGrants(texts []string) ([]*remitv1.Grant, error) {
 	return grants, nil
 }
 
-// grantsText writes grants as parseGrants reads them, the stores by their ids.
-func grantsText(grants []*remitv1.Grant) string {
+// storeNames are the names of the stores that grants are on, by their ids, as far as the
+// caller may see them: people know stores by their names. A name that two stores have is
+// left out, and so are all if they cannot be asked for.
+func (a *app) storeNames(ctx context.Context, grants ...*remitv1.Grant) map[string]string {
+	if !slices.ContainsFunc(grants, func(g *remitv1.Grant) bool { return g.GetStore() != "" }) {
+		return nil
+	}
+	c, err := a.client()
+	if err != nil {
+		return nil
+	}
+	names, bearers := map[string]string{}, map[string]int{}
+	for cursor := ""; ; {
+		answer, err := call(ctx, a, c.stores.ListStores, &remitv1.ListStoresRequest{PageSize: page, Cursor: cursor})
+		if err != nil {
+			return nil
+		}
+		for _, s := range answer.GetStores() {
+			names[s.GetId()] = s.GetName()
+			bearers[s.GetName()]++
+		}
+		if cursor = answer.GetCursor(); cursor == "" {
+			break
+		}
+	}
+	maps.DeleteFunc(names, func(_, name string) bool { return name == "*" || bearers[name] > 1 })
+	return names
+}
+
+// grantsText writes grants as parseGrants reads them, the stores by their names where
+// those are known, and else by their ids.
+func grantsText(grants []*remitv1.Grant, stores map[string]string) string {
 	texts := make([]string, 0, len(grants))
 	for _, g := range grants {
 		if g.GetCluster() {
@@ -163,7 +202,7 @@ func grantsText(grants []*remitv1.Grant) string {
 		for i, p := range g.GetPermissions() {
 			names[i] = strings.ToLower(strings.TrimPrefix(p.String(), "PERMISSION_"))
 		}
-		store := g.GetStore()
+		store := firstOf(stores[g.GetStore()], g.GetStore())
 		if g.GetAllStores() {
 			store = "*"
 		}

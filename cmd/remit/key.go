@@ -145,10 +145,15 @@ otherwise those whose grants all lie on stores that the caller administers.`,
 				}
 			}
 			return a.print(all, func(w io.Writer) error {
+				var granted []*remitv1.Grant
+				for _, k := range all.GetKeys() {
+					granted = append(granted, k.GetGrants()...)
+				}
+				names := a.storeNames(cmd.Context(), granted...)
 				return columns(w, func(w io.Writer) {
 					printLine(w, "NAME\tID\tGRANTS\tCREATED\tBY\tEXPIRES")
 					for _, k := range all.GetKeys() {
-						printf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.GetName(), k.GetId(), grantsText(k.GetGrants()),
+						printf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.GetName(), k.GetId(), grantsText(k.GetGrants(), names),
 							instantText(k.GetCreatedAt().AsTime()), dash(k.GetCreatedBy()), expiryText(k.GetExpiresAt(), k.GetExpired()))
 					}
 				})

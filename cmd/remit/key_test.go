@@ -40,13 +40,13 @@ func TestKeysOnTheCommandLine(t *testing.T) {
 	if status != exitYes || !keyForm.MatchString(secret) || !strings.Contains(words, "key shop-web created") || strings.Contains(words, secret[33:92]) {
 		t.Fatalf("key create: status %d, stdout %q, stderr %q", status, secret, words)
 	}
-	if out := must(t, "key", "list"); !strings.Contains(out, "shop-web") || strings.Contains(out, secret[33:92]) {
+	if out := must(t, "key", "list"); !strings.Contains(out, "shop-web") || !strings.Contains(out, " shop:read,write ") || strings.Contains(out, secret[33:92]) {
 		t.Errorf("key list:\n%s", out)
 	}
 	file := filepath.Join(t.TempDir(), "shop-web.key")
 	as := []string{"--token-file", file}
 	hold(t, file, secret)
-	if out := must(t, append([]string{"whoami"}, as...)...); !strings.Contains(out, "key:shop-web") || !strings.Contains(out, ":read,write") {
+	if out := must(t, append([]string{"whoami"}, as...)...); !strings.Contains(out, "key:shop-web") || !strings.Contains(out, " shop:read,write\n") {
 		t.Errorf("whoami:\n%s", out)
 	}
 	refused(t, "not permitted: key:shop-web needs the permission admin", append([]string{"store", "delete", "shop", "--yes"}, as...)...)
@@ -87,13 +87,13 @@ func TestKeyMistakes(t *testing.T) {
 		{`"reed" is no permission`, []string{"key", "create", "web", "--grant", "shop:reed"}},
 		{"write STORE:PERMISSIONS", []string{"key", "create", "web", "--grant", "shop"}},
 		{`"soon" is no period`, []string{"key", "create", "web", "--grant", "*:read", "--expires", "soon"}},
-		{"is past", []string{"key", "create", "web", "--grant", "*:read", "--expires", "2020-01-01T00:00:00Z"}},
+		{"--expires: 2020-01-01T00:00:00Z is past", []string{"key", "create", "web", "--grant", "*:read", "--expires", "2020-01-01T00:00:00Z"}},
 		{`no store has the name "nowhere"`, []string{"key", "create", "web", "--grant", "nowhere:read"}},
-		{"name", []string{"key", "create", "two words", "--grant", "*:read"}},
+		{"name: must consist of letters and digits", []string{"key", "create", "two words", "--grant", "*:read"}},
 		{"key not found", []string{"key", "rotate", "nobody"}},
 		{`"later" is no period`, []string{"key", "rotate", "nobody", "--overlap", "later"}},
 		{"--none", []string{"grant", "set", "oidc:ann"}},
-		{"principal", []string{"grant", "set", "ann", "--grant", "*:read"}},
+		{"principal: must be oidc:SUBJECT, cert:NAME or key:NAME", []string{"grant", "set", "ann", "--grant", "*:read"}},
 	} {
 		refused(t, tc.want, tc.args...)
 	}
@@ -109,7 +109,7 @@ func TestParseGrants(t *testing.T) {
 	}
 	got := []string{}
 	for _, g := range grants {
-		got = append(got, grantsText([]*remitv1.Grant{g}))
+		got = append(got, grantsText([]*remitv1.Grant{g}, nil))
 	}
 	if diff := cmp.Diff([]string{"shop:read,write", "*:read", "cluster", "a:b:admin"}, got); diff != "" {
 		t.Errorf("grants read and written (-want +got):\n%s", diff)

@@ -69,8 +69,9 @@ func TestQueriesOfThePast(t *testing.T) {
 		"99999999999999999999": "is no revision",
 		"1":                    "the store did not exist yet: the earliest that can be asked about is revision",
 		"2001-01-01":           "the store did not exist yet: the earliest that can be asked about is revision",
-		"99999999":             "it lies in the future: the newest revision is",
-		"2999-01-01":           "it lies in the future of",
+		"3h":                   "the store did not exist yet",
+		"99999999":             "--as-of: it lies in the future: the newest revision is",
+		"2999-01-01":           "--as-of: it lies in the future of",
 		token + "x":            "is no instant",
 	} {
 		refused(t, want, "check", "reader:ida", "holder", "book:dune", "--as-of", moment)

@@ -212,7 +212,7 @@ func TestTokensOfAnIdentityProvider(t *testing.T) {
 	refused(t, "it is valid only from "+stamp(10*time.Minute)+"; this server's clock says "+stamp(0)[:15], list(func(c gatetest.Claims) { c["iat"] = at(10 * time.Minute) })...)
 	refused(t, "it is for another audience than remit", list(func(c gatetest.Claims) { c["aud"] = "shop" })...)
 	refused(t, "it is of another issuer than "+issuer.URL, list(func(c gatetest.Claims) { c["iss"] = "https://id.example" })...)
-	refused(t, "the call brings no credentials", "store", "list", "--addr", p.addr)
+	refused(t, "asks who calls; give a key with --token-file", "store", "list", "--addr", p.addr)
 	refused(t, "the token is none that this server knows", "store", "list", "--addr", p.addr, "--token", "canary")
 
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -34,7 +34,7 @@ func (a *app) whoamiCommand() *cobra.Command {
 				}
 				return columns(w, func(w io.Writer) {
 					printf(w, "principal\t%s\n", who.GetPrincipal())
-					printf(w, "grants\t%s\n", grantsText(who.GetGrants()))
+					printf(w, "grants\t%s\n", grantsText(who.GetGrants(), a.storeNames(cmd.Context(), who.GetGrants()...)))
 					printf(w, "expires\t%s\n", expiryText(who.GetExpiresAt(), false))
 				})
 			})

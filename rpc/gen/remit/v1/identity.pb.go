@@ -1243,9 +1243,10 @@ const file_remit_v1_identity_proto_rawDesc = "" +
 	"created_by\x18\x05 \x01(\tR\tcreatedBy\x129\n" +
 	"\n" +
 	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x18\n" +
-	"\aexpired\x18\a \x01(\bR\aexpired\"\xa2\x02\n" +
-	"\x10CreateKeyRequest\x12H\n" +
-	"\x04name\x18\x01 \x01(\tB4\xbaH1r/(\x80\x012*^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$R\x04name\x124\n" +
+	"\aexpired\x18\a \x01(\bR\aexpired\"\x86\x03\n" +
+	"\x10CreateKeyRequest\x12\xab\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\x96\x01\xbaH\x92\x01\xba\x01\x89\x01\n" +
+	"\bkey.name\x12Amust consist of letters and digits, and between them of . _ and -\x1a:this.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')r\x03(\x80\x01R\x04name\x124\n" +
 	"\x06grants\x18\x02 \x03(\v2\x0f.remit.v1.GrantB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x06grants\x129\n" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x121\n" +
@@ -1285,9 +1286,10 @@ const file_remit_v1_identity_proto_rawDesc = "" +
 	"\x0fPrincipalGrants\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12'\n" +
 	"\x06grants\x18\x02 \x03(\v2\x0f.remit.v1.GrantR\x06grants\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x04R\aversion\"\x93\x02\n" +
-	"\x10SetGrantsRequest\x12K\n" +
-	"\tprincipal\x18\x01 \x01(\tB-\xbaH*r((\x80\x042#^(oidc|cert|key):[^\\x00-\\x1f\\x7f]+$R\tprincipal\x122\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\"\x86\x03\n" +
+	"\x10SetGrantsRequest\x12\xbd\x01\n" +
+	"\tprincipal\x18\x01 \x01(\tB\x9e\x01\xbaH\x9a\x01\xba\x01\x91\x01\n" +
+	"\x10grants.principal\x12Gmust be oidc:SUBJECT, cert:NAME or key:NAME, without control characters\x1a4this.matches(r'^(oidc|cert|key):[^\\x00-\\x1f\\x7f]+$')r\x03(\x80\x04R\tprincipal\x122\n" +
 	"\x06grants\x18\x02 \x03(\v2\x0f.remit.v1.GrantB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06grants\x12\x1d\n" +
 	"\aversion\x18\x03 \x01(\x04H\x00R\aversion\x88\x01\x01\x121\n" +
 	"\x0fidempotency_key\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x0eidempotencyKey\x12 \n" +
