@@ -171,10 +171,11 @@ func (m *importer) writeSome(ctx context.Context, req *remitv1.ImportRequest, tu
 			Requires: []fsm.ScopeVersion{scope.model}, Body: &fsm.Write{Operations: operations},
 		}, nil
 	})
-	revision := planned.Revision()
+	var revision graph.Revision
 	switch {
 	case errors.Is(err, errUnchanged):
-	case err != nil:
+		revision = planned.Revision()
+	case err != nil: // which may have come before anything was planned
 		return err
 	default:
 		revision = result.Revision
