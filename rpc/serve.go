@@ -151,6 +151,7 @@ func (s *Server) Run(ctx context.Context) error {
 // Close frees the ports of a Server that will not Run.
 func (s *Server) Close() error {
 	s.drain()
+	s.grpc.Stop() // it has goroutines before it serves
 	return errors.Join(s.httpListener.Close(), s.grpcListener.Close())
 }
 
