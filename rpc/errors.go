@@ -216,7 +216,10 @@ func errorInterceptor(logger *slog.Logger) connect.ServerInterceptor {
 			if info, ok := connect.CallInfoForServerContext(ctx); ok {
 				info.Spec = spec // not every transport has said so; the log of decisions does
 			}
-			err = next(ctx, spec, stream)
+			// Nothing is done for a caller who has left.
+			if err = ctx.Err(); err == nil {
+				err = next(ctx, spec, stream)
+			}
 			if err == nil {
 				return nil
 			}

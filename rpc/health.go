@@ -30,10 +30,13 @@ func registerHealth(server *connect.Server, h *health.Server, draining context.C
 		if err := stream.Receive(&req); err != nil {
 			return err
 		}
-		ctx, cancel := context.WithCancel(ctx)
+		bound, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(draining, cancel)()
-		if err := h.Watch(&req, &healthWatch{ctx: ctx, stream: stream}); err != nil {
+		if err := h.Watch(&req, &healthWatch{ctx: bound, stream: stream}); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err() // it is the caller who ended it
+			}
 			return connect.NewError(connect.CodeUnavailable, "the watch has ended").WithCause(err)
 		}
 		return nil

@@ -46,7 +46,11 @@ func (d *dispatcher) intercept(next connect.ServerFunc) connect.ServerFunc {
 		}
 		c := &call{ServerStream: stream, info: info, limit: d.config.MaxMessageBytes, start: time.Now()}
 		c.set(HeaderRequestID, &c.request, requestIDFor(spec.Procedure, info))
-		if err = next(ctx, spec, c); err == nil {
+		// Nothing is done for a caller who has left.
+		if err = ctx.Err(); err == nil {
+			err = next(ctx, spec, c)
+		}
+		if err == nil {
 			return nil
 		}
 		c.stamp()
