@@ -107,13 +107,17 @@ func (a *app) printSecret(answer any, key *remitv1.Key, secret, done string) err
 	} else if isTerminal(a.stdout) {
 		printf(a.stderr, "its secret is shown this once:\n")
 	}
-	return a.print(answer, func(w io.Writer) error {
+	err := a.print(answer, func(w io.Writer) error {
 		if secret == "" {
 			return nil
 		}
 		_, err := fmt.Fprintln(w, secret)
 		return err
 	})
+	if err != nil && secret != "" {
+		return fmt.Errorf("the secret of key %s is lost, for it could not be written: %w; make another with: remit key rotate %s --overlap 0", key.GetName(), err, shellWord(key.GetName()))
+	}
+	return err
 }
 
 func (a *app) keyListCommand() *cobra.Command {

@@ -77,6 +77,15 @@ func TestKeysOnTheCommandLine(t *testing.T) {
 	refused(t, "key not found", "key", "revoke", "shop-web")
 }
 
+func TestASecretThatCannotBeWrittenIsSaidToBeLost(t *testing.T) {
+	startServer(t)
+	var errs strings.Builder
+	status := run(t.Context(), []string{"key", "create", "web", "--grant", "*:read"}, strings.NewReader(""), fullDisk{}, &errs)
+	if want := "make another with: remit key rotate web --overlap 0\n"; status != exitError || !strings.HasSuffix(errs.String(), want) {
+		t.Errorf("status %d, stderr %q; want %d and %q", status, errs.String(), exitError, want)
+	}
+}
+
 func TestKeyMistakes(t *testing.T) {
 	startServer(t)
 	for _, tc := range []struct {
