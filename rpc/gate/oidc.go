@@ -166,6 +166,9 @@ func (o *OIDC) Authenticate(ctx context.Context, token string) (*identity.Caller
 	if err != nil || len(parsed.Signatures) != 1 {
 		return nil, fault("it is no JSON Web Token that is signed in one of the ways RS, PS and ES with 256, 384 or 512 bits, and EdDSA")
 	}
+	if typ, _ := parsed.Signatures[0].Protected.ExtraHeaders[jose.HeaderType].(string); !isAccess(typ) {
+		return nil, fault("it is no token of access: its header says that it is of the type %q", shown(typ))
+	}
 	// What can be judged without the keys goes first, so that tokens of others do not make
 	// this server ask the issuer. None of it counts before the signature is verified.
 	var said claims
@@ -186,6 +189,14 @@ func (o *OIDC) Authenticate(ctx context.Context, token string) (*identity.Caller
 	caller.Expires = said.Expires.Time().Add(leeway)
 	o.known.add(generation, key, caller, now)
 	return caller, nil
+}
+
+// isAccess reports whether a token of a type is to be shown to services. An issuer signs
+// others with the same keys and for the same audience, such as the one that ends a session,
+// and tells them apart by types of their own. Many say none at all of a token of access.
+func isAccess(typ string) bool {
+	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
+	return typ == "at+jwt" || !strings.HasSuffix(typ, "+jwt")
 }
 
 // fault says what is wrong with a token, without its text.

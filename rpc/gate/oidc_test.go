@@ -183,6 +183,21 @@ func TestTokensThatAreRefused(t *testing.T) {
 	}
 }
 
+// A token that the issuer has signed for another purpose lets nobody in.
+func TestTokensOfOtherTypes(t *testing.T) {
+	issuer, clock := gatetest.NewIssuer(t, jose.EdDSA), newHandClock()
+	o := runOIDC(t, OIDCConfig{Issuer: issuer.URL, Clock: clock.Now})
+	for typ, taken := range map[jose.ContentType]bool{
+		"": true, "JWT": true, "jwt": true, "Bearer": true, "at+jwt": true, "application/at+jwt": true, "AT+JWT": true,
+		"logout+jwt": false, "application/logout+jwt": false, "Logout+JWT": false, "secevent+jwt": false, "+jwt": false,
+	} {
+		token := gatetest.SignTyped(t, issuer.Key(), typ, issuer.Claims("ann", testAudience, clock.Now()))
+		if _, err := o.Authenticate(t.Context(), token); taken != (err == nil) || !taken && !strings.Contains(err.Error(), "no token of access") {
+			t.Errorf("a token of the type %q: %v, want taken: %v", typ, err, taken)
+		}
+	}
+}
+
 // Clocks that are a little apart do not matter.
 func TestTokensWithinTheLeeway(t *testing.T) {
 	issuer, clock := gatetest.NewIssuer(t, jose.EdDSA), newHandClock()

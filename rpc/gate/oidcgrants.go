@@ -26,11 +26,11 @@ func parseGrants(texts []string) (identity.Grants, error) {
 		}
 		store, names, ok := strings.Cut(text, ":")
 		if !ok {
-			return g, fmt.Errorf("%w: %q must be cluster, or STORE_ID:PERMISSIONS, or *:PERMISSIONS", identity.ErrGrant, shownGrant(text))
+			return g, fmt.Errorf("%w: %q must be cluster, or STORE_ID:PERMISSIONS, or *:PERMISSIONS", identity.ErrGrant, shown(text))
 		}
 		permissions, err := identity.ParsePermissions(names)
 		if err != nil {
-			return g, fmt.Errorf("%q: %w", shownGrant(text), err)
+			return g, fmt.Errorf("%q: %w", shown(text), err)
 		}
 		if store == grantAllStore {
 			g.All |= permissions
@@ -38,7 +38,7 @@ func parseGrants(texts []string) (identity.Grants, error) {
 		}
 		id, err := fsm.ParseStoreID(store)
 		if err != nil {
-			return g, fmt.Errorf("%w: %q does not begin with the id of a store", identity.ErrGrant, shownGrant(text))
+			return g, fmt.Errorf("%w: %q does not begin with the id of a store", identity.ErrGrant, shown(text))
 		}
 		if g.Stores == nil {
 			g.Stores = map[identity.Store]identity.Permissions{}
@@ -48,8 +48,8 @@ func parseGrants(texts []string) (identity.Grants, error) {
 	return g, nil
 }
 
-// shownGrant bounds what of a text is repeated.
-func shownGrant(text string) string {
+// shown bounds what of a text is repeated.
+func shown(text string) string {
 	const most = 64
 	if len(text) > most {
 		return text[:most] + "…"

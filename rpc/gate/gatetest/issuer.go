@@ -115,7 +115,13 @@ func (i *Issuer) Token(claims Claims) string { return Sign(i.t, i.Key(), claims)
 // Sign signs claims with any key.
 func Sign(t testing.TB, key jose.JSONWebKey, claims Claims) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: key}, (&jose.SignerOptions{}).WithType("JWT"))
+	return SignTyped(t, key, "JWT", claims)
+}
+
+// SignTyped signs claims as a token of a type.
+func SignTyped(t testing.TB, key jose.JSONWebKey, typ jose.ContentType, claims Claims) string {
+	t.Helper()
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(key.Algorithm), Key: key}, (&jose.SignerOptions{}).WithType(typ))
 	if err != nil {
 		t.Fatal(err)
 	}
