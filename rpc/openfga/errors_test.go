@@ -39,13 +39,16 @@ func TestCodesHaveTheNamesOfTheirEnums(t *testing.T) {
 			if got := c.String(); got != name {
 				t.Errorf("%d is named %s, want %s", n, got, name)
 			}
-			if got := c.HTTPStatus(); got != enum.http {
-				t.Errorf("%s is %d over HTTP, want %d", name, got, enum.http)
+			wantHTTP, wantGRPC, want := enum.http, enum.grpc, enum.connect
+			if c == codeForbidden { // of somebody who is known
+				wantHTTP, wantGRPC, want = 403, codes.PermissionDenied, connect.CodePermissionDenied
 			}
-			if got := grpcCode(c); got != enum.grpc {
-				t.Errorf("%s is %s in a stream of JSON, want %s", name, got, enum.grpc)
+			if got := c.HTTPStatus(); got != wantHTTP {
+				t.Errorf("%s is %d over HTTP, want %d", name, got, wantHTTP)
 			}
-			want := enum.connect
+			if got := grpcCode(c); got != wantGRPC {
+				t.Errorf("%s is %s in a stream of JSON, want %s", name, got, wantGRPC)
+			}
 			if other, ok := enum.otherConnect[n]; ok {
 				want = other
 			}
