@@ -21,7 +21,7 @@ func registerHealth(server *connect.Server, h *health.Server, draining context.C
 		}
 		res, err := h.Check(ctx, &req)
 		if err != nil {
-			return connect.Errorf(connect.CodeNotFound, "no service %q", req.Service).WithCause(err)
+			return connect.Errorf(connect.CodeNotFound, "no service %.100q", req.Service).WithCause(err)
 		}
 		return stream.Send(res)
 	}
@@ -33,6 +33,9 @@ func registerHealth(server *connect.Server, h *health.Server, draining context.C
 		bound, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(draining, cancel)()
+		if _, err := h.Check(bound, &req); err != nil {
+			return watchUnknown(ctx, bound, stream)
+		}
 		if err := h.Watch(&req, &healthWatch{ctx: bound, stream: stream}); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err() // it is the caller who ended it
@@ -59,6 +62,20 @@ func registerHealth(server *connect.Server, h *health.Server, draining context.C
 			Handler: watch,
 		},
 	)
+}
+
+// watchUnknown watches a service that is not there, and none appears once a server has begun
+// to serve. grpc-go would keep its name for ever, and strangers, who are not asked who they
+// are, can make up names without end.
+func watchUnknown(ctx, bound context.Context, stream connect.ServerStream) error {
+	if err := stream.Send(&healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN}); err != nil {
+		return err
+	}
+	<-bound.Done()
+	if ctx.Err() != nil {
+		return ctx.Err() // it is the caller who ended it
+	}
+	return connect.NewError(connect.CodeUnavailable, "the watch has ended")
 }
 
 // A healthWatch is the stream that grpc-go's health server sends its states to. It
