@@ -19,21 +19,23 @@ const quantum = 2 * time.Millisecond
 // A ticket is one call's way through the limiter: its context, in which the backend finds
 // it, and its stream, by which it learns of the request and of the answer. It belongs to
 // the call's goroutine.
+//
+// It is all that a call costs which nobody gets in the way of, so it is small. It is not
+// used again: a context may outlive its call.
 type ticket struct {
 	context.Context //nolint:containedctx // it is a context
 	connect.ServerStream
 	limiter *Limiter
-	kind    kind
+	tenant  *tenant // nil until somebody asks
+	pool    *pool   // where the call has its slots; nil: it needs none
+	turn    *turn   // of the slot, if it was waited for
+	request any     // the first, which names the store; nil once the tenant is known
 
-	begun    bool   // the first request has been received
-	sent     bool   // the first answer has been
-	store    string // as the request names it
-	resolved bool   // it is the tenant's
-	tenant   tenant
-	pool     *pool // where the call has its slots; nil: it needs none
-	held     bool
-	turn     *turn         // of the slot, if it was waited for
-	runs     time.Duration // since when it is known to run in the slot; 0: it is not known
+	runs  time.Duration // since when it is known to run in the slot; 0: it is not known
+	kind  kind
+	begun bool // the first request has been received
+	sent  bool // the first answer has been
+	held  bool // it has a slot
 }
 
 type ticketKey struct{}
@@ -70,7 +72,7 @@ func (l *Limiter) intercept(next connect.ServerFunc) connect.ServerFunc {
 	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 		k := last.Load()
 		if k == nil || k.procedure != spec.Procedure {
-			k = &known{spec.Procedure, procedureKinds[spec.Procedure]}
+			k = &known{spec.Procedure, kindOf(spec.Procedure)}
 			last.Store(k)
 		}
 		if k.kind == exempt {
@@ -90,7 +92,7 @@ func (t *ticket) Receive(msg any) error {
 	}
 	l := t.limiter
 	if !t.begun {
-		t.store = observe.StoreOf(msg)
+		t.request = msg
 	}
 	count := countOf(msg)
 	if l.stores != nil || l.principals != nil {
@@ -107,6 +109,7 @@ func (t *ticket) Receive(msg any) error {
 		return nil
 	case t.kind == manual:
 		t.pool = l.long
+		t.whose() // by now, or a stream would keep its first message
 		return nil
 	case t.kind == long || count > manyQuestions:
 		t.pool = l.long
@@ -129,10 +132,11 @@ func (t *ticket) Send(msg any) error {
 
 // whose is the tenant of the call.
 func (t *ticket) whose() tenant {
-	if !t.resolved {
-		t.resolved, t.tenant = true, t.limiter.tenantOf(t.Context, t.store)
+	if t.tenant == nil {
+		of := t.limiter.tenantOf(t.Context, observe.StoreOf(t.request))
+		t.tenant, t.request = &of, nil
 	}
-	return t.tenant
+	return *t.tenant
 }
 
 // enter takes a slot, if the call needs one and has none.
@@ -268,6 +272,9 @@ func Helpers(ctx context.Context, most int) []*Helper {
 	}
 	t := ticketOf(ctx)
 	helpers := make([]*Helper, 0, most)
+	if t != nil {
+		t.whose() // which they share
+	}
 	for range most {
 		if t == nil || t.pool == nil {
 			helpers = append(helpers, &Helper{Context: ctx})
@@ -278,7 +285,7 @@ func Helpers(ctx context.Context, most int) []*Helper {
 		}
 		own := &ticket{
 			Context: ctx, limiter: t.limiter, kind: t.kind, begun: true,
-			resolved: true, tenant: t.whose(), pool: t.pool, held: true,
+			tenant: t.tenant, pool: t.pool, held: true,
 		}
 		helpers = append(helpers, &Helper{own, own})
 	}
