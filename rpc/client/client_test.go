@@ -118,6 +118,24 @@ func TestWhereNothingListens(t *testing.T) {
 	}
 }
 
+func TestAPortThatIsNotMeantForTheClientIsNamed(t *testing.T) {
+	for status, want := range map[int]string{
+		http.StatusBadRequest: "it takes no calls without TLS, it seems; write https", http.StatusUnsupportedMediaType: "it speaks gRPC alone, it seems",
+	} {
+		calls := 0
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			calls++
+			w.WriteHeader(status)
+		}))
+		defer s.Close()
+		c := newClient(t, client.Config{Addrs: []string{s.URL}, Pause: time.Millisecond})
+		_, err := c.Stores.ListStores(t.Context(), &remitv1.ListStoresRequest{})
+		if err == nil || !strings.Contains(err.Error(), s.URL+": ") || !strings.Contains(err.Error(), want) || calls != 1 {
+			t.Errorf("of a status %d after %d calls, ListStores = %v, want one call and %s", status, calls, err, want)
+		}
+	}
+}
+
 func TestARefusalIsNotRepeated(t *testing.T) {
 	r := newRig(t)
 	addr, _ := r.serve()

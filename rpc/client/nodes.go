@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +29,35 @@ type node struct {
 
 func (n *nodes) add(base string, t connect.Transport) {
 	n.all = append(n.all, &node{base: base, transport: t})
+}
+
+// named is an error with the address that it comes from, unless a server has said it.
+func (n *node) named(err error) error {
+	var e *connect.Error
+	if !errors.As(err, &e) || e.IsRemote() {
+		return err
+	}
+	text := n.base + ": " + e.Message()
+	if why := n.misplaced(err); why != "" {
+		text += ": " + why
+	}
+	return connect.NewError(e.Code(), text).WithCause(err)
+}
+
+// misplaced says how a call came to a port that is not meant for it, if it did: what
+// answers there has no other words for it than a status of HTTP.
+func (n *node) misplaced(err error) string {
+	var e *connect.Error
+	if !errors.As(err, &e) || e.IsRemote() {
+		return ""
+	}
+	switch text := e.Message(); {
+	case strings.HasPrefix(n.base, "http:") && strings.HasSuffix(text, "400 Bad Request"):
+		return "it takes no calls without TLS, it seems; write https"
+	case strings.HasSuffix(text, "415 Unsupported Media Type"):
+		return "it speaks gRPC alone, it seems; name the server's other address"
+	}
+	return ""
 }
 
 type nodeKey struct{}

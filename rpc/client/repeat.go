@@ -105,7 +105,13 @@ func (c *repeated) Receive(res any) error {
 			return err
 		}
 		v := c.repeater.judge(err, c.safe)
+		if to.misplaced(err) != "" {
+			v = verdict{shun: true} // another attempt would meet the same port
+		}
 		v.apply(c.repeater.nodes, to)
+		if v.shun {
+			err = to.named(err)
+		}
 		if !v.again || attempt >= c.repeater.attempts() {
 			return err
 		}
