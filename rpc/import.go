@@ -26,8 +26,9 @@ type importStream interface {
 // written the next is received.
 type importer struct {
 	service *transferService
-	store   string
-	place   int // of the message's first tuple in the import
+	store   string      // as the first message names it
+	found   fsm.StoreID // which that was; the writer's alone
+	place   int         // of the message's first tuple in the import
 	done    remitv1.ImportResponse
 	pending chan error // of the message that is being written; nil: none
 }
@@ -131,7 +132,7 @@ func (m *importer) read(req *remitv1.ImportRequest) ([]graph.Tuple, error) {
 func (m *importer) write(ctx context.Context, req *remitv1.ImportRequest, tuples []graph.Tuple, place int) error {
 	if len(tuples) == 0 {
 		// There must be the store nevertheless, and the caller must be one who may write to it.
-		_, err := backend.FindStore(ctx, m.service.reader.Config.State.Current(), "store", m.store)
+		_, err := m.find(ctx, m.service.reader.Config.State.Current())
 		return err
 	}
 	for len(tuples) > 0 {
@@ -147,6 +148,23 @@ func (m *importer) write(ctx context.Context, req *remitv1.ImportRequest, tuples
 		req.Tuples, tuples, place = req.Tuples[n:], tuples[n:], place+n
 	}
 	return nil
+}
+
+// find finds the store. Once it has been found it stays the same: its name may be another
+// store's before an import has ended.
+func (m *importer) find(ctx context.Context, root *fsm.Root) (*fsm.Store, error) {
+	if m.found.IsZero() {
+		store, err := backend.FindStore(ctx, root, "store", m.store)
+		if err == nil {
+			m.found = store.ID()
+		}
+		return store, err
+	}
+	store, err := backend.OpenStore(ctx, root, m.found)
+	if errors.Is(err, backend.ErrStoreNotFound) {
+		return nil, at("store", fmt.Errorf("%w: the store %s, to which the import began, has been deleted meanwhile", backend.ErrStoreNotFound, m.found))
+	}
+	return store, err
 }
 
 // maxImportBytes keeps a command below MaxCommandBytes, with room for its encoding.
@@ -198,7 +216,7 @@ type importScope struct {
 
 // plan makes the operations that write the tuples which are not there as they are.
 func (m *importer) plan(ctx context.Context, root *fsm.Root, tuples []graph.Tuple, place int) ([]fsm.Operation, importScope, error) {
-	store, err := backend.FindStore(ctx, root, "store", m.store)
+	store, err := m.find(ctx, root)
 	if err != nil {
 		return nil, importScope{}, err
 	}

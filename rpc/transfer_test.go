@@ -72,6 +72,35 @@ func imports(ctx context.Context, c clients, store string, tuples []*remitv1.Tup
 	return stream.CloseAndReceive()
 }
 
+// An import does not go on in another store that was given the name of its own.
+func TestAnImportKeepsItsStore(t *testing.T) {
+	r := newRig(t)
+	first := r.store("acme")
+	stream, err := r.transfers.Import(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&remitv1.ImportRequest{Store: "acme", Tuples: []*remitv1.Tuple{tuple(t, "document:a#owner@user:anna")}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first message is written", func() bool {
+		res, err := r.stores.GetStore(t.Context(), &remitv1.GetStoreRequest{Store: first})
+		return err == nil && res.Store.TupleCount == 1
+	})
+	if _, err := r.stores.DeleteStore(t.Context(), &remitv1.DeleteStoreRequest{StoreId: first}); err != nil {
+		t.Fatal(err)
+	}
+	second := r.store("acme")
+	// Whether the stream is still open when this is sent does not matter: the answer says why.
+	_ = stream.Send(&remitv1.ImportRequest{Tuples: []*remitv1.Tuple{tuple(t, "document:b#owner@user:anna")}})
+	_, err = stream.CloseAndReceive()
+	wantReason(t, "an import whose store was deleted", err, connect.CodeNotFound, remitv1.ErrorReason_ERROR_REASON_STORE_NOT_FOUND)
+	res, err := r.stores.GetStore(t.Context(), &remitv1.GetStoreRequest{Store: second})
+	if err != nil || res.Store.TupleCount != 0 {
+		t.Errorf("the store that has the name now: %v, %v", res, err)
+	}
+}
+
 // many makes tuples, some with a condition or an expiry.
 func many(t testing.TB, n int) []*remitv1.Tuple {
 	t.Helper()
