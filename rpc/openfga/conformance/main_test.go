@@ -21,7 +21,7 @@ func compare(m *testing.M) (code int) {
 	for _, target := range []struct {
 		t     **Target
 		start func(context.Context) (*Target, error)
-	}{{&subject, Start}, {&peer, StartOpenFGA}} {
+	}{{&subject, Start}, {&peer, func(ctx context.Context) (*Target, error) { return StartOpenFGA(ctx, "") }}} {
 		t, err := target.start(ctx)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -50,9 +50,9 @@ type Target struct {
 func Start(ctx context.Context) (*Target, error) {
 	switch name := os.Getenv("CONFORMANCE_TARGET"); name {
 	case "", Remit:
-		return StartRemit(ctx)
+		return StartRemit(ctx, "")
 	case OpenFGA:
-		return StartOpenFGA(ctx)
+		return StartOpenFGA(ctx, "")
 	default:
 		return nil, fmt.Errorf("CONFORMANCE_TARGET=%s is unknown; it is %s or %s", name, Remit, OpenFGA)
 	}
@@ -95,8 +95,9 @@ func binary() (string, error) {
 }
 
 // StartRemit runs the built remit with an empty data directory. gRPC goes to its port for
-// gRPC alone, or with CONFORMANCE_GRPC=shared to the one that serves everything.
-func StartRemit(ctx context.Context) (*Target, error) {
+// gRPC alone, or with CONFORMANCE_GRPC=shared to the one that serves everything. With a key
+// it asks callers for that.
+func StartRemit(ctx context.Context, key string) (*Target, error) {
 	path, err := binary()
 	if err != nil {
 		return nil, err
@@ -105,8 +106,16 @@ func StartRemit(ctx context.Context) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, path, "serve", "--data-dir", dir, "--log-level", "warn",
-		"--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--authzen-base-url", authZENBaseURL)
+	flags := []string{"serve", "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn",
+		"--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--authzen-base-url", authZENBaseURL}
+	if key != "" {
+		file := filepath.Join(dir, "root.key")
+		if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		flags = append(flags, "--root-key-file", file)
+	}
+	cmd := exec.CommandContext(ctx, path, flags...)
 	cmd.Env = withoutRemit(os.Environ())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -172,8 +181,9 @@ var throttling = config.DispatchThrottlingConfig{Enabled: true, Frequency: time.
 
 // StartOpenFGA runs OpenFGA with its store in memory, as its own command would: the same
 // interceptors and the same HTTP gateway. Deadlines are long, so that a slow machine does
-// not change an answer, and $expression conditions are enabled.
-func StartOpenFGA(ctx context.Context) (*Target, error) {
+// not change an answer, and $expression conditions are enabled. With a key it asks callers for
+// that.
+func StartOpenFGA(ctx context.Context, key string) (*Target, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -185,6 +195,9 @@ func StartOpenFGA(ctx context.Context) (*Target, error) {
 	c := config.DefaultConfig()
 	c.HTTP.Addr, c.GRPC.Addr = addr, grpcAddr
 	c.Metrics.Enabled = false
+	if key != "" {
+		c.Authn.Method, c.Authn.Keys = "preshared", []string{key}
+	}
 	c.Experimentals = []string{config.ExperimentalInlineExpressions, config.ExperimentalAuthZen}
 	c.Authzen.BaseURL = authZENBaseURL
 	c.RequestTimeout = 20 * time.Second
