@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -462,5 +463,31 @@ func TestAPreviewShowsTuplesToWhoMayRead(t *testing.T) {
 		if !errors.Is(err, tc.want) || len(out.last.GetSample()) != tc.sample || err == nil && out.last.GetMatched() != 3 {
 			t.Errorf("%s: %v, %v", tc.grant, out.last, err)
 		}
+	}
+}
+
+// What one subject has is gone through without a page of memory for each tuple of it.
+func TestAFilterBySubjectTakesLittleMemory(t *testing.T) {
+	const tuples = 3000
+	r := newRig(t)
+	id, err := fsm.ParseStoreID(r.fill("acme", tuples))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, _ := r.config.State.Current().Store(id)
+	head := backend.HeadOf(store)
+	f, err := backend.NewFilter(&head, backend.Pattern{SubjectType: "user", SubjectID: "anna", HasSubjectID: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	seen := 0
+	if err := f.Each(t.Context(), func(*graph.Row) error { seen++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if per := (after.TotalAlloc - before.TotalAlloc) / tuples; seen != tuples || per > 2000 {
+		t.Errorf("%d of %d tuples, with %d bytes each", seen, tuples, per)
 	}
 }

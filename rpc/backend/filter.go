@@ -31,7 +31,8 @@ type Filter struct {
 	// known and the object is not; in the order of their ids.
 	byRelation []model.RelationID
 
-	after graph.Row // the last row that was looked at
+	after graph.Row   // the last row that was looked at
+	page  []graph.Row // for row, which would else take one from the heap for every tuple
 }
 
 // NewFilter looks the pattern's names up. Faults name the fields filter.object,
@@ -236,10 +237,11 @@ func (f *Filter) eachOfSubject(ctx context.Context, visit func(*graph.Row) bool)
 func (f *Filter) row(u graph.Userset) (graph.Row, error) {
 	before := graph.Row{Userset: u, Edge: graph.Edge{Subject: f.subject}}
 	before.Edge.Subject.ID--
-	c := graph.RowCursor{From: u.Object, To: u.Object, After: before}
+	c := graph.RowCursor{From: u.Object, To: u.Object, After: before, Rows: f.page}
 	if err := f.view.Rows(&c); err != nil {
 		return graph.Row{}, err
 	}
+	f.page = c.Rows
 	if len(c.Rows) == 0 || c.Rows[0].Userset != u || c.Rows[0].Edge.Subject != f.subject {
 		return graph.Row{}, fmt.Errorf("the index of subjects names a tuple of %v that does not exist", u)
 	}
