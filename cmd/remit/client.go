@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -82,12 +84,13 @@ func newServices(c *connect.Client) *services {
 }
 
 // baseURL is the server's address as a URL. HOST:PORT alone means http, or https if there
-// are files of TLS: credentials that are meant for it must not go without.
+// are files of TLS, or a token that would cross the network for all to read: credentials
+// must not go without unless somebody has written so.
 func (a *app) baseURL() (string, error) {
 	addr := firstOf(a.addr, os.Getenv("REMIT_ADDR"), defaultAddr)
 	if !strings.Contains(addr, "://") {
 		scheme := "http://"
-		if a.credentials.wantTLS() {
+		if a.credentials.wantTLS() || a.credentials.bringsToken() && !staysHere(addr) {
 			scheme = "https://"
 		}
 		addr = scheme + addr
@@ -97,6 +100,16 @@ func (a *app) baseURL() (string, error) {
 		return "", fmt.Errorf("%q is no address of a server; write HOST:PORT or https://HOST:PORT", addr)
 	}
 	return strings.TrimSuffix(addr, "/"), nil
+}
+
+// staysHere reports whether what is sent to HOST:PORT does not leave this machine.
+func staysHere(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = strings.Trim(addr, "[]")
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // withTimeout bounds one call.

@@ -62,6 +62,9 @@ func (c *credentials) resolve() error {
 // given reports whether there are any by which the server could know who calls.
 func (c *credentials) given() bool { return c.token != "" || c.tokenFile != "" || c.clientCert != "" }
 
+// bringsToken reports whether calls bring a token.
+func (c *credentials) bringsToken() bool { return c.token != "" || c.tokenFile != "" }
+
 // wantTLS reports whether any of it is about TLS.
 func (c *credentials) wantTLS() bool { return c.caFile != "" || c.clientCert != "" }
 

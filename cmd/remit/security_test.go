@@ -261,3 +261,29 @@ func freeAddr(t *testing.T) string {
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
+
+// A token is sent in the clear to this machine alone, unless somebody wrote http://.
+func TestTokensCrossTheNetworkSecured(t *testing.T) {
+	t.Setenv("REMIT_ADDR", "")
+	bare, token, file := credentials{}, credentials{token: "t"}, credentials{tokenFile: "f"}
+	for _, test := range []struct {
+		addr string
+		by   credentials
+		want string
+	}{
+		{"", token, "http://127.0.0.1:8080"},
+		{"localhost:8080", token, "http://localhost:8080"},
+		{"[::1]:8080", token, "http://[::1]:8080"},
+		{"remit.example:8080", bare, "http://remit.example:8080"},
+		{"remit.example:8080", token, "https://remit.example:8080"},
+		{"remit.example", file, "https://remit.example"},
+		{"192.0.2.1:8080", file, "https://192.0.2.1:8080"},
+		{"localhost.example:8080", token, "https://localhost.example:8080"},
+		{"http://remit.example:8080", token, "http://remit.example:8080"},
+		{"https://localhost:8080", token, "https://localhost:8080"},
+	} {
+		if got, err := (&app{addr: test.addr, credentials: test.by}).baseURL(); err != nil || got != test.want {
+			t.Errorf("%q with %+v: %s, %v, want %s", test.addr, test.by, got, err, test.want)
+		}
+	}
+}
