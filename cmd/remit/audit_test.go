@@ -73,6 +73,7 @@ func TestAudit(t *testing.T) {
 		t.Errorf("the last line is of %+v", last)
 	}
 
+	refused(t, "--since: it lies in the future of", "audit", "--store", "library", "--since", "2999-01-01")
 	refused(t, "is no instant such as", "audit", "--store", "library", "--since", "yesterday")
 	refused(t, "it lies in the future", "audit", "--store", "library", "--since", "2999-01-01")
 	refused(t, "--kind nope is unknown; it is assertions_removed,", "audit", "--store", "library", "--kind", "nope")

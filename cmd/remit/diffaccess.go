@@ -267,7 +267,7 @@ func causeText(c *remitv1.AccessCause) string {
 	}
 	var text strings.Builder
 	text.WriteString(instantText(c.GetAt().AsTime()))
-	if who := firstOf(c.GetActor(), c.GetPrincipal()); who != "" {
+	if who := whoText(c.GetPrincipal(), c.GetActor()); who != "" {
 		text.WriteString(" by " + who)
 	}
 	var changes []string
@@ -296,7 +296,7 @@ func causeText(c *remitv1.AccessCause) string {
 		text.WriteString(" and more")
 	}
 	if c.GetReason() != "" {
-		fmt.Fprintf(&text, " (%s)", c.GetReason())
+		fmt.Fprintf(&text, " (%s)", visible(c.GetReason()))
 	}
 	if c.GetPerhapsNotLast() {
 		text.WriteString("; it may have come and gone since")

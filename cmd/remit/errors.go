@@ -140,7 +140,7 @@ func (a *app) inOurWords(message, field string) string {
 // flagOf is the flag behind a field, to stand before what is wrong with it; empty if the
 // message has to do without.
 func (a *app) flagOf(field string) string {
-	of, _, _ := strings.Cut(strings.TrimPrefix(field, "scope."), ".")
+	of, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(field, "scope."), "filter."), ".")
 	switch of {
 	case "consistency":
 		if a.consistency != "" {
@@ -149,7 +149,9 @@ func (a *app) flagOf(field string) string {
 		return "--as-of: "
 	case "at":
 		return "--at: "
-	case "from", "to":
+	case "since_revision", "until_revision":
+		return "--" + strings.TrimSuffix(of, "_revision") + ": "
+	case "from", "to", "since", "until":
 		return "--" + of + ": "
 	case "expires_at":
 		return "--expires: "

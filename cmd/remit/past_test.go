@@ -169,12 +169,12 @@ func newestToken(t *testing.T) string {
 func TestCausesInALine(t *testing.T) {
 	for want, c := range map[string]*remitv1.AccessCause{
 		"unknown: too much was changed in between, or it could not be decided": {Kind: remitv1.AccessCause_KIND_UNKNOWN},
-		"1970-01-01T00:00:00Z by anna: +d:1#r@u:2 and more (why); it may have come and gone since": {
+		"1970-01-01T00:00:00Z by key for anna: +d:1#r@u:2 and more (why); it may have come and gone since": {
 			Kind: remitv1.AccessCause_KIND_TUPLES, Actor: "anna", Principal: "key", Reason: "why", MoreChanges: true, PerhapsNotLast: true,
 			Changes: []*remitv1.TupleChange{{Kind: remitv1.TupleChange_KIND_ADD, Tuple: &remitv1.Tuple{Object: "d:1", Relation: "r", Subject: "u:2"}}},
 		},
-		"1970-01-01T00:00:00Z: by time alone":         {Kind: remitv1.AccessCause_KIND_TIME},
-		"1970-01-01T00:00:00Z by key: model 01 (why)": {Kind: remitv1.AccessCause_KIND_MODEL, ModelId: "01", Principal: "key", Reason: "why"},
+		"1970-01-01T00:00:00Z: by time alone":             {Kind: remitv1.AccessCause_KIND_TIME},
+		`1970-01-01T00:00:00Z by key: model 01 (why\x1b)`: {Kind: remitv1.AccessCause_KIND_MODEL, ModelId: "01", Principal: "key", Reason: "why\x1b"},
 	} {
 		if got := causeText(c); got != want {
 			t.Errorf("causeText(%v) = %q, want %q", c, got, want)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -136,8 +137,8 @@ func (w *watching) run(ctx context.Context) error {
 		}
 	})
 	point := w.request.GetResume()
-	if point == "" || hasReason(err, remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE) {
-		return err
+	if point == "" || hasReason(err, remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE) || client.Detail(err).GetField() == "resume" {
+		return err // from there it does not go on
 	}
 	if w.app.wasInterrupted() {
 		err = errTold
