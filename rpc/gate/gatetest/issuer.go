@@ -56,7 +56,8 @@ func NewIssuer(t testing.TB, names ...jose.SignatureAlgorithm) *Issuer {
 		}
 		answer(w, set)
 	})
-	i.Server = httptest.NewServer(mux)
+	i.Server = httptest.NewUnstartedServer(mux)
+	i.Start() // not before it is known what its handlers answer with: its URL
 	t.Cleanup(i.Close)
 	return i
 }
