@@ -122,8 +122,8 @@ func erasedText(store *fsm.Store, e *fsm.Erased) string {
 	if e.Type != 0 {
 		what = "one entity of type " + store.Symbols().TypeName(e.Type)
 	}
-	return fmt.Sprintf("erasure %s: %s, with %d tuples, %d documents, %d past versions and %d changes",
-		e.ID, what, e.Tuples, e.Documents, e.Versions, e.Changes)
+	return fmt.Sprintf("erasure %s: %s (tuples %d, documents %d, past versions %d, changes %d, texts %d, idempotency keys %d)",
+		e.ID, what, e.Tuples, e.Documents, e.Versions, e.Changes, e.Texts, e.Keys)
 }
 
 // A groupAudit is the changelog of the group.

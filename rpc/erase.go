@@ -44,7 +44,7 @@ var beyondErasing = []string{
 	"backups taken before, wherever they are",
 	"request and decision logs written before",
 	"exports, and what others have read or watched",
-	"other stores, and credentials that bear the name",
+	"other stores, the names of stores, those deleted included, and credentials that bear the name",
 }
 
 // eraseService answers remit.v1.EraseService.
