@@ -24,7 +24,10 @@ type peers struct {
 	network *clustertest.Network
 	rng     *rand.Rand
 	options []func(*Config)
-	all     []*peer // in the order in which they came
+	made    int // how many there were
+
+	mu  sync.Mutex // held to change all and what a peer is; one goroutine does
+	all []*peer    // in the order in which they came
 
 	stopping sync.WaitGroup // of nodes that crashed and do not know it
 }
@@ -44,6 +47,7 @@ var normal = clustertest.Quality{Delay: time.Millisecond, Jitter: time.Milliseco
 func newPeers(t *testing.T, seed uint64, voters int, options ...func(*Config)) *peers {
 	t.Helper()
 	c := &peers{t: t, network: clustertest.NewNetwork(seed, normal), rng: rand.New(rand.NewPCG(seed, 3)), options: options}
+	t.Cleanup(c.close)
 	var first []Peer
 	for i := range voters {
 		first = append(first, named(i))
@@ -60,20 +64,32 @@ func named(i int) Peer { return Peer{ID: fmt.Sprintf("n%d", i), Address: fmt.Spr
 // add starts another node, with an empty disk.
 func (c *peers) add(bootstrap []Peer) *peer {
 	c.t.Helper()
-	p := &peer{Peer: named(len(c.all))}
-	c.all = append(c.all, p)
+	p := &peer{Peer: named(c.made)}
+	c.made++
 	c.start(p, clustertest.NewDisk(), bootstrap)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all = append(c.all, p)
 	return p
 }
 
 func (c *peers) start(p *peer, disk clustertest.Disk, bootstrap []Peer) {
 	c.t.Helper()
-	p.port = c.network.Join(raft.ServerAddress(p.Address))
-	p.down = new(atomic.Bool)
-	p.rig = newRig(c.t, disk, append([]func(*Config){func(cfg *Config) {
-		cfg.NodeID, cfg.Transport, cfg.Peers, cfg.Bootstrap = p.ID, p.port, p.port, bootstrap
+	port := c.network.Join(raft.ServerAddress(p.Address))
+	r := newRig(c.t, disk, append([]func(*Config){func(cfg *Config) {
+		cfg.NodeID, cfg.Transport, cfg.Peers, cfg.Bootstrap = p.ID, port, port, bootstrap
 	}}, c.options...)...)
-	p.open()
+	r.open()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.rig, p.port, p.down = r, port, new(atomic.Bool)
+}
+
+// any returns some node as it is now, for those who do not start and crash them.
+func (c *peers) any(rng *rand.Rand) (p peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.all[rng.IntN(len(c.all))]
 }
 
 // crash cuts a node's power. What it did not sync is lost, but for some blocks.
@@ -109,7 +125,8 @@ func (c *peers) ready() {
 	defer cancel()
 	for _, p := range c.up() {
 		if err := p.node.WaitReady(ctx); err != nil {
-			c.t.Fatalf("node %s: %v; it is %+v", p.ID, err, p.node.Status())
+			_, why := p.node.ReadIndex(c.t.Context())
+			c.t.Fatalf("node %s at %d: %v, %v; it is %+v", p.ID, p.toy.durableIndex(), err, why, p.node.Status())
 		}
 	}
 }
@@ -227,7 +244,6 @@ func TestEveryNodeTakesWritesAndConsistentReads(t *testing.T) {
 				t.Errorf("node %s counts %+v, want 5 commands forwarded and 15 reads", p.ID, counts)
 			}
 		}
-		c.close()
 	})
 }
 
@@ -253,7 +269,6 @@ func TestReadersShareARound(t *testing.T) {
 				t.Errorf("500 readers of node %s took %d rounds and %d questions to the leader, want at most 3 of each", p.ID, rounds, asks)
 			}
 		}
-		c.close()
 	})
 }
 
@@ -322,7 +337,6 @@ func TestReplacedLeaderWhoHearsLateServesNoStaleRead(t *testing.T) {
 				if !guard.stale && stale > 0 {
 					t.Errorf("%d of %d reads were stale", stale, trials)
 				}
-				c.close()
 			})
 		})
 	}

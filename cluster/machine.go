@@ -25,6 +25,9 @@ type machine struct {
 	durable atomic.Uint64
 	seen    atomic.Uint64
 
+	// configured is the index of the last entry seen here that says who the members are.
+	configured atomic.Uint64
+
 	refused error // of the restore at start, before Raft runs
 }
 
@@ -35,7 +38,7 @@ var errReplaying = errors.New("the log is being replayed")
 func (m *machine) Apply(entry *raft.Log) any {
 	var result any
 	m.metrics.applying(1, func() { result = m.BatchingFSM.Apply(entry) })
-	m.seen.Store(entry.Index)
+	m.note(entry)
 	return result
 }
 
@@ -43,8 +46,17 @@ func (m *machine) Apply(entry *raft.Log) any {
 func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 	var results []any
 	m.metrics.applying(len(entries), func() { results = m.BatchingFSM.ApplyBatch(entries) })
-	m.seen.Store(entries[len(entries)-1].Index)
+	m.note(entries...)
 	return results
+}
+
+func (m *machine) note(entries ...*raft.Log) {
+	for _, e := range entries {
+		if e.Type == raft.LogConfiguration {
+			m.configured.Store(e.Index)
+		}
+	}
+	m.seen.Store(entries[len(entries)-1].Index)
 }
 
 // Snapshot begins a snapshot at the last index applied.

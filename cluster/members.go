@@ -27,11 +27,10 @@ type Status struct {
 	Serving bool     `json:"serving"` // it leads, and its term is open
 	Term    uint64   `json:"term"`
 
-	// Commit is the last index that this node knows to be committed, Applied the last that
-	// its state machine was given, and Configuration that of the entry with the members.
-	Commit        uint64 `json:"commit"`
-	Applied       uint64 `json:"applied"`
-	Configuration uint64 `json:"configuration"`
+	// Commit is the last index that this node knows to be committed, and Applied the last
+	// that its state machine was given.
+	Commit  uint64 `json:"commit"`
+	Applied uint64 `json:"applied"`
 
 	// LastContact is when a follower last heard of the leader; zero if never, or on the
 	// leader.
@@ -43,7 +42,7 @@ func (n *Node) Status() Status {
 	future := n.raft.GetConfiguration()
 	s := Status{
 		ID: n.id, State: n.raft.State().String(), Serving: n.tenure.serving() != 0,
-		Term: n.raft.CurrentTerm(), Configuration: future.Index(), LastContact: n.raft.LastContact(),
+		Term: n.raft.CurrentTerm(), LastContact: n.raft.LastContact(),
 	}
 	// In this order, so that Applied is never the later one.
 	s.Applied = n.raft.AppliedIndex()
@@ -141,7 +140,7 @@ func (n *Node) changeHere(ctx context.Context, c change) error {
 			done <- n.transfer(c.ID)
 			return
 		}
-		done <- n.reshape(c)
+		done <- n.reshape(ctx, c)
 	}()
 	select {
 	case err := <-done:
@@ -152,25 +151,29 @@ func (n *Node) changeHere(ctx context.Context, c change) error {
 }
 
 // reshape changes the configuration that is there now, and no other.
-func (n *Node) reshape(c change) error {
+func (n *Node) reshape(ctx context.Context, c change) error {
 	if n.tenure.serving() == 0 {
 		return n.idle()
 	}
-	present := n.raft.GetConfiguration()
-	needless, err := c.judge(present.Configuration())
+	present := n.raft.GetConfiguration().Configuration()
+	index, err := n.configured(ctx)
+	if err != nil {
+		return err
+	}
+	needless, err := c.judge(present)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMembership, err)
 	}
 	if needless {
 		return nil
 	}
-	id, address, index := raft.ServerID(c.ID), raft.ServerAddress(c.Address), present.Index()
+	id, address := raft.ServerID(c.ID), raft.ServerAddress(c.Address)
 	var future raft.IndexFuture
 	switch c.What {
 	case changeAdd:
 		future = n.raft.AddNonvoter(id, address, index, n.cfg.ElectionTimeout)
 	case changePromote:
-		for _, s := range present.Configuration().Servers {
+		for _, s := range present.Servers {
 			if s.ID == id {
 				address = s.Address
 			}
@@ -186,6 +189,24 @@ func (n *Node) reshape(c change) error {
 	}
 	n.log.Info("members changed", "change", c.What, "member", c.ID, "revision", future.Index())
 	return nil
+}
+
+// configured returns the index of the entry that says who the members are; Raft does not
+// tell. It is for a leader whose term is open, while it makes no change: every such entry
+// is then committed, and was seen by the state machine or is in a snapshot.
+func (n *Node) configured(ctx context.Context) (uint64, error) {
+	if err := n.cfg.Published(ctx, n.raft.CommitIndex()); err != nil {
+		return 0, err
+	}
+	list, err := n.cfg.Snapshots.List()
+	if err != nil {
+		return 0, fmt.Errorf("list snapshots: %w", err)
+	}
+	index := n.machine.configured.Load()
+	if len(list) > 0 {
+		index = max(index, list[0].ConfigurationIndex)
+	}
+	return index, nil
 }
 
 // judge says whether a configuration makes c needless, or why c cannot be made in it.
@@ -299,12 +320,16 @@ func (n *Node) transfer(to string) error {
 func (n *Node) readdress(ctx context.Context, address raft.ServerAddress) {
 	n.changing.Lock()
 	defer n.changing.Unlock()
-	present := n.raft.GetConfiguration()
-	for _, s := range present.Configuration().Servers {
+	index, err := n.configured(ctx)
+	if err != nil {
+		n.log.WarnContext(ctx, "address not changed", "to", address, "error", err)
+		return
+	}
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
 		if string(s.ID) != n.id || s.Suffrage != raft.Voter || s.Address == address {
 			continue
 		}
-		if err := n.raft.AddVoter(s.ID, address, present.Index(), n.cfg.ElectionTimeout).Error(); err != nil {
+		if err := n.raft.AddVoter(s.ID, address, index, n.cfg.ElectionTimeout).Error(); err != nil {
 			n.log.WarnContext(ctx, "address not changed", "from", s.Address, "to", address, "error", err)
 			return
 		}

@@ -107,7 +107,6 @@ func TestAClusterGrowsAndShrinks(t *testing.T) {
 			}
 		}
 		c.same()
-		c.close()
 	})
 }
 
@@ -134,7 +133,6 @@ func TestReadsAreRefusedWhileLeadershipIsHandedOver(t *testing.T) {
 		c.ready()
 		c.leader().propose("x")
 		c.same()
-		c.close()
 	})
 }
 
@@ -149,8 +147,8 @@ func TestANodeThatWasAloneIsJoined(t *testing.T) {
 
 		c := newPeers(t, 1, 0)
 		first := &peer{Peer: named(0)}
-		c.all = append(c.all, first)
 		c.start(first, disk, nil)
+		c.all, c.made = append(c.all, first), 1
 		c.ready()
 		second := c.add(nil)
 		must(t, first.node.AddNonvoter(t.Context(), second.Peer))
@@ -165,7 +163,6 @@ func TestANodeThatWasAloneIsJoined(t *testing.T) {
 		}
 		first.propose("among others")
 		c.same()
-		c.close()
 	})
 }
 

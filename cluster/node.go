@@ -23,6 +23,8 @@ type Node struct {
 	transport Transport
 	logs      *guarded
 	logFile   io.Closer // nil when the caller brought the log; a rewriting changes it
+	machine   *machine
+	inbox     *inbox // nil for a node that is alone
 	proposer  *proposer
 	tenure    tenure
 	counters  counters
@@ -47,13 +49,14 @@ type Node struct {
 	cause    atomic.Pointer[error] // why the node failed
 	failures chan struct{}         // closed then
 
-	mu     sync.Mutex
-	closed bool           // guarded by mu
-	calls  sync.WaitGroup // calls into Raft that Close waits for; Add under mu while not closed
-	cancel context.CancelFunc
-	leader sync.WaitGroup // lead
-	ended  chan struct{}  // closed when Close is through
-	err    error          // of Close, set before ended is closed
+	mu         sync.Mutex
+	closed     bool           // guarded by mu
+	calls      sync.WaitGroup // calls into Raft that Close waits for; Add under mu while not closed
+	cancel     context.CancelFunc
+	leader     sync.WaitGroup // lead
+	delivering sync.WaitGroup // inbox.run
+	ended      chan struct{}  // closed when Close is through
+	err        error          // of Close, set before ended is closed
 }
 
 // Open starts a node. One that is alone serves when Open returns: it leads, its term is
@@ -146,6 +149,12 @@ func (n *Node) start(ctx context.Context) (err error) {
 		}
 	}
 
+	var in *inbox
+	if n.cfg.Peers != nil {
+		in = newInbox(transport)
+		transport = in
+
+	}
 	n.metrics = newMetrics(n.cfg.Metrics, n)
 	n.logs = &guarded{logs: logs, stable: stable, fail: n.fail, metrics: n.metrics}
 	cache, err := raft.NewLogCache(logCache, n.logs)
@@ -159,6 +168,13 @@ func (n *Node) start(ctx context.Context) (err error) {
 		return errors.Join(fmt.Errorf("start raft: %w", err), fsm.refused, transport.Close())
 	}
 	fsm.started.Store(true)
+	n.machine = fsm
+	if in != nil {
+		n.inbox = in
+		n.delivering.Go(func() {
+			in.run(func() uint64 { return max(n.raft.CommitIndex(), n.raft.AppliedIndex(), f.durable) })
+		})
+	}
 
 	members := n.raft.GetConfiguration().Configuration()
 	alone := checkAlone(members, n.id)
@@ -169,7 +185,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		err = fmt.Errorf("the restored state machine is at %d, its snapshot at %d", durable, f.snapshot)
 	}
 	if err != nil {
-		return errors.Join(err, n.raft.Shutdown().Error())
+		return errors.Join(err, n.halt())
 	}
 
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -421,6 +437,16 @@ func (n *Node) fail(err error) {
 	n.cfg.Fatal(err)
 }
 
+// halt stops Raft and what brings messages to it.
+func (n *Node) halt() error {
+	err := n.raft.Shutdown().Error()
+	if n.inbox != nil {
+		close(n.inbox.stop)
+		n.delivering.Wait()
+	}
+	return err
+}
+
 // Close stops the node: it refuses new commands and those that wait, lets the
 // entries in the log be applied and answered, stops Raft and closes the log. The
 // caller closes the state machine afterwards. A second Close waits for the first.
@@ -437,7 +463,7 @@ func (n *Node) Close() error {
 	n.cancel()
 	n.leader.Wait()
 	n.tenure.set(0)
-	n.err = n.raft.Shutdown().Error()
+	n.err = n.halt()
 	if n.cfg.Peers != nil {
 		n.cfg.Peers.Handle(nil)
 	}

@@ -177,6 +177,8 @@ func (m *toy) Restore(source io.ReadCloser) error {
 	}
 	m.state = s
 	m.restores++
+	close(m.changed)
+	m.changed = make(chan struct{})
 	return errors.Join(m.write(0, s), m.journal.Sync())
 }
 

@@ -28,7 +28,11 @@ func NewLogStore(fs vfs.FS, dir string, sync bool) (*LogStore, error) {
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create log: %w", err)
 	}
-	db, err := pebble.Open(dir, &pebble.Options{FS: markerFS{fs}, Logger: silent{}})
+	options := &pebble.Options{FS: markerFS{fs}, Logger: silent{}}
+	// Pebble keeps what it writes several blocks of a table with, channels included, for the
+	// next table. A log of one synctest bubble must not meet those of another.
+	options.Levels[0].BlockSize = 4 << 20
+	db, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}

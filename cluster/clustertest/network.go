@@ -240,11 +240,11 @@ func (e *Endpoint) send(to raft.ServerAddress, timeout time.Duration, command an
 		return nil, errTimeout
 	}
 	answer, err := at.take(ctx, command, data, timeout)
-	delay, _, _, back := e.network.meet(at, e.address)
-	if back != e {
+	back, _, _, home := e.network.meet(at, e.address)
+	if home != e {
 		return nil, e.lost(ctx)
 	}
-	if !at.wait(ctx, delay) {
+	if !at.wait(ctx, back) {
 		return nil, errTimeout
 	}
 	return answer, err

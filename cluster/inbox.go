@@ -1,0 +1,109 @@
+package cluster
+
+import (
+	"io"
+	"slices"
+
+	"github.com/hashicorp/raft"
+)
+
+// An inbox stands between the transport and Raft, and keeps from Raft what would take the
+// node back. A leader that missed our answers asks us to begin where it last heard of us.
+// By then it may have nothing left but a snapshot that is older than our state, and Raft
+// would install it: readers would see the past again, and if our own log begins later
+// still, Raft would look for entries that are gone and panic.
+//
+// What is committed here is in every later leader's log, and is the same. So a snapshot of
+// no more than that is answered as installed, and of the entries that a message brings,
+// those are left out, with the question whether the entry before them agrees.
+type inbox struct {
+	Transport
+	raft chan raft.RPC // to Raft
+	stop chan struct{}
+}
+
+func newInbox(t Transport) *inbox {
+	return &inbox{Transport: t, raft: make(chan raft.RPC), stop: make(chan struct{})}
+}
+
+// Consumer gives Raft its messages. Heartbeats do not come this way.
+func (i *inbox) Consumer() <-chan raft.RPC { return i.raft }
+
+// run is the goroutine that brings messages to Raft, one after the other. known says up to
+// where the log is known to be committed.
+func (i *inbox) run(known func() uint64) {
+	for {
+		select {
+		case rpc := <-i.Transport.Consumer():
+			switch r := rpc.Command.(type) {
+			case *raft.AppendEntriesRequest:
+				rpc.Command = shorten(r, known())
+			case *raft.InstallSnapshotRequest:
+				if i.superfluous(rpc, r, known) {
+					continue
+				}
+			}
+			i.pass(rpc)
+		case <-i.stop:
+			return
+		}
+	}
+}
+
+// pass hands a message to Raft, or drops it when the node stops.
+func (i *inbox) pass(rpc raft.RPC) bool {
+	select {
+	case i.raft <- rpc:
+		return true
+	case <-i.stop:
+		return false
+	}
+}
+
+// shorten leaves out what is committed here already. It must not make Raft commit more
+// than the message brings: without the question for the entry before, what follows in our
+// log need not be the leader's.
+func shorten(r *raft.AppendEntriesRequest, known uint64) *raft.AppendEntriesRequest {
+	if r.PrevLogEntry == 0 || r.PrevLogEntry >= known {
+		return r
+	}
+	short := *r
+	last := r.PrevLogEntry
+	if n := len(r.Entries); n > 0 {
+		last = r.Entries[n-1].Index
+	}
+	short.LeaderCommitIndex = min(r.LeaderCommitIndex, max(last, known))
+	short.PrevLogEntry, short.PrevLogTerm = 0, 0
+	first := slices.IndexFunc(r.Entries, func(e *raft.Log) bool { return e.Index > known })
+	if first < 0 {
+		first = len(r.Entries)
+	}
+	short.Entries = r.Entries[first:]
+	return &short
+}
+
+// superfluous answers a snapshot that brings nothing. First Raft gets an empty message of
+// the same leader: so it has judged the leader's term, and has done with everything that
+// came before.
+func (i *inbox) superfluous(rpc raft.RPC, r *raft.InstallSnapshotRequest, known func() uint64) bool {
+	answer := make(chan raft.RPCResponse, 1)
+	hello := &raft.AppendEntriesRequest{RPCHeader: r.RPCHeader, Term: r.Term, Leader: r.Leader}
+	if !i.pass(raft.RPC{Command: hello, RespChan: answer}) {
+		return false
+	}
+	var term uint64
+	select {
+	case a := <-answer:
+		said, ok := a.Response.(*raft.AppendEntriesResponse)
+		if a.Error != nil || !ok || !said.Success || r.LastLogIndex > known() {
+			return false
+		}
+		term = said.Term
+	case <-i.stop:
+		return false
+	}
+	// The sender expects that everything is read. Whether it can be does not matter here.
+	_, _ = io.Copy(io.Discard, rpc.Reader)
+	rpc.Respond(&raft.InstallSnapshotResponse{Term: term, Success: true}, nil)
+	return true
+}
