@@ -239,6 +239,16 @@ func TestErrorsAreSentences(t *testing.T) {
 	refused(t, `no server answers at http://127.0.0.1:1; start one with "remit serve"`, "store", "list", "--addr", "127.0.0.1:1")
 }
 
+func TestNamesOfStoresDoNotSteerTheTerminal(t *testing.T) {
+	startServer(t)
+	if out := must(t, "store", "create", "red\x1b[31m"); !strings.HasPrefix(out, `store red\x1b[31m created`) {
+		t.Errorf("a name with a character of control is shown as %q", out)
+	}
+	if out := must(t, "store", "list"); !strings.Contains(out, `red\x1b[31m `) {
+		t.Errorf("a name with a character of control is listed as %q", out)
+	}
+}
+
 func TestWhatWouldSurpriseIsRefused(t *testing.T) {
 	s := startServer(t)
 	must(t, "store", "create", "library")

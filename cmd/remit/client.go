@@ -186,7 +186,7 @@ func (a *app) storeName(ctx context.Context, c *services) (string, error) {
 	default:
 		var names []string
 		for _, s := range stores {
-			names = append(names, s.GetName())
+			names = append(names, visible(s.GetName()))
 		}
 		if len(names) == 6 {
 			names[5] = "…"

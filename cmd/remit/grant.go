@@ -178,8 +178,8 @@ func (a *app) storeNames(ctx context.Context, grants ...*remitv1.Grant) map[stri
 			return nil
 		}
 		for _, s := range answer.GetStores() {
-			names[s.GetId()] = s.GetName()
-			bearers[s.GetName()]++
+			names[s.GetId()] = visible(s.GetName())
+			bearers[visible(s.GetName())]++
 		}
 		if cursor = answer.GetCursor(); cursor == "" {
 			break

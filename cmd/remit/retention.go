@@ -41,7 +41,7 @@ moment that a query may name with --as-of.`,
 
 func writeStore(w io.Writer, s *remitv1.Store) error {
 	return columns(w, func(w io.Writer) {
-		printf(w, "name\t%s\n", s.GetName())
+		printf(w, "name\t%s\n", visible(s.GetName()))
 		printf(w, "id\t%s\n", s.GetId())
 		printf(w, "created\t%s\n", instantText(s.GetCreatedAt().AsTime()))
 		printf(w, "tuples\t%s\n", thousands(int(s.GetTupleCount())))
@@ -83,7 +83,7 @@ so it asks first, or wants --yes where nobody can be asked.`,
 			}
 			s := found.GetStore()
 			if !sure && shorter(retention, s.GetRetention()) {
-				question := fmt.Sprintf("Give up what store %s (%s) keeps beyond %s (now %s)?", s.GetName(), s.GetId(), retentionText(retention), retentionText(s.GetRetention()))
+				question := fmt.Sprintf("Give up what store %s (%s) keeps beyond %s (now %s)?", visible(s.GetName()), s.GetId(), retentionText(retention), retentionText(s.GetRetention()))
 				if err := a.confirm(question, "nothing was changed"); err != nil {
 					return err
 				}
@@ -93,7 +93,7 @@ so it asks first, or wants --yes where nobody can be asked.`,
 				return err
 			}
 			return a.print(answer, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "store %s keeps its past: %s\n", answer.GetStore().GetName(), retentionText(answer.GetStore().GetRetention()))
+				_, err := fmt.Fprintf(w, "store %s keeps its past: %s\n", visible(answer.GetStore().GetName()), retentionText(answer.GetStore().GetRetention()))
 				return err
 			})
 		},

@@ -51,7 +51,7 @@ could no longer tell them apart; the API permits it.`,
 				return err
 			}
 			return a.print(answer, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "store %s created: %s\n", answer.GetStore().GetName(), answer.GetStore().GetId())
+				_, err := fmt.Fprintf(w, "store %s created: %s\n", visible(answer.GetStore().GetName()), answer.GetStore().GetId())
 				return err
 			})
 		},
@@ -100,7 +100,7 @@ func (a *app) storeListCommand() *cobra.Command {
 				return columns(w, func(w io.Writer) {
 					printLine(w, "NAME\tID\tTUPLES\tCREATED")
 					for _, s := range all.GetStores() {
-						printf(w, "%s\t%s\t%s\t%s\n", s.GetName(), s.GetId(), thousands(int(s.GetTupleCount())), instantText(s.GetCreatedAt().AsTime()))
+						printf(w, "%s\t%s\t%s\t%s\n", visible(s.GetName()), s.GetId(), thousands(int(s.GetTupleCount())), instantText(s.GetCreatedAt().AsTime()))
 					}
 				})
 			})
@@ -134,7 +134,7 @@ asked it wants --yes. A name that several stores bear is refused: give the id th
 			}
 			s := found.GetStore()
 			if !sure {
-				if err := a.confirm(fmt.Sprintf("Delete store %s (%s) with its %s?", s.GetName(), s.GetId(), counted(int(s.GetTupleCount()), "tuple")), "nothing was deleted"); err != nil {
+				if err := a.confirm(fmt.Sprintf("Delete store %s (%s) with its %s?", visible(s.GetName()), s.GetId(), counted(int(s.GetTupleCount()), "tuple")), "nothing was deleted"); err != nil {
 					return err
 				}
 			}
@@ -143,7 +143,7 @@ asked it wants --yes. A name that several stores bear is refused: give the id th
 				return err
 			}
 			return a.print(answer, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "store %s deleted\n", s.GetName())
+				_, err := fmt.Fprintf(w, "store %s deleted\n", visible(s.GetName()))
 				return err
 			})
 		},

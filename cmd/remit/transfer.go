@@ -115,7 +115,7 @@ func (i *imported) table(w io.Writer) error {
 	if i.Unchanged > 0 {
 		text = fmt.Sprintf("%s written, %s there already", counted(i.Tuples-i.Unchanged, "tuple"), thousands(i.Unchanged))
 	}
-	_, err := fmt.Fprintf(w, "store %s (%s): %s, %s\n", i.Name, i.StoreID, text, judgedBy(i.ModelID))
+	_, err := fmt.Fprintf(w, "store %s (%s): %s, %s\n", visible(i.Name), i.StoreID, text, judgedBy(i.ModelID))
 	return err
 }
 
@@ -167,7 +167,7 @@ func (a *app) halfDone(err error, store *remitv1.Store, into, path string) error
 		return err
 	}
 	return fmt.Errorf("%s\nstore %s was created; once that is mended, go on with\n  remit store import %s --into %s",
-		strings.TrimPrefix(a.errorText(err), "remit: "), store.GetName(), shellWord(path), store.GetId())
+		strings.TrimPrefix(a.errorText(err), "remit: "), visible(store.GetName()), shellWord(path), store.GetId())
 }
 
 // An importer writes tuples to a store.

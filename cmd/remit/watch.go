@@ -167,7 +167,7 @@ func (w *watching) print(res *remitv1.WatchResponse) error {
 	switch e := res.GetEvent().(type) {
 	case *remitv1.WatchResponse_Snapshot:
 		if s := e.Snapshot.GetStore(); s != nil {
-			printf(&b, "= store %s (%s)%s\n", s.GetName(), s.GetId(), modelText(e.Snapshot.GetModelId()))
+			printf(&b, "= store %s (%s)%s\n", visible(s.GetName()), s.GetId(), modelText(e.Snapshot.GetModelId()))
 		}
 		for _, t := range e.Snapshot.GetTuples() {
 			printf(&b, "= %s%s\n", w.store(e.Snapshot.GetStoreId()), tupleText(t))
@@ -217,7 +217,7 @@ func (w *watching) change(c *remitv1.Change) string {
 	case remitv1.Change_KIND_MODEL_WRITTEN:
 		text = "* " + w.store(c.GetStoreId()) + "model " + c.GetModelId()
 	case remitv1.Change_KIND_STORE_CREATED:
-		text = "* " + w.store(c.GetStoreId()) + "store created: " + c.GetStoreName()
+		text = "* " + w.store(c.GetStoreId()) + "store created: " + visible(c.GetStoreName())
 	case remitv1.Change_KIND_STORE_DELETED:
 		text = "* " + w.store(c.GetStoreId()) + "store deleted"
 	case remitv1.Change_KIND_ENTITY_ERASED:
