@@ -53,13 +53,17 @@ func stormQuestion(i int) *remitv1.Question {
 	return &remitv1.Question{Object: fmt.Sprintf("document:d%d", i), Relation: "reader", Subject: "user:olga"}
 }
 
-// One tenant's storm of 64 callers leaves another's p99 within twice what it is without,
-// on a machine that does nothing else; the test fails at four times, for others may.
-// Windows with and without the storm take turns, so that whatever else the machine does
-// meets both alike. All call in one process, without a transport: what is measured is the
-// turn that the server gives to whom, callers included. Without shares it is told what
-// these are good for. Without REMIT_TEST_ALL there is only a short storm of each kind, in
-// which everybody must be answered.
+// mostStorm is how many times a tenant's p99 beside another's storm may be what it is
+// without.
+const mostStorm = 2.0
+
+// One tenant's storm of 64 callers leaves another's p99 within twice what it is without.
+// That can be told on a machine that does nothing else, and so is claimed under
+// REMIT_TEST_ALL alone; otherwise there is a short storm of each kind, in which everybody
+// must be answered. Windows with and without the storm take turns, so that whatever else
+// the machine does meets both alike. All call in one process, without a transport: what is
+// measured is the turn that the server gives to whom, and callers take processors beside
+// it. Without shares it is told what these are good for.
 func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 	pairs := 1
 	all := os.Getenv("REMIT_TEST_ALL") != ""
@@ -93,8 +97,8 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 			ratio := p99(with) / p99(without)
 			t.Logf("shares %v, %s: p99 %.0f µs without the storm, %.0f µs with it: %.2f times (windows: median %.2f, %.2f to %.2f)", shares, s.name,
 				p99(without), p99(with), ratio, ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1])
-			if most := 4.0; all && shares && ratios[len(ratios)/2] > most {
-				t.Errorf("beside a storm of %s the p99 is %.2f times what it is without, want at most twice, and never %v times", s.name, ratios[len(ratios)/2], most)
+			if median := ratios[len(ratios)/2]; all && shares && median > mostStorm {
+				t.Errorf("beside a storm of %s the p99 is %.2f times what it is without, want at most %v times", s.name, median, mostStorm)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"math"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,11 @@ import (
 // quantum is for how long a slot is kept while others wait for one: far longer than a
 // change of turns takes, and than most questions do.
 const quantum = 2 * time.Millisecond
+
+// slice is for how long a call keeps its processor that may take as long as it likes. The
+// runtime knows no priorities: what is short and has a slot waits until somebody blocks,
+// which in a storm of lists is once in a quantum, and for 10 ms at worst.
+const slice = 100 * time.Microsecond
 
 // A ticket is one call's way through the limiter: its context, in which the backend finds
 // it, and its stream, by which it learns of the request and of the answer. It belongs to
@@ -32,6 +38,7 @@ type ticket struct {
 	request any     // the first, which names the store; nil once the tenant is known
 
 	runs  time.Duration // since when it is known to run in the slot; 0: it is not known
+	ceded uint32        // when it last ceded its processor, in µs; they may wrap
 	kind  kind
 	begun bool // the first request has been received
 	sent  bool // the first answer has been
@@ -199,6 +206,10 @@ func (t *ticket) pace(ctx context.Context) error {
 // queue if there is any.
 func (t *ticket) yield(ctx context.Context) error {
 	now := clock()
+	if micros := uint32(now / time.Microsecond); t.pool == t.limiter.long && micros-t.ceded >= uint32(slice/time.Microsecond) {
+		t.ceded = micros
+		runtime.Gosched()
+	}
 	switch {
 	case t.runs == 0:
 		t.runs = now
