@@ -460,7 +460,7 @@ func TestEveryProcedureEndsWithItsContext(t *testing.T) {
 		r.node.writes.Store(true)
 		defer r.node.writes.Store(false)
 		r.each(func(p *timedProcedure) {
-			if p.is(endless|visits) { // it reads
+			if p.is(endless | visits) { // it reads
 				return
 			}
 			var waited atomic.Bool

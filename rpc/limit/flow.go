@@ -26,7 +26,7 @@ type storeFlow struct {
 
 func newStoreFlow(store [16]byte) *storeFlow {
 	f := &storeFlow{store: store}
-	f.principals = newGroup(func(name string) *principalFlow { return &principalFlow{store: f, name: name} })
+	f.principals = newGroup(maxIdlePrincipals, func(name string) *principalFlow { return &principalFlow{store: f, name: name} })
 	return f
 }
 
@@ -65,21 +65,25 @@ type flow[K comparable] interface {
 	wants() bool
 }
 
-// maxIdle bounds the flows that are remembered for what they owe while they neither want
-// nor have a turn.
-const maxIdle = 4096
+// maxIdle and maxIdlePrincipals bound the stores, and the principals of a store, that are
+// remembered for what they owe while they neither want nor have a turn.
+const (
+	maxIdle           = 4096
+	maxIdlePrincipals = 256
+)
 
 // A group is flows that take turns. Those that want one are a heap, the one that has had
 // the least first.
 type group[K comparable, F flow[K]] struct {
 	make  func(K) F
+	idle  int // how many are remembered that neither want nor have a turn
 	byKey map[K]F
 	queue []F           // the heap
 	now   time.Duration // the virtual time: when the last turn began
 }
 
-func newGroup[K comparable, F flow[K]](make func(K) F) group[K, F] {
-	return group[K, F]{make: make, byKey: map[K]F{}}
+func newGroup[K comparable, F flow[K]](idle int, make func(K) F) group[K, F] {
+	return group[K, F]{make: make, idle: idle, byKey: map[K]F{}}
 }
 
 // get finds a flow, or makes one. It begins with the present: what it has not used is
@@ -87,7 +91,7 @@ func newGroup[K comparable, F flow[K]](make func(K) F) group[K, F] {
 func (g *group[K, F]) get(key K) F {
 	f, ok := g.byKey[key]
 	if !ok {
-		if len(g.byKey)-len(g.queue) >= maxIdle {
+		if len(g.byKey)-len(g.queue) >= g.idle {
 			g.forget()
 		}
 		f = g.make(key)

@@ -49,7 +49,7 @@ const (
 )
 
 func newPool(name string, slots, queue int) *pool {
-	return &pool{name: name, slots: int64(slots), queue: queue, stores: newGroup[[16]byte](newStoreFlow)}
+	return &pool{name: name, slots: int64(slots), queue: queue, stores: newGroup[[16]byte](maxIdle, newStoreFlow)}
 }
 
 func (p *pool) waiting() int { return int(p.state.Load() >> 32) }
