@@ -350,7 +350,7 @@ func TestSchedulesOfFaults(t *testing.T) {
 		runSchedule(t, *scheduleSeed)
 		return
 	}
-	count := 60
+	count := 45 // some ten seconds of CPU with the race detector
 	if os.Getenv("REMIT_TEST_ALL") != "" {
 		count = 6000
 	}
