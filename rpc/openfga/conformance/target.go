@@ -106,8 +106,10 @@ func StartRemit(ctx context.Context, key string) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	flags := []string{"serve", "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn",
-		"--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--authzen-base-url", authZENBaseURL}
+	flags := []string{
+		"serve", "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn",
+		"--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--authzen-base-url", authZENBaseURL,
+	}
 	if key != "" {
 		file := filepath.Join(dir, "root.key")
 		if err := os.WriteFile(file, []byte(key), 0o600); err != nil {
