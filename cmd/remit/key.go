@@ -208,6 +208,9 @@ them can take the new one first; a secret that others know is ended with --overl
 				}
 				req.Overlap = durationpb.New(d)
 			}
+			if expires == "never" {
+				return errors.New("--expires never: a key that is rotated expires after as long as the last was given; for one that never does, create another")
+			}
 			var err error
 			if req.ExpiresAt, err = parseExpiry(expires); err != nil {
 				return err

@@ -100,6 +100,7 @@ func TestKeyMistakes(t *testing.T) {
 		{`no store has the name "nowhere"`, []string{"key", "create", "web", "--grant", "nowhere:read"}},
 		{"name: must consist of letters and digits", []string{"key", "create", "two words", "--grant", "*:read"}},
 		{"key not found", []string{"key", "rotate", "nobody"}},
+		{"--expires never: a key that is rotated", []string{"key", "rotate", "nobody", "--expires", "never"}},
 		{`"later" is no period`, []string{"key", "rotate", "nobody", "--overlap", "later"}},
 		{"--none", []string{"grant", "set", "oidc:ann"}},
 		{"principal: must be oidc:SUBJECT, cert:NAME or key:NAME", []string{"grant", "set", "ann", "--grant", "*:read"}},
