@@ -266,7 +266,7 @@ type timedRig struct {
 }
 
 // timedEdges is what a question of the test visits, about.
-const timedEdges = 6 * limit.PaceEdges
+const timedEdges = 3 * limit.PaceEdges
 
 func newTimedRig(t *testing.T) *timedRig {
 	node := &stuckNode{}
@@ -557,7 +557,7 @@ func (h *holder) Value(key any) any {
 
 const (
 	// leastLooks is how often a call that visits timedEdges looks at its context, at least.
-	leastLooks = 8
+	leastLooks = 5
 	// mostLooks is how often one does so on its way out.
 	mostLooks = 40
 )
