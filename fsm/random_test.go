@@ -28,7 +28,7 @@ func TestRandomHeadAfterRestart(t *testing.T) {
 }
 
 func TestRandomPast(t *testing.T) {
-	graphtest.Run(t, random(t, 30), newTenants(t).past)
+	graphtest.Run(t, random(t, 15), newTenants(t).past)
 }
 
 func random(t *testing.T, models int) graphtest.Config {
