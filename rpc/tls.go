@@ -191,6 +191,7 @@ type tlsFiles struct{ cert, key, clients []byte }
 func (c *TLSConfig) read() ([sha256.Size]byte, tlsFiles, error) {
 	var files tlsFiles
 	hash := sha256.New()
+	var faults []error
 	for _, f := range []struct {
 		setting, name string
 		to            *[]byte
@@ -200,13 +201,14 @@ func (c *TLSConfig) read() ([sha256.Size]byte, tlsFiles, error) {
 		}
 		data, err := readBounded(f.name, maxTLSFile)
 		if err != nil {
-			return [sha256.Size]byte{}, files, fmt.Errorf("%s: %w", f.setting, err)
+			faults = append(faults, fmt.Errorf("%s: %w", f.setting, err))
+			continue
 		}
 		*f.to = data
 		own := sha256.Sum256(data)
 		hash.Write(own[:])
 	}
-	return [sha256.Size]byte(hash.Sum(nil)), files, nil
+	return [sha256.Size]byte(hash.Sum(nil)), files, errors.Join(faults...)
 }
 
 // readBounded reads a file that is not too long.

@@ -154,6 +154,19 @@ func (s *setting) plainSample(value string) any {
 	return value
 }
 
+// Files that are missing are told together: who sets up a server mends them in one go.
+func TestFilesThatAreMissingAreToldAtOnce(t *testing.T) {
+	withoutSettings(t)
+	none := filepath.Join(t.TempDir(), "none")
+	_, errs, status := remit(t, "serve", "--data-dir", t.TempDir(), "--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0",
+		"--tls-cert", none, "--tls-key", none, "--tls-client-auth", "optional", "--tls-client-ca", none, "--root-key-file", none, "--decision-log", none+"/log")
+	for _, want := range []string{"tls-cert: ", "tls-key: ", "tls-client-ca: ", "root-key-file ", "the decision log: "} {
+		if !strings.Contains(errs, want) || status != exitError {
+			t.Errorf("status %d, want %d and a fault of %s:\n%s", status, exitError, want, errs)
+		}
+	}
+}
+
 func TestAConfigurationFileIsNamedByTheEnvironment(t *testing.T) {
 	withoutSettings(t)
 	file := configFile(t, "log-level: warn\n")
@@ -262,7 +275,7 @@ func TestFaultsOfFlags(t *testing.T) {
 	refused(t, `--log-slow is "5", want a time with a unit, such as 1m30s`, "serve", "--log-slow", "5")
 	refused(t, "--data-dir is empty", "serve", "--data-dir", "")
 	refused(t, "addr and admin-addr are both 127.0.0.1:1, must be two", "serve", "--addr", "127.0.0.1:1", "--grpc-addr", "127.0.0.1:2", "--admin-addr", "127.0.0.1:1", "--data-dir", t.TempDir())
-	refused(t, "slow is -1s, must not be negative", "serve", "--log-slow", "-1s")
+	refused(t, "log-slow is -1s, must not be negative", "serve", "--log-slow", "-1s")
 	refused(t, `admin-addr ":2112" can be reached from outside`, "serve", "--admin-addr", ":2112")
 }
 

@@ -63,7 +63,7 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("requests to log are %q, must be one of %s", c.Requests, strings.Join(Selections(), ", "))
 	}
 	if c.Slow < 0 {
-		return fmt.Errorf("slow is %s, must not be negative", c.Slow)
+		return fmt.Errorf("log-slow is %s, must not be negative", c.Slow)
 	}
 	return nil
 }

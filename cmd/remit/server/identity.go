@@ -53,16 +53,21 @@ type security struct {
 // openSecurity reads the files that the settings name, and looks after them until close.
 func openSecurity(config *Config) (*security, error) {
 	s := &security{gate: gate.Config{Required: config.Identity.Required}}
-	var err error
+	var faults []error // every one is told at once
 	if config.TLS.Enabled() {
+		var err error
 		if s.certificates, err = rpc.LoadCertificates(config.TLS, time.Now, config.Log); err != nil {
-			return nil, err
+			faults = append(faults, err)
 		}
 	}
 	if name := config.Identity.RootKeyFile; name != "" {
+		var err error
 		if s.gate.Root, err = readRootKey(name); err != nil {
-			return nil, fmt.Errorf("root-key-file %s: %w", name, err)
+			faults = append(faults, fmt.Errorf("root-key-file %s: %w", name, err))
 		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop

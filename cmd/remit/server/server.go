@@ -107,9 +107,6 @@ func (c *Config) check(ctx context.Context) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	if err := c.Decisions.Probe(); err != nil {
-		return err
-	}
 	had := map[string]string{} // the setting behind each address that is taken here
 	for _, port := range []struct{ setting, addr string }{{"addr", c.Addr}, {"grpc-addr", c.GRPCAddr}, {"admin-addr", c.AdminAddr}} {
 		if port.addr == "" {
@@ -173,7 +170,8 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.secure, err = openSecurity(&s.config); err != nil {
+	s.secure, err = openSecurity(&s.config)
+	if err = errors.Join(err, s.config.Decisions.Probe()); err != nil {
 		return err
 	}
 	if err := makeDir(s.config.DataDir); err != nil {
