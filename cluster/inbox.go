@@ -87,7 +87,7 @@ func shorten(r *raft.AppendEntriesRequest, known uint64) *raft.AppendEntriesRequ
 // came before.
 func (i *inbox) superfluous(rpc raft.RPC, r *raft.InstallSnapshotRequest, known func() uint64) bool {
 	answer := make(chan raft.RPCResponse, 1)
-	hello := &raft.AppendEntriesRequest{RPCHeader: r.RPCHeader, Term: r.Term, Leader: r.Leader}
+	hello := &raft.AppendEntriesRequest{RPCHeader: r.RPCHeader, Term: r.Term}
 	if !i.pass(raft.RPC{Command: hello, RespChan: answer}) {
 		return false
 	}

@@ -29,32 +29,38 @@ func TestMessageIsShortenedToWhatIsNew(t *testing.T) {
 		{
 			"it begins where the log is known to end", 40,
 			raft.AppendEntriesRequest{PrevLogEntry: 40, PrevLogTerm: 3, Entries: entries(41), LeaderCommitIndex: 50},
-			raft.AppendEntriesRequest{}, true,
+			raft.AppendEntriesRequest{},
+			true,
 		},
 		{
 			"it begins at the first entry", 40,
 			raft.AppendEntriesRequest{Entries: entries(1, 2), LeaderCommitIndex: 2},
-			raft.AppendEntriesRequest{}, true,
+			raft.AppendEntriesRequest{},
+			true,
 		},
 		{
 			"part of it is known", 42,
 			raft.AppendEntriesRequest{PrevLogEntry: 40, PrevLogTerm: 3, Entries: entries(41, 42, 43), LeaderCommitIndex: 50},
-			raft.AppendEntriesRequest{Entries: entries(43), LeaderCommitIndex: 43}, false,
+			raft.AppendEntriesRequest{Entries: entries(43), LeaderCommitIndex: 43},
+			false,
 		},
 		{
 			"all of it is known", 44,
 			raft.AppendEntriesRequest{PrevLogEntry: 40, PrevLogTerm: 3, Entries: entries(41, 42), LeaderCommitIndex: 50},
-			raft.AppendEntriesRequest{Entries: entries(), LeaderCommitIndex: 44}, false,
+			raft.AppendEntriesRequest{Entries: entries(), LeaderCommitIndex: 44},
+			false,
 		},
 		{
 			"nothing is in it", 44,
 			raft.AppendEntriesRequest{PrevLogEntry: 40, PrevLogTerm: 3, LeaderCommitIndex: 50},
-			raft.AppendEntriesRequest{LeaderCommitIndex: 44}, false,
+			raft.AppendEntriesRequest{LeaderCommitIndex: 44},
+			false,
 		},
 		{
 			"the leader knows of less that is committed", 42,
 			raft.AppendEntriesRequest{PrevLogEntry: 40, PrevLogTerm: 3, Entries: entries(41, 42, 43), LeaderCommitIndex: 41},
-			raft.AppendEntriesRequest{Entries: entries(43), LeaderCommitIndex: 41}, false,
+			raft.AppendEntriesRequest{Entries: entries(43), LeaderCommitIndex: 41},
+			false,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

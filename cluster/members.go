@@ -130,10 +130,10 @@ func (n *Node) changeHere(ctx context.Context, c change) error {
 	done := make(chan error, 1)
 	go func() {
 		defer n.calls.Done()
-		n.changing.Lock()
-		defer n.changing.Unlock()
-		if err := ctx.Err(); err != nil {
-			done <- err
+		select {
+		case n.changing <- struct{}{}:
+			defer func() { <-n.changing }()
+		case <-ctx.Done():
 			return
 		}
 		if c.What == changeTransfer {
@@ -318,8 +318,8 @@ func (n *Node) transfer(to string) error {
 // readdress puts the address that this leader has now into the configuration: a node that
 // was alone has its id there, under which nobody finds it.
 func (n *Node) readdress(ctx context.Context, address raft.ServerAddress) {
-	n.changing.Lock()
-	defer n.changing.Unlock()
+	n.changing <- struct{}{}
+	defer func() { <-n.changing }()
 	index, err := n.configured(ctx)
 	if err != nil {
 		n.log.WarnContext(ctx, "address not changed", "to", address, "error", err)

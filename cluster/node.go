@@ -35,8 +35,8 @@ type Node struct {
 	// holds more than can happen while lead waits for one entry.
 	elections chan bool
 
-	rewriting sync.Mutex // held by the Rewrite under way
-	changing  sync.Mutex // held by the change of members under way
+	rewriting sync.Mutex    // held by the Rewrite under way
+	changing  chan struct{} // holds one token while a change of members is under way
 
 	confirmations rounds      // of this node as the leader
 	questions     rounds      // to another node that leads
@@ -67,13 +67,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	n := &Node{
-		cfg:       cfg.withDefaults(),
-		elections: make(chan bool, 16),
-		failures:  make(chan struct{}),
-		ended:     make(chan struct{}),
-	}
-	n.log = n.cfg.Log
+	n := newNode(cfg)
 	if err := n.start(ctx); err != nil {
 		return nil, err
 	}
@@ -84,6 +78,19 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
+}
+
+// newNode returns a node that is to be started.
+func newNode(cfg Config) *Node {
+	n := &Node{
+		cfg:       cfg.withDefaults(),
+		elections: make(chan bool, 16),
+		changing:  make(chan struct{}, 1),
+		failures:  make(chan struct{}),
+		ended:     make(chan struct{}),
+	}
+	n.log = n.cfg.Log
+	return n
 }
 
 // start brings Raft up and leaves nothing open when it fails.
@@ -118,7 +125,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		}
 	}
 	first, restore := f.fresh(), false
-	if !first && !(n.cfg.Peers != nil && f.blank()) {
+	if !first && (n.cfg.Peers == nil || !f.blank()) {
 		if restore, err = f.restore(); err != nil {
 			return err
 		}
@@ -463,7 +470,11 @@ func (n *Node) Close() error {
 	n.cancel()
 	n.leader.Wait()
 	n.tenure.set(0)
+	// Raft may leave a change of members without an answer when it stops, so those under
+	// way end first, and none begins any more.
+	n.changing <- struct{}{}
 	n.err = n.halt()
+	<-n.changing
 	if n.cfg.Peers != nil {
 		n.cfg.Peers.Handle(nil)
 	}

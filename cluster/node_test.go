@@ -243,11 +243,7 @@ func TestTermIsOpenedBeforeTheFirstCommand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, clustertest.NewDisk())
 		r.toy.hold = make(chan struct{})
-		n := &Node{
-			cfg: r.cfg.withDefaults(), elections: make(chan bool, 16),
-			failures: make(chan struct{}), ended: make(chan struct{}),
-		}
-		n.log = n.cfg.Log
+		n := newNode(r.cfg)
 		must(t, n.start(t.Context()))
 		r.node = n
 		synctest.Wait()
