@@ -95,8 +95,9 @@ func (n *Node) Demote(ctx context.Context, id string) error {
 	return n.change(ctx, change{changeDemote, Peer{ID: id}})
 }
 
-// Remove ends a node's membership, unless it is the last voter's. A leader that is
-// removed leads until that is committed.
+// Remove ends a node's membership, unless it is the last voter's. A leader that is to be
+// removed or demoted hands over and returns ErrNoLeader: whoever asks again reaches the
+// next one, who does it.
 func (n *Node) Remove(ctx context.Context, id string) error {
 	return n.change(ctx, change{changeRemove, Peer{ID: id}})
 }
@@ -166,6 +167,14 @@ func (n *Node) reshape(ctx context.Context, c change) error {
 	}
 	if needless {
 		return nil
+	}
+	if c.ID == n.id && (c.What == changeDemote || c.What == changeRemove) {
+		// Cut off with this entry in its log alone it would hold no election, being no voter
+		// by it, and of two voters the other could win none, its log being shorter.
+		if err := n.transfer(""); err != nil {
+			return fmt.Errorf("%w: leadership could not be handed over before this node is changed: %v", ErrMembership, err) //nolint:errorlint // an unknown transfer is no unknown change
+		}
+		return fmt.Errorf("%w: leadership was handed over, the next leader can change this node", ErrNoLeader)
 	}
 	id, address := raft.ServerID(c.ID), raft.ServerAddress(c.Address)
 	var future raft.IndexFuture

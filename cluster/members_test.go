@@ -82,7 +82,14 @@ func TestAClusterGrowsAndShrinks(t *testing.T) {
 		must(t, replica.node.Demote(t.Context(), "n2"))
 		must(t, replica.node.Demote(t.Context(), "n2"))
 		l := c.leader()
-		must(t, replica.node.Remove(t.Context(), l.ID)) // the leader itself
+		// The leader itself hands over first.
+		if err := l.node.Remove(t.Context(), l.ID); !errors.Is(err, ErrNoLeader) {
+			t.Errorf("a leader removes itself: error %v, want %v", err, ErrNoLeader)
+		}
+		if next := c.leader(); next == l {
+			t.Errorf("node %s leads, want another", l.ID)
+		}
+		must(t, l.node.Remove(t.Context(), l.ID))
 		c.crash(l, 0)
 		must(t, replica.node.WaitReady(t.Context()))
 		replica.propose("without " + l.ID)

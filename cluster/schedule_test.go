@@ -371,7 +371,7 @@ func TestSchedulesOfFaults(t *testing.T) {
 		runSchedule(t, *scheduleSeed)
 		return
 	}
-	count := 45 // some ten seconds of CPU with the race detector
+	count := 60 // some ten seconds of CPU with the race detector
 	if os.Getenv("REMIT_TEST_ALL") != "" {
 		count = 6000
 	}
