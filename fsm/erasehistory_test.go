@@ -14,7 +14,7 @@ import (
 // the reference says over tuples among which they never were.
 func TestRandomErasures(t *testing.T) {
 	x := &erasures{tenants: newTenants(t), other: newMachine(t)}
-	graphtest.Run(t, random(t, 8), x.open)
+	graphtest.Run(t, random(t, 4), x.open)
 }
 
 type erasures struct {

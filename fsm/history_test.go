@@ -17,7 +17,7 @@ import (
 // whichever node the rows lie by then.
 func TestRandomHistories(t *testing.T) {
 	x := &histories{tenants: newTenants(t), other: newMachine(t)}
-	graphtest.Run(t, random(t, 10), x.open)
+	graphtest.Run(t, random(t, 6), x.open)
 	t.Logf("fates of the stores: %v", x.fates)
 	for fate := range fates {
 		if x.fates[fate] == 0 {

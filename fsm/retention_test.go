@@ -20,7 +20,7 @@ func pastRows(t *testing.T, s *State, store StoreID) (n int) {
 // A store that nobody writes to any more loses its past by the horizon's own command,
 // repeated until nothing remains.
 func TestThePastOfAnIdleStoreGoesInSteps(t *testing.T) {
-	const perEntry, entries = 9_000, 3
+	const perEntry, entries = 6_700, 3
 	m := newMachine(t)
 	store, other := m.store(1), m.store(2)
 	for i := range entries + 1 {
