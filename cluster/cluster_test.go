@@ -197,6 +197,10 @@ func (c *peers) same() []string {
 	index := uint64(0)
 	for _, p := range c.up() {
 		i, err := p.node.ReadIndex(ctx)
+		for err != nil && ctx.Err() == nil { // leadership may be on its way
+			pass(50 * time.Millisecond)
+			i, err = p.node.ReadIndex(ctx)
+		}
 		if err != nil {
 			c.t.Fatalf("ReadIndex of node %s: %v; it is %+v", p.ID, err, p.node.Status())
 		}

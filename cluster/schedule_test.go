@@ -350,6 +350,7 @@ func runSchedule(t *testing.T, seed uint64) (done int) {
 		}
 		s.over.Store(true)
 		clients.Wait()
+		s.stopping.Wait()
 		s.ready()
 		log := s.same()
 		if err := s.history.check(log); err != nil {
