@@ -20,9 +20,11 @@ type Transport interface {
 // cluster's id, is checked when it begins and is the same for both.
 type Peers interface {
 	// Call brings a request to the node at an address and returns its answer. A request
-	// arrives at most once, and Call returns when ctx ends. Of an error nobody knows
-	// whether the request arrived, unless it has a method `Unsent() bool` that says true.
-	// A kind is a small number by which requests can be counted and bounded.
+	// arrives at most once. Call returns when ctx ends, and also, within seconds, when the
+	// other node is gone or cannot be heard any more: a caller need not have a deadline. Of
+	// an error nobody knows whether the request arrived, unless it has a method `Unsent()
+	// bool` that says true. A kind is a small number by which requests can be counted and
+	// bounded.
 	Call(ctx context.Context, to raft.ServerAddress, kind byte, request []byte) (answer []byte, err error)
 
 	// Handle has serve answer what others ask, each request in a goroutine of its own.

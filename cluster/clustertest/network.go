@@ -200,20 +200,26 @@ func (e *Endpoint) Call(ctx context.Context, to raft.ServerAddress, kind byte, r
 	if serve == nil {
 		return nil, unsentError{to}
 	}
-	answered := make(chan []byte, 1)
+	answered, lost := make(chan []byte, 1), make(chan struct{})
 	go func() {
 		answer := serve(ctx, kind, append([]byte(nil), request...))
 		// What the answer meets is decided when it is sent.
 		delay, _, _, back := e.network.meet(at, e.address)
 		if back == e && at.wait(ctx, delay) {
 			answered <- answer
+			return
 		}
+		close(lost)
 	}()
 	select {
 	case answer := <-answered:
 		return answer, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-lost:
+		return nil, e.lost(ctx)
+	case <-at.gone:
+		return nil, e.lost(ctx)
 	case <-e.gone:
 		return nil, errTimeout
 	}
