@@ -28,7 +28,8 @@ import (
 type sideBySide struct {
 	name    string
 	callers int
-	calls   int // in a slice
+	calls   int     // in a slice
+	least   float64 // of the throughput that must be left
 	sides   [2]func(*remitv1.CheckRequest) (*remitv1.CheckResponse, error)
 
 	requests [2]*remitv1.CheckRequest // allowed, denied
@@ -74,14 +75,16 @@ func comparisons(t testing.TB) []*sideBySide {
 		open    func(*connect.Server) check
 		callers int
 		calls   int
+		least   float64
 	}{
-		{"in-process", inProcess, 1, 20_000},
-		{"in-process/8-callers", inProcess, 8, 20_000},
-		{"grpc", overGRPC, 1, 4000},
-		{"grpc/8-callers", overGRPC, 8, 4000},
+		// Without a transport there is little beside the log for the log to be measured by.
+		{"in-process", inProcess, 1, 20_000, 0.8},
+		{"in-process/8-callers", inProcess, 8, 20_000, 0.8},
+		{"grpc", overGRPC, 1, 4000, 0.95},
+		{"grpc/8-callers", overGRPC, 8, 4000, 0.95},
 	} {
 		all = append(all, &sideBySide{
-			name: transport.name, callers: transport.callers, calls: transport.calls, requests: requests,
+			name: transport.name, callers: transport.callers, calls: transport.calls, least: transport.least, requests: requests,
 			sides: [2]check{transport.open(r.observedServer(false)), transport.open(r.observedServer(true))},
 		})
 	}
@@ -151,13 +154,13 @@ func BenchmarkObserved(b *testing.B) {
 	}
 }
 
-// Metrics and the log of what is denied leave Checks at least 95 % of their throughput. A
-// few short slices, which are all that there is time for without REMIT_TEST_ALL, show no
+// Metrics and the log of what is denied leave Checks over gRPC at least 95 % of their
+// throughput, and 80 % where there is no transport. A few short slices, which are all that there is time for without REMIT_TEST_ALL, show no
 // more than that nothing is very wrong.
 func TestObservingCostsLittle(t *testing.T) {
-	pairs, shorter, least := 4, 20, 0.6
+	pairs, shorter := 4, 20
 	if os.Getenv("REMIT_TEST_ALL") != "" {
-		pairs, shorter, least = 40, 1, 0.95
+		pairs, shorter = 40, 1
 	}
 	for _, c := range comparisons(t) {
 		t.Run(c.name, func(t *testing.T) {
@@ -170,8 +173,9 @@ func TestObservingCostsLittle(t *testing.T) {
 			const byProcessor = 1
 			ratio, low, high := c.ratio(byProcessor)
 			t.Logf("%.3f of the throughput is left, between %.3f and %.3f", ratio, low, high)
+			least := c.least
 			if pairs < 20 {
-				low = ratio
+				low, least = ratio, 0.6
 			}
 			if low <= least {
 				t.Errorf("it is %.3f that is left for certain, want above %.2f", low, least)
