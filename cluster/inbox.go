@@ -60,11 +60,13 @@ func (i *inbox) pass(rpc raft.RPC) bool {
 	}
 }
 
-// shorten leaves out what is committed here already. It must not make Raft commit more
+// shorten leaves out what is committed here already, and the question for such an entry:
+// our log may begin right behind it, with an earlier leader's entries, and Raft could answer
+// neither that nor anything after the next snapshot. It must not make Raft commit more
 // than the message brings: without the question for the entry before, what follows in our
 // log need not be the leader's.
 func shorten(r *raft.AppendEntriesRequest, known uint64) *raft.AppendEntriesRequest {
-	if r.PrevLogEntry == 0 || r.PrevLogEntry >= known {
+	if r.PrevLogEntry == 0 || r.PrevLogEntry > known {
 		return r
 	}
 	short := *r

@@ -27,10 +27,16 @@ func TestMessageIsShortenedToWhatIsNew(t *testing.T) {
 		unchanged bool
 	}{
 		{
-			"it begins where the log is known to end", 40,
-			raft.AppendEntriesRequest{PrevLogEntry: 40, PrevLogTerm: 3, Entries: entries(41), LeaderCommitIndex: 50},
+			"it begins behind what is known", 40,
+			raft.AppendEntriesRequest{PrevLogEntry: 41, PrevLogTerm: 3, Entries: entries(42), LeaderCommitIndex: 50},
 			raft.AppendEntriesRequest{},
 			true,
+		},
+		{
+			"it begins where the log is known to end", 40,
+			raft.AppendEntriesRequest{PrevLogEntry: 40, PrevLogTerm: 3, Entries: entries(41), LeaderCommitIndex: 50},
+			raft.AppendEntriesRequest{Entries: entries(41), LeaderCommitIndex: 41},
+			false,
 		},
 		{
 			"it begins at the first entry", 40,
