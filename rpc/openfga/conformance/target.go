@@ -109,6 +109,7 @@ func StartRemit(ctx context.Context, key string) (*Target, error) {
 	flags := []string{
 		"serve", "--data-dir", filepath.Join(dir, "data"), "--log-level", "warn",
 		"--addr", "127.0.0.1:0", "--grpc-addr", "127.0.0.1:0", "--authzen-base-url", authZENBaseURL,
+		"--insecure", // as OpenFGA, which answers pages of any origin
 	}
 	if key != "" {
 		file := filepath.Join(dir, "root.key")
