@@ -54,9 +54,9 @@ func stormQuestion(i int) *remitv1.Question {
 }
 
 // mostStorm is how many times a tenant's p99 beside another's storm may be what it is
-// without, in most windows. Twice is what is wanted, and what most windows show; in a few a
-// collection of garbage, or the machine, makes it more. Without shares it is hundreds.
-const mostStorm = 10.0
+// without, in the median window. It is what is wanted, and not always what is measured:
+// see bench/README.md.
+const mostStorm = 2.0
 
 // One tenant's storm of 64 callers leaves another's p99 near what it is without. That can
 // be told on a machine that does nothing else, and so is claimed under REMIT_TEST_ALL alone; otherwise there is a short storm of each kind, in which everybody
