@@ -83,6 +83,45 @@ type Config struct {
 	// a cluster of one.
 	Bootstrap []Peer
 
+	// Find returns the addresses of other nodes, as far as they are known now: those to
+	// begin a cluster with, or to be joined to one through. It is asked again and again
+	// until this node is a member. Default: nobody is looked for.
+	Find func(ctx context.Context) ([]string, error)
+
+	// Expect is how many voters begin a cluster. A node without history waits until it and
+	// the nodes that Find finds, all without history too, are that many and agree on who
+	// they are; if one of them is a member already it is joined instead. Default: none, and
+	// a node without history waits to be joined, with Find also asking for it.
+	Expect int
+
+	// Replica says that this node is never given a vote. Default: it may be.
+	Replica bool
+
+	// About says what others may know of this node. Default: nothing.
+	About func() About
+
+	// Autopilot says what the leader does by itself about members, and is asked every
+	// time. Default: what the zero AutopilotConfig says.
+	Autopilot func() AutopilotConfig
+
+	// Writable returns why this node should not write at present, nil if it can. While it
+	// returns an error this node as the leader hands over if it can, and commits nothing.
+	// It must not wait. Default: always.
+	Writable func() error
+
+	// MaxClockAhead is how far the clock of a leader may be ahead of a quorum's. One that
+	// is further ahead commits nothing: times that it stamped could not be taken back.
+	// Default: 5 s.
+	MaxClockAhead time.Duration
+
+	// StallTransfer and StallFatal are how long a write of the log may take before a
+	// leader hands over, and before the node ends. Defaults: 5 s and 10 s.
+	StallTransfer time.Duration
+	StallFatal    time.Duration
+
+	// TrailingBytes bounds what TrailingLogs keeps, roughly. Default: 1 GiB.
+	TrailingBytes int64
+
 	// MaxCommandBytes bounds one command. Default: 4 MiB.
 	MaxCommandBytes int
 
@@ -246,6 +285,10 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.SnapshotThreshold, 65_536)
 	setDefault(&c.SnapshotInterval, 2*time.Minute)
 	setDefault(&c.TrailingLogs, 200_000)
+	setDefault(&c.TrailingBytes, 1<<30)
+	setDefault(&c.MaxClockAhead, 5*time.Second)
+	setDefault(&c.StallTransfer, 5*time.Second)
+	setDefault(&c.StallFatal, 10*time.Second)
 	if c.KeepLog {
 		c.TrailingLogs = math.MaxUint64
 	}

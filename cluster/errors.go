@@ -28,6 +28,11 @@ var (
 	// are. Nothing happened.
 	ErrMembership = errors.New("members not changed")
 
+	// ErrReadOnly is returned when the cluster commits nothing at present, for a reason that
+	// the error tells: no space on disk, or a clock that is ahead. Nothing happened: the
+	// caller may try again when an operator has seen to it.
+	ErrReadOnly = errors.New("writes are refused")
+
 	// ErrShuttingDown is returned once Close has begun, or once the node has
 	// failed and cannot commit any more. Nothing happened.
 	ErrShuttingDown = errors.New("node is shutting down")

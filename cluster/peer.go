@@ -18,6 +18,9 @@ const (
 	askPropose byte = 3 // a command; the answer is the state machine's
 	askForward byte = 4 // a request and its answer are those of Config.Handler
 	askChange  byte = 5 // a change of the members as JSON; the answer is empty
+	askHello   byte = 6 // a hello as JSON, and so is the answer; the one request to whatever node is there
+	askStatus  byte = 7 // nothing; the answer is a MemberStatus as JSON
+	askHint    byte = 8 // the leader's term and commit index; the answer is empty
 )
 
 // How a request ended, the first byte of an answer. The rest is the answer proper, or the
@@ -183,7 +186,7 @@ func (n *Node) serve(ctx context.Context, kind byte, request []byte) []byte {
 	ctx, cancel := n.whileRunning(ctx)
 	defer cancel()
 	to, payload, err := unframe(request)
-	if err == nil && to != n.id {
+	if err == nil && to != n.id && kind != askHello {
 		err = fmt.Errorf("%w: this is node %s, the request is for %s", ErrNoLeader, n.id, to)
 	}
 	if err != nil {
@@ -207,6 +210,12 @@ func (n *Node) answer(ctx context.Context, kind byte, payload []byte) ([]byte, e
 		return n.proposeHere(ctx, payload)
 	case askForward:
 		return n.handleHere(ctx, payload)
+	case askHello:
+		return n.hello(payload)
+	case askStatus:
+		return json.Marshal(n.status())
+	case askHint:
+		return nil, n.hinted(payload)
 	case askChange:
 		var c change
 		if err := json.Unmarshal(payload, &c); err != nil {
