@@ -112,6 +112,13 @@ func (s *Server) Gate() *gate.Gate { return s.gate }
 // Ready reports whether calls are answered: Run has begun, and no shutdown has.
 func (s *Server) Ready() bool { return s.serving.Load() }
 
+// Retire says that this server should be sent no more calls, to those who ask for its
+// health. Calls are answered as before, until Run is told to end.
+func (s *Server) Retire() {
+	s.serving.Store(false)
+	s.health.Shutdown()
+}
+
 // Run serves and keeps house until ctx is done, then refuses new requests, lets those under way end
 // for at most Config.DrainTimeout, and returns. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
@@ -157,8 +164,7 @@ func (s *Server) Close() error {
 
 // shutdown refuses, drains and, when the time is up, cuts.
 func (s *Server) shutdown() {
-	s.serving.Store(false)
-	s.health.Shutdown()
+	s.Retire()
 	s.drain()
 	bound, cancel := context.WithTimeout(context.Background(), s.config.DrainTimeout)
 	defer cancel()

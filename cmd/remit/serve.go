@@ -33,6 +33,8 @@ func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
 	serverSettings(s, &c.Config)
 	s.address(&c.AdminAddr, "admin-addr", "", "serve metrics, health and profiles here, as `host:port`; without it nowhere")
 	s.text(&c.DataDir, "data-dir", "./data", "the `folder` that holds all data").needed = true
+	s.heading = "Cluster"
+	peerSettings(s, &c.Config)
 	s.heading = "Who is let in"
 	securitySettings(s, &c.Config)
 	s.boolean(&c.Insecure, "insecure", false, "serve other addresses than loopback without TLS or without asking callers who they are")

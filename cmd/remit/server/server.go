@@ -49,6 +49,12 @@ type Config struct {
 	// Log receives what happens. Default: nothing is logged.
 	Log *slog.Logger
 
+	// Peers is how the node meets others. Default: it is alone.
+	Peers PeersConfig
+	// MinFreeMiB is how much space the data directory's file system must have for writes to
+	// be taken. Default: a twentieth of it, or 2 GiB if that is less.
+	MinFreeMiB int
+
 	// Requests is which calls are logged, and SlowRequest how long one takes that is
 	// slow. Defaults: none, and observe.DefaultSlow.
 	Requests    observe.Selection
@@ -64,6 +70,10 @@ type Config struct {
 
 	// Traces is where calls are told. Its node, version and log are the server's.
 	Traces trace.Config
+
+	// DrainDelay is how long calls are still answered when a stop has begun, and the node
+	// says already that it is not ready. Default: none.
+	DrainDelay time.Duration
 
 	// OpenFGA is what its API may be told.
 	OpenFGA openfga.Config
@@ -98,6 +108,7 @@ func (c *Config) defaults() {
 func (c *Config) Validate() error {
 	watch := observe.Config{Requests: c.Requests, Slow: c.SlowRequest}
 	return errors.Join(c.OpenFGA.Validate(), c.Limits.Validate(), watch.Validate(), c.validateSecurity(),
+		c.Peers.validate(c.Insecure),
 		c.Backup.check(c.DataDir), c.Decisions.Validate(), c.Traces.Validate())
 }
 
@@ -218,6 +229,9 @@ func (s *Server) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.node.WaitReady(ctx); err != nil {
+		return err
+	}
 	if err := s.found(ctx); err != nil {
 		return err
 	}
@@ -266,35 +280,6 @@ func (s *Server) open(ctx context.Context) error {
 	return err
 }
 
-// found gives a new group its identity, by which tokens of another history are told
-// apart. A group that has one keeps it: the command names the epoch that it replaces.
-func (s *Server) found(ctx context.Context) error {
-	if s.state.Epoch() != 0 {
-		return nil
-	}
-	epoch, err := newEpoch(0)
-	if err != nil {
-		return err
-	}
-	command := &fsm.Command{Principal: "remit", Reason: "first start", Body: &fsm.SetEpoch{To: epoch}}
-	encoded, err := command.Encode()
-	if err != nil {
-		return fmt.Errorf("set the epoch: %w", err)
-	}
-	answer, err := s.node.Propose(ctx, encoded)
-	if err != nil {
-		return fmt.Errorf("set the epoch: %w", err)
-	}
-	result, err := fsm.DecodeResult(answer)
-	if err == nil {
-		err = result.Err
-	}
-	if err != nil {
-		return fmt.Errorf("set the epoch: %w", err)
-	}
-	return nil
-}
-
 // fail ends the node: it can no longer follow, and must not go on as if it could.
 func (s *Server) fail(err error) {
 	s.fatalOnce.Do(func() { s.fatal <- err })
@@ -330,14 +315,21 @@ func (s *Server) Connect() *connect.Server { return s.api.Connect() }
 // Run serves until ctx is done or the node cannot go on, then stops everything in the
 // reverse order of Open. It may be called once; Close need not be called after it.
 func (s *Server) Run(ctx context.Context) error {
-	serving, stop := context.WithCancelCause(ctx)
+	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	watched := make(chan struct{})
+	api := s.api
 	go func() {
 		defer close(watched)
 		select {
 		case err := <-s.fatal:
 			stop(err)
+		case <-ctx.Done():
+			if err := s.retire(api); err != nil {
+				stop(err)
+			} else {
+				stop(context.Canceled)
+			}
 		case <-serving.Done():
 		}
 	}()
