@@ -101,6 +101,8 @@ var wireErrors = []wireError{
 	// The cluster.
 	{err: cluster.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: cluster.ErrOverloaded, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_OVERLOADED},
+	{err: cluster.ErrMembership, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_MEMBERSHIP},
+	{err: cluster.ErrReadOnly, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_READ_ONLY},
 	{err: cluster.ErrNoLeader, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_NO_LEADER},
 	{err: cluster.ErrShuttingDown, code: connect.CodeUnavailable, reason: remitv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
 }

@@ -40,8 +40,9 @@ var sentinels = map[string]struct {
 	"cluster.ErrTooLarge":       {cluster.ErrTooLarge, true},
 	"cluster.ErrOverloaded":     {cluster.ErrOverloaded, true},
 	"cluster.ErrShuttingDown":   {cluster.ErrShuttingDown, true},
-	"cluster.ErrKeepsLog":       {cluster.ErrKeepsLog, false},   // an erasure only tells its text, as why files wait
-	"cluster.ErrMembership":     {cluster.ErrMembership, false}, // no face changes members
+	"cluster.ErrReadOnly":       {cluster.ErrReadOnly, true},
+	"cluster.ErrKeepsLog":       {cluster.ErrKeepsLog, false}, // an erasure only tells its text, as why files wait
+	"cluster.ErrMembership":     {cluster.ErrMembership, true},
 
 	"fsm.ErrInvalid":             {fsm.ErrInvalid, false}, // we made the command
 	"fsm.ErrTooLarge":            {fsm.ErrTooLarge, true},

@@ -92,6 +92,15 @@ var procedures = map[string]rule{
 
 	remitv1connect.NodeServiceGetNodeProcedure: {kind: anybody},
 
+	remitv1connect.ClusterServiceGetClusterProcedure:         {kind: cluster, need: everyStore},
+	remitv1connect.ClusterServiceAddMemberProcedure:          {kind: cluster, need: everyStore},
+	remitv1connect.ClusterServiceRemoveMemberProcedure:       {kind: cluster, need: everyStore},
+	remitv1connect.ClusterServicePromoteMemberProcedure:      {kind: cluster, need: everyStore},
+	remitv1connect.ClusterServiceDemoteMemberProcedure:       {kind: cluster, need: everyStore},
+	remitv1connect.ClusterServiceTransferLeadershipProcedure: {kind: cluster, need: everyStore},
+	remitv1connect.ClusterServiceGetAutopilotProcedure:       {kind: cluster, need: everyStore},
+	remitv1connect.ClusterServiceSetAutopilotProcedure:       {kind: cluster, need: everyStore},
+
 	openfgav1.OpenFGAService_Check_FullMethodName:               literal(identity.Read),
 	openfgav1.OpenFGAService_BatchCheck_FullMethodName:          literal(identity.Read),
 	openfgav1.OpenFGAService_ListObjects_FullMethodName:         literal(identity.Read),

@@ -72,6 +72,7 @@ var wireErrors = []wireError{
 
 	{err: cluster.ErrTooLarge, code: Code(openfgav1.ErrorCode_exceeded_entity_limit)},
 	{err: cluster.ErrOverloaded, code: Code(codes.Unavailable)},
+	{err: cluster.ErrReadOnly, code: Code(codes.Unavailable)},
 	{err: cluster.ErrNoLeader, code: Code(codes.Unavailable)},
 	{err: cluster.ErrShuttingDown, code: Code(codes.Unavailable)},
 }

@@ -60,6 +60,11 @@ const (
 	AuditChange_KIND_PRINCIPAL_PUT AuditChange_Kind = 18
 	// A principal has neither grants nor keys since then.
 	AuditChange_KIND_PRINCIPAL_REMOVED AuditChange_Kind = 19
+	// A change of the cluster's members, or of who leads them, was asked for, or it came to
+	// nothing: the text says which.
+	AuditChange_KIND_MEMBERS_CHANGED AuditChange_Kind = 20
+	// What the leader does by itself about members is another since then.
+	AuditChange_KIND_AUTOPILOT_SET AuditChange_Kind = 21
 )
 
 // Enum value maps for AuditChange_Kind.
@@ -85,6 +90,8 @@ var (
 		17: "KIND_KEY_REVOKED",
 		18: "KIND_PRINCIPAL_PUT",
 		19: "KIND_PRINCIPAL_REMOVED",
+		20: "KIND_MEMBERS_CHANGED",
+		21: "KIND_AUTOPILOT_SET",
 	}
 	AuditChange_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":         0,
@@ -107,6 +114,8 @@ var (
 		"KIND_KEY_REVOKED":         17,
 		"KIND_PRINCIPAL_PUT":       18,
 		"KIND_PRINCIPAL_REMOVED":   19,
+		"KIND_MEMBERS_CHANGED":     20,
+		"KIND_AUTOPILOT_SET":       21,
 	}
 )
 
@@ -710,10 +719,10 @@ type AuditChange struct {
 	TupleCount uint64 `protobuf:"varint,17,opt,name=tuple_count,json=tupleCount,proto3" json:"tuple_count,omitempty"`
 	// Of the version of the cluster.
 	ClusterVersion uint64 `protobuf:"varint,18,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"`
-	// Of erasures, keys and principals: what was done, in words. Never a secret, nor its
-	// hash.
+	// Of erasures, keys, principals, members and autopilot: what was done, in words. Never a
+	// secret, nor its hash.
 	Text string `protobuf:"bytes,19,opt,name=text,proto3" json:"text,omitempty"`
-	// Of keys and principals: the principal.
+	// Of keys and principals: the principal. Of members: the id of the node.
 	Subject       string `protobuf:"bytes,20,opt,name=subject,proto3" json:"subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -938,7 +947,7 @@ const file_remit_v1_audit_proto_rawDesc = "" +
 	"\x10examined_changes\x18\x02 \x01(\x04R\x0fexaminedChanges\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12/\n" +
 	"\n" +
-	"kept_since\x18\x04 \x01(\v2\x10.remit.v1.MomentR\tkeptSince\"\x85\t\n" +
+	"kept_since\x18\x04 \x01(\v2\x10.remit.v1.MomentR\tkeptSince\"\xb7\t\n" +
 	"\vAuditChange\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x18\n" +
 	"\aordinal\x18\x02 \x01(\rR\aordinal\x12.\n" +
@@ -963,7 +972,7 @@ const file_remit_v1_audit_proto_rawDesc = "" +
 	"tupleCount\x12'\n" +
 	"\x0fcluster_version\x18\x12 \x01(\x04R\x0eclusterVersion\x12\x12\n" +
 	"\x04text\x18\x13 \x01(\tR\x04text\x12\x18\n" +
-	"\asubject\x18\x14 \x01(\tR\asubject\"\xea\x03\n" +
+	"\asubject\x18\x14 \x01(\tR\asubject\"\x9c\x04\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eKIND_TUPLE_PUT\x10\x01\x12\x16\n" +
@@ -985,7 +994,9 @@ const file_remit_v1_audit_proto_rawDesc = "" +
 	"\fKIND_KEY_PUT\x10\x10\x12\x14\n" +
 	"\x10KIND_KEY_REVOKED\x10\x11\x12\x16\n" +
 	"\x12KIND_PRINCIPAL_PUT\x10\x12\x12\x1a\n" +
-	"\x16KIND_PRINCIPAL_REMOVED\x10\x132\xc5\x01\n" +
+	"\x16KIND_PRINCIPAL_REMOVED\x10\x13\x12\x18\n" +
+	"\x14KIND_MEMBERS_CHANGED\x10\x14\x12\x16\n" +
+	"\x12KIND_AUTOPILOT_SET\x10\x152\xc5\x01\n" +
 	"\fAuditService\x12O\n" +
 	"\vListChanges\x12\x1c.remit.v1.ListChangesRequest\x1a\x1d.remit.v1.ListChangesResponse\"\x03\x90\x02\x01\x12d\n" +
 	"\x12ListClusterChanges\x12#.remit.v1.ListClusterChangesRequest\x1a$.remit.v1.ListClusterChangesResponse\"\x03\x90\x02\x01B\x92\x01\n" +

@@ -73,6 +73,8 @@ const (
 	ErrorReason_ERROR_REASON_IDENTITY_UNAVAILABLE ErrorReason = 41 // whether credentials are valid is not known for now; try again
 	ErrorReason_ERROR_REASON_RATE_LIMITED         ErrorReason = 42 // the store is called, or the caller calls, more often than is allowed
 	ErrorReason_ERROR_REASON_MENTIONED            ErrorReason = 43 // others mention who is to be erased
+	ErrorReason_ERROR_REASON_MEMBERSHIP           ErrorReason = 44 // the members of the cluster cannot be changed so, as they are now
+	ErrorReason_ERROR_REASON_READ_ONLY            ErrorReason = 45 // the cluster commits nothing until an operator has seen to it; the message says why
 )
 
 // Enum value maps for ErrorReason.
@@ -122,6 +124,8 @@ var (
 		41: "ERROR_REASON_IDENTITY_UNAVAILABLE",
 		42: "ERROR_REASON_RATE_LIMITED",
 		43: "ERROR_REASON_MENTIONED",
+		44: "ERROR_REASON_MEMBERSHIP",
+		45: "ERROR_REASON_READ_ONLY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -168,6 +172,8 @@ var (
 		"ERROR_REASON_IDENTITY_UNAVAILABLE": 41,
 		"ERROR_REASON_RATE_LIMITED":         42,
 		"ERROR_REASON_MENTIONED":            43,
+		"ERROR_REASON_MEMBERSHIP":           44,
+		"ERROR_REASON_READ_ONLY":            45,
 	}
 )
 
@@ -799,7 +805,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
 	"\x06resume\x18\a \x01(\tR\x06resume\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter*\xbe\v\n" +
+	"retryAfter*\xf7\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -845,7 +851,9 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x14ERROR_REASON_ERASING\x10(\x12%\n" +
 	"!ERROR_REASON_IDENTITY_UNAVAILABLE\x10)\x12\x1d\n" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10*\x12\x1a\n" +
-	"\x16ERROR_REASON_MENTIONED\x10+B\x91\x01\n" +
+	"\x16ERROR_REASON_MENTIONED\x10+\x12\x1b\n" +
+	"\x17ERROR_REASON_MEMBERSHIP\x10,\x12\x1a\n" +
+	"\x16ERROR_REASON_READ_ONLY\x10-B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (

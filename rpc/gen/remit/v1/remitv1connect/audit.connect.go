@@ -56,8 +56,8 @@ type AuditServiceClient interface {
 	// store's past is: its retention says how long. It needs the permission admin.
 	ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error)
 	// ListClusterChanges pages through what concerns no store alone: stores that were
-	// created and deleted, versions of the cluster, epochs, keys and grants. It needs the
-	// grant cluster. All but keys and grants is kept for ever.
+	// created and deleted, versions of the cluster, epochs, keys, grants and members. It
+	// needs the grant cluster. All of it is kept for ever.
 	ListClusterChanges(context.Context, *v1.ListClusterChangesRequest) (*v1.ListClusterChangesResponse, error)
 }
 
@@ -73,8 +73,8 @@ type AuditServiceHandler interface {
 	// store's past is: its retention says how long. It needs the permission admin.
 	ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error)
 	// ListClusterChanges pages through what concerns no store alone: stores that were
-	// created and deleted, versions of the cluster, epochs, keys and grants. It needs the
-	// grant cluster. All but keys and grants is kept for ever.
+	// created and deleted, versions of the cluster, epochs, keys, grants and members. It
+	// needs the grant cluster. All of it is kept for ever.
 	ListClusterChanges(context.Context, *v1.ListClusterChangesRequest) (*v1.ListClusterChangesResponse, error)
 }
 
