@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"io"
+	"log/slog"
 	"slices"
 
 	"github.com/hashicorp/raft"
@@ -18,12 +19,13 @@ import (
 // those are left out, with the question whether the entry before them agrees.
 type inbox struct {
 	Transport
+	log  *slog.Logger
 	raft chan raft.RPC // to Raft
 	stop chan struct{}
 }
 
 func newInbox(t Transport) *inbox {
-	return &inbox{Transport: t, raft: make(chan raft.RPC), stop: make(chan struct{})}
+	return &inbox{Transport: t, log: slog.New(slog.DiscardHandler), raft: make(chan raft.RPC), stop: make(chan struct{})}
 }
 
 // Consumer gives Raft its messages. Heartbeats do not come this way.
@@ -37,6 +39,9 @@ func (i *inbox) run(known func() uint64) {
 		case rpc := <-i.Transport.Consumer():
 			switch r := rpc.Command.(type) {
 			case *raft.AppendEntriesRequest:
+				if i.damaged(rpc, r) {
+					continue
+				}
 				rpc.Command = shorten(r, known())
 			case *raft.InstallSnapshotRequest:
 				if i.superfluous(rpc, r, known) {
@@ -58,6 +63,19 @@ func (i *inbox) pass(rpc raft.RPC) bool {
 	case <-i.stop:
 		return false
 	}
+}
+
+// damaged refuses a message with an entry that is not what its leader stored. Raft must not
+// see it: it may have removed entries of its own before it finds that it cannot store it.
+func (i *inbox) damaged(rpc raft.RPC, r *raft.AppendEntriesRequest) bool {
+	for _, e := range r.Entries {
+		if err := verify(e); err != nil {
+			i.log.Error("entry from the leader refused", "address", string(r.Addr), "error", err)
+			rpc.Respond(nil, err)
+			return true
+		}
+	}
+	return false
 }
 
 // shorten leaves out what is committed here already, and the question for such an entry:

@@ -19,6 +19,9 @@ const logFile = "raft.db"
 
 // openLog opens the log in dir, creating it when missing.
 func openLog(dir string, noSync bool) (*raftboltdb.BoltStore, error) {
+	if err := checkLogFile(filepath.Join(dir, logFile)); err != nil {
+		return nil, openFault(dir, err)
+	}
 	store, err := openLogFile(dir, noSync)
 	if err != nil {
 		return nil, err
@@ -49,13 +52,21 @@ func openLogFile(dir string, noSync bool) (*raftboltdb.BoltStore, error) {
 		// This value is in every entry on disk. Never change it.
 		MsgpackUseNewTimeFormat: true,
 	})
-	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open log in %s: another process has it open: %w", dir, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("open log in %s: %w", dir, err)
+		return nil, openFault(dir, err)
 	}
 	return store, nil
+}
+
+// openFault says why the log in dir cannot be opened.
+func openFault(dir string, err error) error {
+	switch {
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return fmt.Errorf("open log in %s: another process has it open: %w", dir, err)
+	case errors.Is(err, errDamaged):
+		return fmt.Errorf("open log in %s: %w; %s", dir, err, adviceLog)
+	}
+	return fmt.Errorf("open log in %s: %w", dir, err)
 }
 
 // lockTimeout is how long to wait for another process that has the log open.

@@ -129,6 +129,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 		if restore, err = f.restore(); err != nil {
 			return err
 		}
+		if err = f.verifyLog(logs); err != nil {
+			return err
+		}
 	}
 
 	transport := n.cfg.Transport
@@ -159,6 +162,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	var in *inbox
 	if n.cfg.Peers != nil {
 		in = newInbox(transport)
+		in.log = n.log
 		transport = in
 
 	}
@@ -170,7 +174,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	fsm := &machine{BatchingFSM: n.cfg.FSM, fail: n.fail, metrics: n.metrics}
 	fsm.durable.Store(f.durable)
-	n.raft, err = raft.NewRaft(rc, fsm, cache, n.logs, n.cfg.Snapshots, transport)
+	n.raft, err = raft.NewRaft(rc, fsm, &checked{LogStore: cache, fail: n.fail}, n.logs, n.cfg.Snapshots, transport)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), fsm.refused, transport.Close())
 	}
