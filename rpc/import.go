@@ -40,7 +40,12 @@ func (s *transferService) Import(ctx context.Context, stream remitv1connect.Tran
 
 func (s *transferService) importTuples(ctx context.Context, stream importStream) (*remitv1.ImportResponse, error) {
 	m := &importer{service: s}
-	err := m.run(ctx, stream)
+	// What is there already is not written again: so this node must not take for there what
+	// has been deleted on another one.
+	err := s.reader.CatchUp(ctx)
+	if err == nil {
+		err = m.run(ctx, stream)
+	}
 	// What has been begun is waited for, whatever else has failed since.
 	if written := m.wait(); written != nil {
 		err = written
@@ -182,20 +187,18 @@ func (m *importer) writeSome(ctx context.Context, req *remitv1.ImportRequest, tu
 		}
 		written = len(operations)
 		if written == 0 {
-			return nil, errUnchanged
+			return nil, nil
 		}
 		return &fsm.Command{
 			Store: scope.store, Reason: req.Reason,
 			Requires: []fsm.ScopeVersion{scope.model}, Body: &fsm.Write{Operations: operations},
 		}, nil
 	})
-	var revision graph.Revision
-	switch {
-	case errors.Is(err, errUnchanged):
-		revision = planned.Revision()
-	case err != nil: // which may have come before anything was planned
+	if err != nil {
 		return err
-	default:
+	}
+	revision := planned.Revision()
+	if result != nil {
 		revision = result.Revision
 	}
 	m.done.Written += uint64(written)
@@ -204,9 +207,6 @@ func (m *importer) writeSome(ctx context.Context, req *remitv1.ImportRequest, tu
 	// What comes next is planned by what this has changed.
 	return m.service.reader.WaitFor(ctx, revision)
 }
-
-// errUnchanged ends a write that has nothing to write.
-var errUnchanged = errors.New("all tuples are there already")
 
 // An importScope is what the operations of an import rest on.
 type importScope struct {

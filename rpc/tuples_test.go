@@ -399,11 +399,15 @@ func TestTroubleOfTheClusterHasItsReasons(t *testing.T) {
 		cluster.ErrOverloaded:     remitv1.ErrorReason_ERROR_REASON_OVERLOADED,
 	} {
 		f.err = fmt.Errorf("at node 7: %w", err)
-		_, got := s.Write(t.Context(), &remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{put("document:b", "owner", "user:anna")}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // for a leader it would wait longer
+		defer cancel()
+		_, got := s.Write(ctx, &remitv1.WriteRequest{Store: store, Operations: []*remitv1.Operation{put("document:b", "owner", "user:anna")}})
 		if ce, detail := wire(t.Context(), discard(), "Write", got); !errors.Is(got, err) || detail.GetReason() != reason {
 			t.Errorf("Write in %v = %v, %v", err, ce, detail)
 		}
-		_, got = r.reader().open(t.Context(), &remitv1.Scope{Store: store, Consistency: &remitv1.Consistency{
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, got = r.reader().open(ctx, &remitv1.Scope{Store: store, Consistency: &remitv1.Consistency{
 			Requirement: &remitv1.Consistency_FullyConsistent{FullyConsistent: true},
 		}})
 		if !errors.Is(got, err) {

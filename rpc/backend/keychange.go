@@ -322,22 +322,30 @@ func (k *Keyring) SetGrants(ctx context.Context, req KeyRequest, principal strin
 // it. The scope of the principal makes two changes of it come one after the other; those of
 // others are not in the way.
 func (k *Keyring) change(ctx context.Context, req KeyRequest, hash [32]byte, principal string, plan func(*fsm.Store, *storedPrincipal) ([]fsm.Operation, error)) (*fsm.Result, error) {
+	sum := sha256.Sum256([]byte(principal)) // which may be longer than the name of a scope
+	scope := typePrincipal + "/" + hex.EncodeToString(sum[:])
+	return k.commit(ctx, req, hash, scope, func(s *fsm.Store) ([]fsm.Operation, error) {
+		p, err := principalIn(s, principal)
+		if err != nil {
+			return nil, err
+		}
+		return plan(s, p)
+	})
+}
+
+// commit writes what a plan makes of the system store as it is, and waits until this node
+// shows it. Two changes of one scope come one after the other. The store must be prepared.
+func (k *Keyring) commit(ctx context.Context, req KeyRequest, hash [32]byte, scope string, plan func(*fsm.Store) ([]fsm.Operation, error)) (*fsm.Result, error) {
 	var unplanned error
 	result, err := k.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
 		s, ok := root.Store(SystemStore)
 		if !ok {
 			return nil, errors.New("the system store has gone")
 		}
-		p, err := principalIn(s, principal)
-		if err != nil {
-			return nil, err
-		}
-		operations, err := plan(s, p)
+		operations, err := plan(s)
 		if unplanned = err; err != nil {
 			return nil, err
 		}
-		sum := sha256.Sum256([]byte(principal)) // which may be longer than the name of a scope
-		scope := typePrincipal + "/" + hex.EncodeToString(sum[:])
 		return &fsm.Command{
 			Store: SystemStore, Key: req.IdempotencyKey, Hash: hash, Reason: req.Reason,
 			Requires: []fsm.ScopeVersion{{Scope: scope, Version: s.ScopeVersion(scope)}},
@@ -382,14 +390,14 @@ func (k *Keyring) prepare(ctx context.Context) error {
 	for {
 		root := k.reader.Config.State.Current()
 		s, ok := root.Store(SystemStore)
-		command := &fsm.Command{Store: SystemStore, Reason: "for keys and grants"}
+		command := &fsm.Command{Store: SystemStore, Reason: "for keys, grants and members"}
 		switch {
 		case !ok:
 			command.Body = &fsm.CreateStore{Name: "remit"}
 		case s.Retention() != fsm.Forever:
 			command.Body = &fsm.SetRetention{Retention: fsm.Forever}
 		case !prepared(s):
-			command.Body = &fsm.WriteModel{ID: fsm.ModelID(SystemStore), Source: source, Declarations: parsed.Declarations()}
+			command.Body = &fsm.WriteModel{ID: systemModelID, Source: source, Declarations: parsed.Declarations()}
 		default:
 			return nil
 		}
@@ -406,9 +414,9 @@ func (k *Keyring) prepare(ctx context.Context) error {
 	}
 }
 
-// prepared reports whether the system store can hold keys.
+// prepared reports whether the system store can hold all that it is for.
 func prepared(s *fsm.Store) bool {
-	_, ok := s.NewestModel()
+	_, ok := s.Symbols().TypeID(typeAutopilot)
 	return ok && s.Retention() == fsm.Forever
 }
 

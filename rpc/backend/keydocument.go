@@ -18,10 +18,17 @@ import (
 const (
 	typeKey       = "key"
 	typePrincipal = "principal"
+	typeMember    = "member"    // what was asked for of a member of the cluster
+	typeAutopilot = "autopilot" // what the leader does about members by itself
 )
 
-// systemModel declares the types.
-const systemModel = "model\n  schema 1.1\n\ntype " + typeKey + "\n\ntype " + typePrincipal + "\n"
+// systemModel declares the types, and systemModelID is its version's. Whoever adds a type
+// gives it a new id, and has prepared look for the type: a store that an older release made
+// gets the new version beside its own, which had the id {15: 1}.
+const systemModel = "model\n  schema 1.1\n\ntype " + typeKey + "\n\ntype " + typePrincipal +
+	"\n\ntype " + typeMember + "\n\ntype " + typeAutopilot + "\n"
+
+var systemModelID = fsm.ModelID{15: 2}
 
 // The fields of documents, as they are stored; never renamed.
 const (

@@ -24,7 +24,8 @@ var (
 // keyPrincipal is before the name of a key in its principal.
 const keyPrincipal = "key:"
 
-// A Keyring holds the keys that were given out and what principals may do. Both are
+// A Keyring holds the keys that were given out and what principals may do, and what
+// operators want of the cluster's members. All of it are
 // documents of the system store: so they are on every node, in every backup, and each
 // change of them says who made it. It is safe for concurrent use.
 type Keyring struct {

@@ -7,6 +7,17 @@ const (
 	// for. Longer than replication takes, shorter than clients wait.
 	FreshnessTimeout = 2 * time.Second
 
+	// LeaderTimeout is how long a write, or a read that must not be stale, waits for a
+	// leader while none is known. Longer than an election, shorter than clients wait.
+	LeaderTimeout = 5 * time.Second
+
+	// ShowTimeout is how long an acknowledged write waits until this node shows it, so that
+	// whoever asks here next sees it. The leader does at once, others a little later.
+	ShowTimeout = time.Second
+
+	// maxWaiting bounds the calls that wait for a leader.
+	maxWaiting = 8192
+
 	// maxPlans bounds the compiled models that are kept, over all stores.
 	maxPlans = 1024
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/identity"
@@ -29,6 +30,8 @@ type Reader struct {
 	plans  planCache
 	newest atomic.Pointer[tokenText]
 	ids    ids
+
+	waiting atomic.Int64 // calls that wait for a leader
 }
 
 // A tokenText is the token of the state that was last asked for, so that most answers
@@ -49,20 +52,46 @@ func (r *Reader) Now() time.Time {
 // NewID makes the id of a store or a model: a ULID behind all that were made before.
 func (r *Reader) NewID() ([16]byte, error) { return r.ids.next(r.Config.Clock()) }
 
-// CatchUp waits until this node shows every write that was acknowledged before.
+// CatchUp waits until this node shows every write that was acknowledged before, on whichever
+// node. While there is no leader to ask it waits for one, for at most LeaderTimeout; then the
+// error is cluster.ErrNoLeader. If this node does not get so far in that time, the error is
+// ErrNotReached.
 func (r *Reader) CatchUp(ctx context.Context) (err error) {
 	ctx, span := r.Config.Tracer.Start(ctx, "catch up")
 	defer func() { span.End(err) }()
 	left := limit.Leave(ctx) // whoever waits is not evaluating
-	index, err := r.Config.Node.ReadIndex(ctx)
-	if err == nil {
-		err = r.WaitFor(ctx, graph.Revision(index))
-	}
-	if err == nil && left {
+	if err = r.catchUp(ctx); err == nil && left {
 		err = limit.Enter(ctx)
 	}
 	return err
 }
+
+func (r *Reader) catchUp(ctx context.Context) error {
+	p := r.patience()
+	bound, cancel := ctx, context.CancelFunc(func() {})
+	if !r.leads() { // where it is soon decided, one way or the other
+		bound, cancel = context.WithDeadline(ctx, p.until)
+	}
+	defer cancel()
+	for {
+		index, err := r.Config.Node.ReadIndex(bound)
+		if err == nil {
+			err = r.WaitFor(bound, graph.Revision(index))
+		}
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() == nil && bound.Err() != nil:
+			return fmt.Errorf("%w within %s: this node is at revision %d, and does not hear of the newest",
+				ErrNotReached, LeaderTimeout, r.Config.State.Current().Revision())
+		case !errors.Is(err, cluster.ErrNoLeader) || !p.wait(bound):
+			return err
+		}
+	}
+}
+
+// leads reports whether this node leads, as far as it knows.
+func (r *Reader) leads() bool { return r.Config.Node.Leader() == r.Config.Node.ID() }
 
 // WaitFor waits until this node shows a revision, for at most FreshnessTimeout; then
 // the error is ErrNotReached.
@@ -116,14 +145,15 @@ func (r *Reader) Exactly(ctx context.Context, text string) (graph.Revision, erro
 // RevisionAt finds the state at an instant of the past. An instant in the future is
 // ErrRequest.
 func (r *Reader) RevisionAt(ctx context.Context, t time.Time) (graph.Revision, error) {
-	if now := r.Now(); t.After(now) {
-		return 0, fmt.Errorf("%w: it lies in the future of %s", ErrRequest, now.Format(time.RFC3339Nano))
-	}
 	if t.After(r.Config.State.Current().Time()) {
-		// What this node has not seen yet may have happened before t.
+		// What this node has not seen yet may have happened before t, and may show that t is
+		// not in the future although this node's clock says so.
 		if err := r.CatchUp(ctx); err != nil {
 			return 0, err
 		}
+	}
+	if now := r.Now(); t.After(now) {
+		return 0, fmt.Errorf("%w: it lies in the future of %s", ErrRequest, now.Format(time.RFC3339Nano))
 	}
 	return r.Config.State.RevisionAt(t)
 }

@@ -9,9 +9,11 @@ import (
 	"hash"
 	"math"
 
+	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/value"
+	"github.com/remit-authz/remit/rpc/identity"
 	"github.com/remit-authz/remit/rpc/limit"
 )
 
@@ -29,45 +31,91 @@ type Writer struct {
 // NewWriter makes a writer. It plans by the newest state that the reader knows.
 func NewWriter(r *Reader) *Writer { return &Writer{reader: r} }
 
-// A Change makes the command of a change at the newest state. It is called again when
-// the state has moved on in a way that matters to the command.
+// A Change makes the command of a change at the newest state that this node shows. It is
+// called again when the state has moved on in a way that matters to the command. If it
+// refuses, it is asked once more in a state that shows every write acknowledged before the
+// call: what a client wrote on another node a moment ago must not be unknown here. Without a
+// command there is nothing to write.
 type Change func(root *fsm.Root) (*fsm.Command, error)
 
-// Do carries a change out, on behalf of the context's caller. A refusal by the state
-// machine is an error that unwraps to one of fsm's; others are those of the Change and of
-// the Proposer. There is no system store for it, but for the keyring's.
+// Do carries a change out, on behalf of the context's caller, and waits a little until this
+// node shows it. A refusal by the state machine is an error that unwraps to one of fsm's;
+// others are those of the Change and of the Proposer. The result is nil if there was nothing
+// to write. There is no system store for it, but for the keyring's.
+//
+// While there is no leader it waits for one, for at most LeaderTimeout, and a command that
+// bears a key is proposed again if its outcome is unknown. So neither a transfer of
+// leadership nor the loss of a leader is an error for a write with a key, and for one
+// without only the loss is, if it was under way.
 func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
+	s := submission{reader: w.reader}
+	fresh, sought := false, false
 	for attempt := 0; ; attempt++ {
 		if err := limit.Enter(ctx); err != nil {
 			return nil, err
 		}
 		command, err := plan(w.reader.Config.State.Current())
+		if err != nil && !fresh && mayBeStale(err) {
+			if err := w.reader.CatchUp(ctx); err != nil {
+				return nil, s.stillOpen(err)
+			}
+			fresh = true
+			command, err = plan(w.reader.Config.State.Current())
+		}
 		if err != nil {
-			return nil, err
+			return nil, s.stillOpen(err)
+		}
+		if command == nil {
+			return nil, nil
 		}
 		if command.Store == SystemStore && !w.system {
 			return nil, ErrStoreNotFound // as it is for every reader
 		}
-		result, err := w.propose(ctx, command)
+		result, err := s.propose(ctx, command)
 		switch {
 		case err != nil:
 			return nil, err
 		case result.Err == nil:
 			return result, nil
+		case errors.Is(result.Err, fsm.ErrStoreNotFound) && !sought:
+			sought = true // another one may bear the name by now
 		case !errors.Is(result.Err, fsm.ErrScope):
-			return nil, result.Err
+			return nil, s.stillOpen(result.Err)
 		case attempt == MaxReplans:
-			return nil, fmt.Errorf("%w: planned %d times: %w", ErrAborted, attempt+1, result.Err)
+			return nil, s.stillOpen(fmt.Errorf("%w: planned %d times: %w", ErrAborted, attempt+1, result.Err))
 		}
 		// This node may lag behind the one that refused.
 		if err := w.reader.WaitFor(ctx, result.Revision); err != nil {
-			return nil, err
+			return nil, s.stillOpen(err)
 		}
 	}
 }
 
-// propose says on whose behalf the command is, and proposes it.
+// mayBeStale reports whether a Change that refuses might not in a newer state.
+func mayBeStale(err error) bool {
+	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) &&
+		!errors.Is(err, identity.ErrForbidden)
+}
+
+// propose proposes a command that needs no plan.
 func (w *Writer) propose(ctx context.Context, command *fsm.Command) (*fsm.Result, error) {
+	s := submission{reader: w.reader}
+	result, err := s.propose(ctx, command)
+	if err == nil && result.Err != nil && s.open != nil {
+		return nil, s.stillOpen(result.Err)
+	}
+	return result, err
+}
+
+// A submission is a change on its way. It may be proposed several times.
+type submission struct {
+	reader *Reader
+	open   error // an earlier proposal has this unknown outcome, and may still take effect
+}
+
+// propose says on whose behalf the command is, proposes it, and waits until this node shows
+// what it did: that it does not in time is no error, for it is done.
+func (s *submission) propose(ctx context.Context, command *fsm.Command) (*fsm.Result, error) {
 	if err := stamp(ctx, command); err != nil {
 		return nil, err
 	}
@@ -76,13 +124,59 @@ func (w *Writer) propose(ctx context.Context, command *fsm.Command) (*fsm.Result
 		return nil, err
 	}
 	limit.Leave(ctx) // planning takes the processor, replicating does not
-	ctx, span := w.reader.Config.Tracer.Start(ctx, "propose")
-	answer, err := w.reader.Config.Node.Propose(ctx, encoded)
+	ctx, span := s.reader.Config.Tracer.Start(ctx, "propose")
+	answer, err := s.submit(ctx, encoded, command.Key != "")
 	span.End(err)
 	if err != nil {
 		return nil, err
 	}
-	return fsm.DecodeResult(answer)
+	result, err := fsm.DecodeResult(answer)
+	if err == nil && result.Err == nil {
+		s.reader.show(ctx, result.Revision)
+	}
+	return result, err
+}
+
+// submit proposes until there is an answer, as long as that is safe: nothing happened, or
+// the command's key makes sure that it takes effect once.
+func (s *submission) submit(ctx context.Context, command []byte, keyed bool) ([]byte, error) {
+	p := s.reader.patience()
+	for {
+		answer, err := s.reader.Config.Node.Propose(ctx, command)
+		switch {
+		case err == nil:
+			return answer, nil
+		case errors.Is(err, cluster.ErrUnknownOutcome):
+			if s.open = err; !keyed {
+				return nil, err
+			}
+		case !errors.Is(err, cluster.ErrNoLeader):
+			return nil, s.stillOpen(err)
+		}
+		if !p.wait(ctx) {
+			return nil, s.stillOpen(err)
+		}
+	}
+}
+
+// stillOpen is an error that says that nothing happened, unless an earlier proposal might
+// still take effect: then that is what the caller must know.
+func (s *submission) stillOpen(err error) error {
+	if s.open == nil || errors.Is(err, cluster.ErrUnknownOutcome) {
+		return err
+	}
+	return fmt.Errorf("%w; when it was repeated: %s", s.open, err.Error())
+}
+
+// show waits until this node shows a revision, for at most ShowTimeout.
+func (r *Reader) show(ctx context.Context, revision graph.Revision) {
+	if r.Config.State.Current().Revision() >= revision {
+		return
+	}
+	ctx, span := r.Config.Tracer.Start(ctx, "show revision")
+	bound, cancel := context.WithTimeout(ctx, ShowTimeout)
+	defer cancel()
+	span.End(r.Config.State.Published(bound, uint64(revision)))
 }
 
 // Replayed finds the answer of an earlier write with this command's key and content.

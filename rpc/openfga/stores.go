@@ -180,24 +180,14 @@ func (s *service) planIn(root *fsm.Root, store, model string) (*fsm.Store, *back
 var errStale = errors.New("the state may be older than what the change rests on")
 
 // commit carries a change out, as backend.Writer.Do does, and names its state to the
-// client.
-//
-// A plan is told whether it sees every write that was acknowledged before the request.
-// If it does not and refuses, or is not sure, it is made once more in a state that does:
-// what a client wrote on another node just before must not be unknown here. And what was
-// written is waited for on this node, since clients of OpenFGA expect to read it at once.
+// client. A plan is told whether it sees every write that was acknowledged before the
+// request: if it does not and is not sure, it refuses, and is asked again.
 func (s *service) commit(ctx context.Context, plan func(root *fsm.Root, fresh bool) (*fsm.Command, error)) (*fsm.Result, error) {
 	fresh := false
 	result, err := s.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
 		command, err := plan(root, fresh)
-		if refused := (*Error)(nil); !fresh && (errors.Is(err, errStale) || errors.As(err, &refused)) {
-			if err := s.reader.CatchUp(ctx); err != nil {
-				return nil, err
-			}
-			fresh = true
-			command, err = plan(s.reader.Config.State.Current(), fresh)
-		}
 		if err != nil {
+			fresh = true // if it is asked again
 			return nil, err
 		}
 		command.RequestID = callID(ctx)
@@ -207,8 +197,6 @@ func (s *service) commit(ctx context.Context, plan func(root *fsm.Root, fresh bo
 		return nil, err
 	}
 	respondToken(ctx, s.reader.Token(result.Revision))
-	// It is written, whether this node shows it in time or not.
-	_ = s.reader.WaitFor(ctx, result.Revision)
 	return result, nil
 }
 
