@@ -100,7 +100,10 @@ func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRe
 	res := &remitv1.WriteModelResponse{ModelId: result.Model.String(), Token: s.reader.Token(result.Revision), Created: true}
 	if result.Model.IsZero() {
 		res.Created = false
-		res.ModelId, err = s.newestAt(store, result.Revision)
+		// Another node may have given the first answer, of a revision that this one does not show.
+		if err = s.reader.WaitFor(ctx, result.Revision); err == nil {
+			res.ModelId, err = s.newestAt(store, result.Revision)
+		}
 	}
 	return res, err
 }

@@ -171,14 +171,17 @@ func (k *Keyring) make(ctx context.Context, req KeyRequest, hash [32]byte, made 
 		principal, err := putDocument(s, typePrincipal, name, p.encode)
 		return append(operations, key, principal), err
 	})
+	if result != nil && !result.Replayed {
+		return made.key.told(grants), made.secret, nil // now or never, whether this node shows it in time or not
+	}
 	if err != nil {
 		return nil, "", err
 	}
-	if result.Replayed {
-		key, err := k.madeBy(ctx, name, made.key.request)
-		return key, "", err
+	key, err := k.madeBy(ctx, name, made.key.request)
+	if err == nil && key.ID == made.key.id {
+		return key, made.secret, nil // the first attempt was this call's own, and its answer was lost
 	}
-	return made.key.told(grants), made.secret, nil
+	return key, "", err
 }
 
 // madeBy finds the key that an earlier attempt of a request made.
@@ -334,7 +337,8 @@ func (k *Keyring) change(ctx context.Context, req KeyRequest, hash [32]byte, pri
 }
 
 // commit writes what a plan makes of the system store as it is, and waits until this node
-// shows it. Two changes of one scope come one after the other. The store must be prepared.
+// shows it: if it does not in time, there is both a result and ErrNotReached. Two changes of
+// one scope come one after the other. The store must be prepared.
 func (k *Keyring) commit(ctx context.Context, req KeyRequest, hash [32]byte, scope string, plan func(*fsm.Store) ([]fsm.Operation, error)) (*fsm.Result, error) {
 	var unplanned error
 	result, err := k.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
