@@ -20,7 +20,7 @@ import (
 
 // peers is a cluster in memory.
 type peers struct {
-	t       *testing.T
+	t       testing.TB
 	network *clustertest.Network
 	rng     *rand.Rand
 	options []func(*Config)
@@ -44,7 +44,7 @@ type peer struct {
 var normal = clustertest.Quality{Delay: time.Millisecond, Jitter: time.Millisecond}
 
 // newPeers makes a cluster of voters and waits until each serves.
-func newPeers(t *testing.T, seed uint64, voters int, options ...func(*Config)) *peers {
+func newPeers(t testing.TB, seed uint64, voters int, options ...func(*Config)) *peers {
 	t.Helper()
 	c := &peers{t: t, network: clustertest.NewNetwork(seed, normal), rng: rand.New(rand.NewPCG(seed, 3)), options: options}
 	t.Cleanup(c.close)

@@ -180,6 +180,10 @@ type Config struct {
 
 	// rewriteStep is called between the steps that exchange the log's file, for tests.
 	rewriteStep func(step string)
+
+	// noHints and noHold are for control runs of tests: without hints of commits, and
+	// without holding the log for a member that gets a snapshot.
+	noHints, noHold bool
 }
 
 // Validate reports every fault of c.
@@ -236,6 +240,9 @@ func (c *Config) Validate() error {
 		{"Linger", int64(d.Linger)},
 		{"QueueCommands", int64(d.QueueCommands)},
 		{"QueueBytes", int64(d.QueueBytes)},
+		{"StallTransfer", int64(d.StallTransfer)},
+		{"StallFatal", int64(d.StallFatal)},
+		{"TrailingBytes", d.TrailingBytes},
 	} {
 		if limit.value < 0 {
 			faults = append(faults, fmt.Errorf("cluster config: %s is %d, want a positive value", limit.name, limit.value))

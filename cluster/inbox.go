@@ -22,10 +22,14 @@ type inbox struct {
 	log  *slog.Logger
 	raft chan raft.RPC // to Raft
 	stop chan struct{}
+
+	node   *Node // set before run
+	hints  hints
+	passed position // the last entry that Raft was given, and by a leader of which term; run's own
 }
 
 func newInbox(t Transport) *inbox {
-	return &inbox{Transport: t, log: slog.New(slog.DiscardHandler), raft: make(chan raft.RPC), stop: make(chan struct{})}
+	return &inbox{Transport: t, log: slog.New(slog.DiscardHandler), raft: make(chan raft.RPC), stop: make(chan struct{}), hints: hints{fresh: make(chan struct{}, 1)}}
 }
 
 // Consumer gives Raft its messages. Heartbeats do not come this way.
@@ -42,13 +46,16 @@ func (i *inbox) run(known func() uint64) {
 				if i.damaged(rpc, r) {
 					continue
 				}
-				rpc.Command = shorten(r, known())
+				i.note(r)
+				rpc.Command = shorten(i.hasten(r), known())
 			case *raft.InstallSnapshotRequest:
 				if i.superfluous(rpc, r, known) {
 					continue
 				}
 			}
 			i.pass(rpc)
+		case <-i.hints.fresh:
+			i.advise(known())
 		case <-i.stop:
 			return
 		}

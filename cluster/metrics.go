@@ -21,11 +21,13 @@ type Counters struct {
 	Forwarded  uint64 // commands brought to another node that leads
 	Rounds     uint64 // rounds in which this node asked the voters whether it still leads
 	Asks       uint64 // times this node asked the leader what a consistent read must see
+	Hints      uint64 // times this node as the leader told a member of a commit
+	Hinted     uint64 // times this node gave Raft such a hint
 }
 
 // counters are the live values behind Counters.
 type counters struct {
-	commands, entries, bytes, unknown, overloaded, terms, forwarded, rounds, asks atomic.Uint64
+	commands, entries, bytes, unknown, overloaded, terms, forwarded, rounds, asks, hints, hinted atomic.Uint64
 }
 
 func (c *counters) read() Counters {
@@ -39,6 +41,8 @@ func (c *counters) read() Counters {
 		Forwarded:  c.forwarded.Load(),
 		Rounds:     c.rounds.Load(),
 		Asks:       c.asks.Load(),
+		Hints:      c.hints.Load(),
+		Hinted:     c.hinted.Load(),
 	}
 }
 
@@ -112,6 +116,8 @@ func (n *Node) register(registry prometheus.Registerer) {
 		{"remit_raft_forwarded_total", "Commands that this node brought to the leader.", &n.counters.forwarded},
 		{"remit_read_rounds_total", "Rounds in which this node asked the voters whether it still leads.", &n.counters.rounds},
 		{"remit_read_asks_total", "Times this node asked the leader what a consistent read must see.", &n.counters.asks},
+		{"remit_raft_hints_total", "Times this node as the leader told a member of a commit that no entry followed.", &n.counters.hints},
+		{"remit_raft_hinted_total", "Times this node learned of a commit by such a hint.", &n.counters.hinted},
 	} {
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
 			func() float64 { return float64(c.value.Load()) }))

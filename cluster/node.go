@@ -181,7 +181,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	fsm.started.Store(true)
 	n.machine = fsm
 	if in != nil {
-		n.inbox = in
+		n.inbox, in.node = in, n
 		n.delivering.Go(func() {
 			in.run(func() uint64 { return max(n.raft.CommitIndex(), n.raft.AppliedIndex(), f.durable) })
 		})
@@ -212,6 +212,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 		func(entry []byte) raft.ApplyFuture { return n.raft.Apply(entry, 0) },
 		func() bool { return n.tenure.serving() != 0 })
 	n.proposer.metrics = n.metrics
+	if n.cfg.Peers != nil {
+		n.leader.Go(func() { n.hint(run) })
+	}
 	n.running.Store(true)
 	if n.cfg.Peers != nil {
 		n.cfg.Peers.Handle(n.serve)

@@ -34,6 +34,7 @@ type proposer struct {
 	stop  chan struct{}  // closed by close
 	slots chan struct{}  // holds one token for each outstanding entry
 	freed chan struct{}  // tells the collector that a slot was freed
+	idle  chan struct{}  // tells who wants to know that no entry is outstanding
 	sent  chan sentEntry // outstanding entries, oldest first
 	done  sync.WaitGroup // both goroutines
 }
@@ -73,6 +74,7 @@ func newProposer(cfg *Config, count *counters, apply func([]byte) raft.ApplyFutu
 		stop:    make(chan struct{}),
 		slots:   make(chan struct{}, cfg.MaxOutstanding),
 		freed:   make(chan struct{}, 1),
+		idle:    make(chan struct{}, 1),
 		sent:    make(chan sentEntry, cfg.MaxOutstanding),
 	}
 	p.done.Go(p.collect)
@@ -290,9 +292,9 @@ func (p *proposer) finish() {
 		// The slot is free before the callers hear of it, so that one who comes
 		// right back finds the log as idle as it is.
 		<-p.slots
-		select {
-		case p.freed <- struct{}{}:
-		default:
+		signal(p.freed)
+		if !p.busy() {
+			signal(p.idle)
 		}
 		for i, q := range e.proposals {
 			o := outcome{err: err}
@@ -301,6 +303,17 @@ func (p *proposer) finish() {
 			}
 			q.answer <- o
 		}
+	}
+}
+
+// busy says whether entries are outstanding.
+func (p *proposer) busy() bool { return len(p.slots) > 0 }
+
+// signal leaves a message in a channel that holds one, unless there is one already.
+func signal(to chan<- struct{}) {
+	select {
+	case to <- struct{}{}:
+	default:
 	}
 }
 

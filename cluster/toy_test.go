@@ -46,7 +46,7 @@ type toyEntry struct {
 	Commands [][]byte
 }
 
-func openToy(t *testing.T, disk clustertest.Disk) *toy {
+func openToy(t testing.TB, disk clustertest.Disk) *toy {
 	t.Helper()
 	m := &toy{changed: make(chan struct{})}
 	if data, err := disk.Read("toy/journal"); err == nil {
@@ -75,7 +75,7 @@ func (m *toy) write(index uint64, value any) error {
 	return err
 }
 
-func (m *toy) replay(t *testing.T, data []byte) {
+func (m *toy) replay(t testing.TB, data []byte) {
 	t.Helper()
 	for len(data) >= 8 {
 		n, sum := binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])
@@ -313,7 +313,7 @@ func (s *toySink) Close() error {
 
 // rig is a node on a toy and a log, all in one file system.
 type rig struct {
-	t    *testing.T
+	t    testing.TB
 	disk clustertest.Disk
 	toy  *toy
 	logs *clustertest.LogStore
@@ -322,7 +322,7 @@ type rig struct {
 }
 
 // newRig makes all that a node needs in memory. Options change its Config.
-func newRig(t *testing.T, disk clustertest.Disk, options ...func(*Config)) *rig {
+func newRig(t testing.TB, disk clustertest.Disk, options ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, disk: disk, toy: openToy(t, disk), logs: openLogs(t, disk, true)}
 	r.cfg = toyConfig(r.toy, toySnapshots{disk})
@@ -367,14 +367,14 @@ func (r *rig) propose(command string) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func openLogs(t *testing.T, disk clustertest.Disk, sync bool) *clustertest.LogStore {
+func openLogs(t testing.TB, disk clustertest.Disk, sync bool) *clustertest.LogStore {
 	t.Helper()
 	logs, err := clustertest.NewLogStore(disk.FS, "log", sync)
 	must(t, err)
