@@ -121,7 +121,7 @@ func (m *BackupManifest) begin(db *pebble.DB, epoch uint64) error {
 	}
 	b := db.NewBatch()
 	applied := m.applied
-	if err := replaceEpoch(db, b, &applied, m.Epoch, epoch); err != nil {
+	if err := replaceEpoch(db, b, &applied, m.Epoch, epoch, restoredReason); err != nil {
 		return errors.Join(err, b.Close())
 	}
 	if err := b.Set(metaKey(metaApplied), applied.encode(), nil); err != nil {

@@ -236,7 +236,7 @@ func moveTo(db *pebble.DB, m *manifest) error {
 	applied.index, applied.term = m.index, m.term
 	b := db.NewBatch()
 	if m.source != m.index {
-		if err := replaceEpoch(db, b, &applied, m.epoch, nextEpoch(m)); err != nil {
+		if err := replaceEpoch(db, b, &applied, m.epoch, nextEpoch(m), restoredReason); err != nil {
 			return err
 		}
 	}
@@ -248,7 +248,7 @@ func moveTo(db *pebble.DB, m *manifest) error {
 
 // replaceEpoch gives a state another epoch, and the applied row the hash that it then has.
 // The group's changelog tells of it: no command does.
-func replaceEpoch(db *pebble.DB, b *pebble.Batch, applied *appliedRow, from, to uint64) error {
+func replaceEpoch(db *pebble.DB, b *pebble.Batch, applied *appliedRow, from, to uint64, reason string) error {
 	key, g := groupKey(groupEpoch), tally{}
 	v, ok, err := get(db, tallyKey(StoreID{}))
 	if err != nil {
@@ -269,10 +269,28 @@ func replaceEpoch(db *pebble.DB, b *pebble.Batch, applied *appliedRow, from, to 
 		g.rows++
 	}
 	g.hash, applied.hash = replaced(g.hash), replaced(applied.hash)
-	told := Change{Kind: EpochSet, Time: applied.time, Reason: "restored", From: from, To: to}
+	told := Change{Kind: EpochSet, Time: applied.time, Reason: reason, From: from, To: to}
+	place, err := epochPlace(db, graph.Revision(applied.index))
+	if err != nil {
+		return err
+	}
 	return errors.Join(
-		b.Set(key, encodeNumber(to), nil), b.Set(tallyKey(StoreID{}), g.encode(), nil),
-		b.Set(changeKey(StoreID{}, graph.Revision(applied.index), restoredOrdinal), told.encode(), nil))
+		b.Set(key, encodeNumber(to), nil), b.Set(tallyKey(StoreID{}), g.encode(), nil), b.Set(place, told.encode(), nil))
+}
+
+// restoredReason is what the changelog says of the epoch of a restored state.
+const restoredReason = "restored"
+
+// epochPlace is where the changelog tells of another epoch that no command sets: behind
+// whatever commands left at the revision, and behind those before it, if the state was
+// given several in a row.
+func epochPlace(db *pebble.DB, at graph.Revision) ([]byte, error) {
+	for ordinal := uint32(restoredOrdinal); ; ordinal++ {
+		key := changeKey(StoreID{}, at, ordinal)
+		if _, taken, err := get(db, key); err != nil || !taken {
+			return key, err
+		}
+	}
 }
 
 func nextEpoch(m *manifest) uint64 {
