@@ -136,12 +136,15 @@ func checkLog(logs raft.LogStore, first, last uint64, each func(*raft.Log) error
 }
 
 // verifyLog refuses a start on a log of which an entry behind the newest snapshot, which
-// Raft will read, is missing or not what was stored, or whose term is lost: a term is durable before an entry of
-// it is.
-func (f found) verifyLog(logs raft.LogStore) error {
+// Raft will read, is missing or not what was stored, or whose term is lost: a term is
+// durable before an entry of it is.
+func (f found) verifyLog(logs raft.LogStore) error { return f.readLog(logs, nil) }
+
+// readLog is verifyLog for who wants to see what is read.
+func (f found) readLog(logs raft.LogStore, each func(*raft.Log) error) error {
 	// The last entry is read in any case.
 	first := min(max(f.first, f.snapshot+1), f.last)
-	term, err := checkLog(logs, first, f.last, nil)
+	term, err := checkLog(logs, first, f.last, each)
 	switch {
 	case errors.Is(err, errDamaged):
 		return f.refuse(err.Error() + "; " + adviceLog)
