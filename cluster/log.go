@@ -23,9 +23,13 @@ type raftLog struct {
 // electionBegins is how Raft says, as a warning, that it has heard of no leader.
 const electionBegins = "heartbeat timeout reached, starting election"
 
-func newRaftLog(l *slog.Logger) hclog.Logger {
+// RaftLog returns a logger for hashicorp/raft and what belongs to it. What Raft tells as
+// information is for debugging here.
+func RaftLog(l *slog.Logger) hclog.Logger {
 	return &raftLog{handler: l.Handler(), name: "raft"}
 }
+
+func newRaftLog(l *slog.Logger) hclog.Logger { return RaftLog(l) }
 
 // Log writes one message at a level.
 func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {

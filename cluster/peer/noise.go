@@ -1,0 +1,81 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/time/rate"
+)
+
+// noise warns of connections that are refused, but of no more in a while than a person
+// would read: anybody may come as often as they like.
+type noise struct {
+	log   *slog.Logger
+	limit *rate.Limiter
+}
+
+func newNoise(log *slog.Logger) noise {
+	return noise{log: log, limit: rate.NewLimiter(1, 20)}
+}
+
+func (n *noise) warn(msg string, args ...any) {
+	level := slog.LevelWarn
+	if !n.limit.Allow() {
+		level = slog.LevelDebug
+	}
+	n.log.Log(context.Background(), level, msg, args...) //nolint:sloglint // the messages are constants of the callers
+}
+
+// Why connections are refused, as the metric's label.
+const (
+	reasonStranger     = "stranger"      // it speaks something else
+	reasonPlain        = "plain"         // it came without TLS
+	reasonCertificate  = "certificate"   // its certificate is not good, or ours is not to it
+	reasonOtherCluster = "other_cluster" //
+	reasonVersion      = "version"       // of the protocol
+	reasonSlow         = "slow"          // it did not introduce itself in time
+	reasonFull         = "full"          // there are too many
+	reasonGone         = "gone"          // it left before it had said anything
+	reasonOther        = "other"
+)
+
+var reasons = []string{
+	reasonStranger, reasonPlain, reasonCertificate, reasonOtherCluster, reasonVersion, reasonSlow, reasonFull, reasonGone, reasonOther,
+}
+
+// reasonOf sorts an error of a connection that others opened.
+func reasonOf(err error) string {
+	var (
+		alert      tls.AlertError
+		unverified *tls.CertificateVerificationError
+		invalid    x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, new(strangerError)):
+		return reasonStranger
+	case errors.Is(err, errPlain):
+		return reasonPlain
+	case errors.Is(err, errNoCertificate), errors.As(err, &alert), errors.As(err, &unverified), errors.As(err, &invalid),
+		err.Error() == "tls: client didn't provide a certificate":
+		return reasonCertificate
+	case errors.Is(err, ErrOtherCluster):
+		return reasonOtherCluster
+	case errors.As(err, new(versionError)):
+		return reasonVersion
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
+		return reasonSlow
+	case errors.Is(err, errFull):
+		return reasonFull
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return reasonGone
+	default:
+		return reasonOther
+	}
+}

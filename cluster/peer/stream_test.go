@@ -1,0 +1,78 @@
+package peer
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
+
+// answerRaft answers Raft's messages in a way that tells them apart, until the port closes.
+func answerRaft(t *testing.T, n *node) {
+	t.Helper()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(stop); <-stopped })
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case rpc := <-n.Consumer():
+				switch r := rpc.Command.(type) {
+				case *raft.AppendEntriesRequest:
+					rpc.Respond(&raft.AppendEntriesResponse{Term: r.Term, LastLog: uint64(len(r.Entries)), Success: true}, nil)
+				case *raft.RequestVoteRequest:
+					rpc.Respond(&raft.RequestVoteResponse{Term: r.Term, Granted: true}, nil)
+				case *raft.RequestPreVoteRequest:
+					rpc.Respond(&raft.RequestPreVoteResponse{Term: r.Term, Granted: true}, nil)
+				case *raft.TimeoutNowRequest:
+					rpc.Respond(&raft.TimeoutNowResponse{}, nil)
+				case *raft.InstallSnapshotRequest:
+					data, err := io.ReadAll(rpc.Reader)
+					rpc.Respond(&raft.InstallSnapshotResponse{Term: uint64(len(data)), Success: err == nil}, err)
+				}
+			}
+		}
+	}()
+}
+
+func TestRaftsMessagesArrive(t *testing.T) {
+	a, b := listen(t, "a", 7), listen(t, "b", 7)
+	answerRaft(t, b)
+	to := b.LocalAddr()
+	entries := []*raft.Log{{Index: 1, Term: 3, Data: bytes.Repeat([]byte("x"), 1<<20)}, {Index: 2, Term: 3}}
+	for range 3 {
+		var appended raft.AppendEntriesResponse
+		if err := a.AppendEntries("b", to, &raft.AppendEntriesRequest{Term: 3, Entries: entries}, &appended); err != nil || appended.LastLog != 2 {
+			t.Errorf("AppendEntries: %+v, %v", appended, err)
+		}
+		var vote raft.RequestVoteResponse
+		if err := a.RequestVote("b", to, &raft.RequestVoteRequest{Term: 4}, &vote); err != nil || vote.Term != 4 {
+			t.Errorf("RequestVote: %+v, %v", vote, err)
+		}
+		var pre raft.RequestPreVoteResponse
+		if err := a.RequestPreVote("b", to, &raft.RequestPreVoteRequest{Term: 5}, &pre); err != nil || pre.Term != 5 {
+			t.Errorf("RequestPreVote: %+v, %v", pre, err)
+		}
+		if err := a.TimeoutNow("b", to, &raft.TimeoutNowRequest{}, &raft.TimeoutNowResponse{}); err != nil {
+			t.Errorf("TimeoutNow: %v", err)
+		}
+	}
+	const size = 20 << 20
+	var installed raft.InstallSnapshotResponse
+	err := a.InstallSnapshot("b", to, &raft.InstallSnapshotRequest{Size: size}, &installed, io.LimitReader(zeros{}, size))
+	if err != nil || installed.Term != size {
+		t.Errorf("InstallSnapshot: %+v, %v", installed, err)
+	}
+	if _, err := a.AppendEntriesPipeline("b", to); !errors.Is(err, raft.ErrPipelineReplicationNotSupported) {
+		t.Errorf("a pipeline: %v", err)
+	}
+}
+
+// zeros is an endless snapshot.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
