@@ -44,6 +44,8 @@ var systemKinds = map[remitv1.AuditChange_Kind][]fsm.ChangeKind{
 	remitv1.AuditChange_KIND_KEY_REVOKED:       {fsm.DocumentDeleted},
 	remitv1.AuditChange_KIND_PRINCIPAL_PUT:     {fsm.DocumentPut},
 	remitv1.AuditChange_KIND_PRINCIPAL_REMOVED: {fsm.DocumentDeleted},
+	remitv1.AuditChange_KIND_MEMBERS_CHANGED:   {fsm.DocumentPut},
+	remitv1.AuditChange_KIND_AUTOPILOT_SET:     {fsm.DocumentPut},
 }
 
 // kindOf is the name of a kind on the wire. One that has none is told all the same, by
@@ -147,7 +149,8 @@ func (a groupAudit) message(_ *fsm.Root, c *fsm.Change) (*remitv1.AuditChange, e
 	return m, nil
 }
 
-// A systemAudit is the changelog of the system store: keys and grants, in words.
+// A systemAudit is the changelog of the system store: keys, grants, members and autopilot,
+// in words.
 type systemAudit struct {
 	reader *reader
 	kinds  []remitv1.AuditChange_Kind // that are wanted; none: all
@@ -163,8 +166,11 @@ func (a systemAudit) message(root *fsm.Root, c *fsm.Change) (*remitv1.AuditChang
 		return nil, fmt.Errorf("%w: the system store", fsm.ErrStoreNotFound)
 	}
 	told, ok, err := backend.TellKeyring(store, c)
-	if err != nil || !ok {
+	if err != nil {
 		return nil, err
+	}
+	if !ok {
+		return a.ofCluster(store, c)
 	}
 	m := &remitv1.AuditChange{Subject: told.Principal, Text: told.Text}
 	switch {
@@ -177,8 +183,27 @@ func (a systemAudit) message(root *fsm.Root, c *fsm.Change) (*remitv1.AuditChang
 	default:
 		m.Kind = remitv1.AuditChange_KIND_PRINCIPAL_PUT
 	}
+	return a.wanted(m)
+}
+
+// ofCluster tells a change of members or of autopilot; nil for any other.
+func (a systemAudit) ofCluster(store *fsm.Store, c *fsm.Change) (*remitv1.AuditChange, error) {
+	told, ok, err := backend.TellCluster(store, c)
+	if err != nil || !ok {
+		return nil, err
+	}
+	m := &remitv1.AuditChange{Kind: remitv1.AuditChange_KIND_MEMBERS_CHANGED, Subject: told.Node, Text: told.Text}
+	if told.Autopilot {
+		m.Kind = remitv1.AuditChange_KIND_AUTOPILOT_SET
+	}
+	return a.wanted(m)
+}
+
+// wanted drops a change of a kind that nobody asked for: one kind of change of the store
+// stands for several.
+func (a systemAudit) wanted(m *remitv1.AuditChange) (*remitv1.AuditChange, error) {
 	if len(a.kinds) > 0 && !slices.Contains(a.kinds, m.Kind) {
-		return nil, nil //nolint:nilnil // one document stands for several kinds
+		return nil, nil //nolint:nilnil // as any change that is not told
 	}
 	return m, nil
 }

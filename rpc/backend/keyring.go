@@ -24,10 +24,10 @@ var (
 // keyPrincipal is before the name of a key in its principal.
 const keyPrincipal = "key:"
 
-// A Keyring holds the keys that were given out and what principals may do, and what
-// operators want of the cluster's members. All of it are
-// documents of the system store: so they are on every node, in every backup, and each
-// change of them says who made it. It is safe for concurrent use.
+// A Keyring holds the keys that were given out, what principals may do, and what operators
+// ask of the cluster. All of these are documents of the system store: so they are on every
+// node, in every backup, and each change of them says who made it. It is safe for
+// concurrent use.
 type Keyring struct {
 	reader *Reader
 	writer *Writer // the only one that writes to the system store

@@ -214,9 +214,7 @@ func (Member_State) EnumDescriptor() ([]byte, []int) {
 }
 
 type GetClusterRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// How long to wait for a member's answer, 1 ms to 30 s. Absent: 2 seconds.
-	Patience      *durationpb.Duration `protobuf:"bytes,1,opt,name=patience,proto3" json:"patience,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -249,13 +247,6 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
 	return file_remit_v1_cluster_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *GetClusterRequest) GetPatience() *durationpb.Duration {
-	if x != nil {
-		return x.Patience
-	}
-	return nil
 }
 
 type GetClusterResponse struct {
@@ -1513,10 +1504,8 @@ var File_remit_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_remit_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x16remit/v1/cluster.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\\\n" +
-	"\x11GetClusterRequest\x12G\n" +
-	"\bpatience\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
-	"\"\x02\b\x1e2\x04\x10\xc0\x84=R\bpatience\"\xea\x02\n" +
+	"\x16remit/v1/cluster.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x13\n" +
+	"\x11GetClusterRequest\"\xea\x02\n" +
 	"\x12GetClusterResponse\x12*\n" +
 	"\amembers\x18\x01 \x03(\v2\x10.remit.v1.MemberR\amembers\x12\x1f\n" +
 	"\vanswered_by\x18\x02 \x01(\tR\n" +
@@ -1695,43 +1684,42 @@ var file_remit_v1_cluster_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),      // 23: google.protobuf.Timestamp
 }
 var file_remit_v1_cluster_proto_depIdxs = []int32{
-	22, // 0: remit.v1.GetClusterRequest.patience:type_name -> google.protobuf.Duration
-	6,  // 1: remit.v1.GetClusterResponse.members:type_name -> remit.v1.Member
-	5,  // 2: remit.v1.GetClusterResponse.problems:type_name -> remit.v1.ClusterProblem
-	0,  // 3: remit.v1.ClusterProblem.kind:type_name -> remit.v1.ClusterProblem.Kind
-	1,  // 4: remit.v1.Member.kind:type_name -> remit.v1.Member.Kind
-	2,  // 5: remit.v1.Member.state:type_name -> remit.v1.Member.State
-	22, // 6: remit.v1.Member.last_contact:type_name -> google.protobuf.Duration
-	22, // 7: remit.v1.Member.clock_offset:type_name -> google.protobuf.Duration
-	22, // 8: remit.v1.Member.round_trip:type_name -> google.protobuf.Duration
-	22, // 9: remit.v1.Autopilot.last_contact_threshold:type_name -> google.protobuf.Duration
-	22, // 10: remit.v1.Autopilot.server_stabilization_time:type_name -> google.protobuf.Duration
-	17, // 11: remit.v1.GetAutopilotResponse.autopilot:type_name -> remit.v1.Autopilot
-	23, // 12: remit.v1.GetAutopilotResponse.set_at:type_name -> google.protobuf.Timestamp
-	5,  // 13: remit.v1.GetAutopilotResponse.problems:type_name -> remit.v1.ClusterProblem
-	17, // 14: remit.v1.SetAutopilotRequest.autopilot:type_name -> remit.v1.Autopilot
-	17, // 15: remit.v1.SetAutopilotResponse.autopilot:type_name -> remit.v1.Autopilot
-	3,  // 16: remit.v1.ClusterService.GetCluster:input_type -> remit.v1.GetClusterRequest
-	7,  // 17: remit.v1.ClusterService.AddMember:input_type -> remit.v1.AddMemberRequest
-	9,  // 18: remit.v1.ClusterService.RemoveMember:input_type -> remit.v1.RemoveMemberRequest
-	11, // 19: remit.v1.ClusterService.PromoteMember:input_type -> remit.v1.PromoteMemberRequest
-	13, // 20: remit.v1.ClusterService.DemoteMember:input_type -> remit.v1.DemoteMemberRequest
-	15, // 21: remit.v1.ClusterService.TransferLeadership:input_type -> remit.v1.TransferLeadershipRequest
-	18, // 22: remit.v1.ClusterService.GetAutopilot:input_type -> remit.v1.GetAutopilotRequest
-	20, // 23: remit.v1.ClusterService.SetAutopilot:input_type -> remit.v1.SetAutopilotRequest
-	4,  // 24: remit.v1.ClusterService.GetCluster:output_type -> remit.v1.GetClusterResponse
-	8,  // 25: remit.v1.ClusterService.AddMember:output_type -> remit.v1.AddMemberResponse
-	10, // 26: remit.v1.ClusterService.RemoveMember:output_type -> remit.v1.RemoveMemberResponse
-	12, // 27: remit.v1.ClusterService.PromoteMember:output_type -> remit.v1.PromoteMemberResponse
-	14, // 28: remit.v1.ClusterService.DemoteMember:output_type -> remit.v1.DemoteMemberResponse
-	16, // 29: remit.v1.ClusterService.TransferLeadership:output_type -> remit.v1.TransferLeadershipResponse
-	19, // 30: remit.v1.ClusterService.GetAutopilot:output_type -> remit.v1.GetAutopilotResponse
-	21, // 31: remit.v1.ClusterService.SetAutopilot:output_type -> remit.v1.SetAutopilotResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	6,  // 0: remit.v1.GetClusterResponse.members:type_name -> remit.v1.Member
+	5,  // 1: remit.v1.GetClusterResponse.problems:type_name -> remit.v1.ClusterProblem
+	0,  // 2: remit.v1.ClusterProblem.kind:type_name -> remit.v1.ClusterProblem.Kind
+	1,  // 3: remit.v1.Member.kind:type_name -> remit.v1.Member.Kind
+	2,  // 4: remit.v1.Member.state:type_name -> remit.v1.Member.State
+	22, // 5: remit.v1.Member.last_contact:type_name -> google.protobuf.Duration
+	22, // 6: remit.v1.Member.clock_offset:type_name -> google.protobuf.Duration
+	22, // 7: remit.v1.Member.round_trip:type_name -> google.protobuf.Duration
+	22, // 8: remit.v1.Autopilot.last_contact_threshold:type_name -> google.protobuf.Duration
+	22, // 9: remit.v1.Autopilot.server_stabilization_time:type_name -> google.protobuf.Duration
+	17, // 10: remit.v1.GetAutopilotResponse.autopilot:type_name -> remit.v1.Autopilot
+	23, // 11: remit.v1.GetAutopilotResponse.set_at:type_name -> google.protobuf.Timestamp
+	5,  // 12: remit.v1.GetAutopilotResponse.problems:type_name -> remit.v1.ClusterProblem
+	17, // 13: remit.v1.SetAutopilotRequest.autopilot:type_name -> remit.v1.Autopilot
+	17, // 14: remit.v1.SetAutopilotResponse.autopilot:type_name -> remit.v1.Autopilot
+	3,  // 15: remit.v1.ClusterService.GetCluster:input_type -> remit.v1.GetClusterRequest
+	7,  // 16: remit.v1.ClusterService.AddMember:input_type -> remit.v1.AddMemberRequest
+	9,  // 17: remit.v1.ClusterService.RemoveMember:input_type -> remit.v1.RemoveMemberRequest
+	11, // 18: remit.v1.ClusterService.PromoteMember:input_type -> remit.v1.PromoteMemberRequest
+	13, // 19: remit.v1.ClusterService.DemoteMember:input_type -> remit.v1.DemoteMemberRequest
+	15, // 20: remit.v1.ClusterService.TransferLeadership:input_type -> remit.v1.TransferLeadershipRequest
+	18, // 21: remit.v1.ClusterService.GetAutopilot:input_type -> remit.v1.GetAutopilotRequest
+	20, // 22: remit.v1.ClusterService.SetAutopilot:input_type -> remit.v1.SetAutopilotRequest
+	4,  // 23: remit.v1.ClusterService.GetCluster:output_type -> remit.v1.GetClusterResponse
+	8,  // 24: remit.v1.ClusterService.AddMember:output_type -> remit.v1.AddMemberResponse
+	10, // 25: remit.v1.ClusterService.RemoveMember:output_type -> remit.v1.RemoveMemberResponse
+	12, // 26: remit.v1.ClusterService.PromoteMember:output_type -> remit.v1.PromoteMemberResponse
+	14, // 27: remit.v1.ClusterService.DemoteMember:output_type -> remit.v1.DemoteMemberResponse
+	16, // 28: remit.v1.ClusterService.TransferLeadership:output_type -> remit.v1.TransferLeadershipResponse
+	19, // 29: remit.v1.ClusterService.GetAutopilot:output_type -> remit.v1.GetAutopilotResponse
+	21, // 30: remit.v1.ClusterService.SetAutopilot:output_type -> remit.v1.SetAutopilotResponse
+	23, // [23:31] is the sub-list for method output_type
+	15, // [15:23] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_cluster_proto_init() }

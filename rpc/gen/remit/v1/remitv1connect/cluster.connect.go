@@ -116,7 +116,7 @@ var (
 // ClusterServiceClient is a client for the remit.v1.ClusterService service.
 type ClusterServiceClient interface {
 	// GetCluster asks every member how it is. It does so as well when there is no leader, and
-	// says of those who do not answer why.
+	// says of those who do not answer within a second why.
 	GetCluster(context.Context, *v1.GetClusterRequest) (*v1.GetClusterResponse, error)
 	// AddMember gives a node the log, without a vote. One that is a member at that address
 	// already stays what it is.
@@ -148,7 +148,7 @@ func NewClusterServiceClient(client *connect.Client) ClusterServiceClient {
 // ClusterServiceHandler is an implementation of the remit.v1.ClusterService service.
 type ClusterServiceHandler interface {
 	// GetCluster asks every member how it is. It does so as well when there is no leader, and
-	// says of those who do not answer why.
+	// says of those who do not answer within a second why.
 	GetCluster(context.Context, *v1.GetClusterRequest) (*v1.GetClusterResponse, error)
 	// AddMember gives a node the log, without a vote. One that is a member at that address
 	// already stays what it is.
