@@ -35,13 +35,39 @@ func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
 		BytesPerSync:                512 << 10,
 		WALBytesPerSync:             512 << 10,
 		Logger:                      pebbleLog{cfg.Log},
+		EventListener:               cfg.damageListener(),
 	}
 	cfg.setLevels(opts)
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
-		return nil, fmt.Errorf("pebble in %s: %w", dir, err)
+		return nil, fmt.Errorf("pebble in %s: %w", dir, damaged(err))
 	}
 	return db, nil
+}
+
+// damageListener says what becomes of a block that fails its checksum. Who reads it gets an
+// error: Apply then ends the process, and whoever asked for it is told. Pebble itself must
+// not go on trying to compact it, until its tables pile up.
+func (c *Config) damageListener() *pebble.EventListener {
+	return &pebble.EventListener{
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			c.Log.Error("database damaged", "file", info.Path, "error", info.Details)
+		},
+		BackgroundError: func(err error) {
+			c.Log.Error("database not tidied up", "error", err)
+			if pebble.IsCorruptionError(err) {
+				c.Fatal(fmt.Errorf("the database cannot be tidied up: %w", damaged(err)))
+			}
+		},
+	}
+}
+
+// damaged marks an error of Pebble's as ErrCorrupt if that is what it says.
+func damaged(err error) error {
+	if !pebble.IsCorruptionError(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
 // setLevels says what tables are like.
@@ -62,7 +88,7 @@ func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("read %x: %w", key, err)
+		return nil, false, fmt.Errorf("read %x: %w", key, damaged(err))
 	}
 	own := append([]byte(nil), v...)
 	return own, true, closer.Close()
@@ -73,17 +99,17 @@ func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 func scan(r pebble.Reader, lower, upper []byte, f func(key, value []byte) (bool, error)) (err error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return fmt.Errorf("scan %x: %w", lower, err)
+		return fmt.Errorf("scan %x: %w", lower, damaged(err))
 	}
 	defer func() {
 		if e := it.Close(); err == nil && e != nil {
-			err = fmt.Errorf("scan %x: %w", lower, e)
+			err = fmt.Errorf("scan %x: %w", lower, damaged(e))
 		}
 	}()
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("scan %x: %w", lower, err)
+			return fmt.Errorf("scan %x: %w", lower, damaged(err))
 		}
 		if more, err := f(it.Key(), value); err != nil || !more {
 			return err
@@ -96,17 +122,17 @@ func scan(r pebble.Reader, lower, upper []byte, f func(key, value []byte) (bool,
 func scanBack(r pebble.Reader, lower, upper []byte, f func(key, value []byte) (bool, error)) (err error) {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return fmt.Errorf("scan back from %x: %w", upper, err)
+		return fmt.Errorf("scan back from %x: %w", upper, damaged(err))
 	}
 	defer func() {
 		if e := it.Close(); err == nil && e != nil {
-			err = fmt.Errorf("scan back from %x: %w", upper, e)
+			err = fmt.Errorf("scan back from %x: %w", upper, damaged(e))
 		}
 	}()
 	for ok := it.Last(); ok; ok = it.Prev() {
 		value, err := it.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("scan back from %x: %w", upper, err)
+			return fmt.Errorf("scan back from %x: %w", upper, damaged(err))
 		}
 		if more, err := f(it.Key(), value); err != nil || !more {
 			return err
