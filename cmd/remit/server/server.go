@@ -150,6 +150,7 @@ type Server struct {
 	config Config
 	lock   *dirLock
 	state  *fsm.State
+	peers  *peers // nil for a node alone
 	node   *cluster.Node
 	api    *rpc.Server
 	secure *security
@@ -191,7 +192,7 @@ func (s *Server) open(ctx context.Context) error {
 	if s.lock, err = lockDir(s.config.DataDir); err != nil {
 		return err
 	}
-	if err := checkRestored(s.config.DataDir); err != nil {
+	if err := errors.Join(checkRestored(s.config.DataDir), checkRecovered(s.config.DataDir)); err != nil {
 		return err
 	}
 	var registry prometheus.Registerer // nil keeps no metrics
@@ -203,12 +204,12 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.state, err = fsm.Open(fsm.Config{Dir: filepath.Join(s.config.DataDir, stateDir), Log: s.config.Log, Fatal: s.fail})
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	if registry != nil {
 		registry.MustRegister(s.state.Metrics())
 	}
-	s.node, err = cluster.Open(ctx, cluster.Config{
+	node := cluster.Config{
 		Dir:               filepath.Join(s.config.DataDir, raftDir),
 		FSM:               s.state,
 		Snapshots:         s.state.Snapshots(),
@@ -225,8 +226,13 @@ func (s *Server) open(ctx context.Context) error {
 		TrailingLogs:      s.config.TrailingLogs,
 		KeepLog:           s.config.UnsafeKeepLog,
 		NoSync:            s.config.UnsafeNoSync,
-	})
-	if err != nil {
+	}
+	if s.config.Peers.Enabled() {
+		if err := s.meet(ctx, &node); err != nil {
+			return err
+		}
+	}
+	if s.node, err = cluster.Open(ctx, node); err != nil {
 		return err
 	}
 	if err := s.node.WaitReady(ctx); err != nil {
@@ -365,6 +371,10 @@ func (s *Server) Close() error {
 	if s.node != nil {
 		errs = append(errs, s.node.Close())
 		s.node = nil
+	}
+	if s.peers != nil {
+		errs = append(errs, s.peers.close())
+		s.peers = nil
 	}
 	if s.state != nil {
 		errs = append(errs, s.state.Close())
