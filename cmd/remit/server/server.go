@@ -150,7 +150,6 @@ type Server struct {
 	config Config
 	lock   *dirLock
 	state  *fsm.State
-	peers  *peers // nil for a node alone
 	node   *cluster.Node
 	api    *rpc.Server
 	secure *security
@@ -209,7 +208,7 @@ func (s *Server) open(ctx context.Context) error {
 	if registry != nil {
 		registry.MustRegister(s.state.Metrics())
 	}
-	node := cluster.Config{
+	s.node, err = cluster.Open(ctx, cluster.Config{
 		Dir:               filepath.Join(s.config.DataDir, raftDir),
 		FSM:               s.state,
 		Snapshots:         s.state.Snapshots(),
@@ -226,13 +225,8 @@ func (s *Server) open(ctx context.Context) error {
 		TrailingLogs:      s.config.TrailingLogs,
 		KeepLog:           s.config.UnsafeKeepLog,
 		NoSync:            s.config.UnsafeNoSync,
-	}
-	if s.config.Peers.Enabled() {
-		if err := s.meet(ctx, &node); err != nil {
-			return err
-		}
-	}
-	if s.node, err = cluster.Open(ctx, node); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if err := s.node.WaitReady(ctx); err != nil {
@@ -371,10 +365,6 @@ func (s *Server) Close() error {
 	if s.node != nil {
 		errs = append(errs, s.node.Close())
 		s.node = nil
-	}
-	if s.peers != nil {
-		errs = append(errs, s.peers.close())
-		s.peers = nil
 	}
 	if s.state != nil {
 		errs = append(errs, s.state.Close())
