@@ -90,8 +90,10 @@ type Config struct {
 
 	// Expect is how many voters begin a cluster. A node without history waits until it and
 	// the nodes that Find finds, all without history too, are that many and agree on who
-	// they are; if one of them is a member already it is joined instead. Default: none, and
-	// a node without history waits to be joined, with Find also asking for it.
+	// they are; if one of them is a member already it is joined instead. So Open may wait
+	// until its ctx ends, and says in Log for whom. With 1 it begins alone, and others can
+	// be joined. Default: none, and a node without history waits to be joined, with Find
+	// also asking for it.
 	Expect int
 
 	// Replica says that this node is never given a vote. Default: it may be.
@@ -226,6 +228,13 @@ func (c *Config) Validate() error {
 				faults = append(faults, fmt.Errorf("cluster config: Bootstrap names %v and %v, want ids and addresses that differ", q, p))
 			}
 		}
+	}
+
+	if c.Peers == nil && (c.Find != nil || c.Expect > 1) {
+		faults = append(faults, errors.New("cluster config: Find and Expect are for a node with Peers"))
+	}
+	if c.Expect < 0 {
+		faults = append(faults, fmt.Errorf("cluster config: Expect is %d, want how many voters begin a cluster", c.Expect))
 	}
 
 	d := c.withDefaults()

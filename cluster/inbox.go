@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"slices"
@@ -36,8 +37,8 @@ func newInbox(t Transport) *inbox {
 func (i *inbox) Consumer() <-chan raft.RPC { return i.raft }
 
 // run is the goroutine that brings messages to Raft, one after the other. known says up to
-// where the log is known to be committed.
-func (i *inbox) run(known func() uint64) {
+// where the log is known to be committed, and member whether it names any members.
+func (i *inbox) run(known func() uint64, member func() bool) {
 	for {
 		select {
 		case rpc := <-i.Transport.Consumer():
@@ -52,6 +53,10 @@ func (i *inbox) run(known func() uint64) {
 				if i.superfluous(rpc, r, known) {
 					continue
 				}
+			default:
+				if !member() && withhold(rpc) {
+					continue
+				}
 			}
 			i.pass(rpc)
 		case <-i.hints.fresh:
@@ -61,6 +66,30 @@ func (i *inbox) run(known func() uint64) {
 		}
 	}
 }
+
+// withhold answers a request for a vote with no, and says whether the message was one. A
+// node whose log names nobody has no part in an election. Raft would give its vote to
+// whoever asks, and the voters of two clusters could count it, if one of them was told of a
+// node that had the address before.
+func withhold(rpc raft.RPC) bool {
+	switch r := rpc.Command.(type) {
+	case *raft.RequestVoteRequest:
+		rpc.Respond(&raft.RequestVoteResponse{RPCHeader: ours, Term: r.Term}, nil)
+	case *raft.RequestPreVoteRequest:
+		rpc.Respond(&raft.RequestPreVoteResponse{RPCHeader: ours, Term: r.Term}, nil)
+	case *raft.TimeoutNowRequest:
+		rpc.Respond(nil, errNoMember)
+	default:
+		return false
+	}
+	return true
+}
+
+// ours is the header of an answer that Raft did not write.
+var ours = raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}
+
+// errNoMember is why a node does not lead although it is told to.
+var errNoMember = errors.New("this node is a member of nothing")
 
 // pass hands a message to Raft, or drops it when the node stops.
 func (i *inbox) pass(rpc raft.RPC) bool {

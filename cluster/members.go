@@ -68,12 +68,22 @@ const (
 	changeDemote   = "demote"
 	changeRemove   = "remove"
 	changeTransfer = "transfer"
+
+	// changeReaddress is what a member asks for that is reached at another address now, be
+	// it a voter or not.
+	changeReaddress = "readdress"
 )
 
 // A change is one of the members, or of who leads them.
 type change struct {
 	What string `json:"what"`
 	Peer
+	// Own says that the node asks for itself. The leader makes sure that it is the one that
+	// is found at the address.
+	Own bool `json:"own,omitempty"`
+	// Supports is, of a node that is to be added, the latest cluster version that it can
+	// follow; 0 if whoever asks does not know.
+	Supports uint64 `json:"supports,omitempty"`
 }
 
 // AddNonvoter gives a node the log, but no vote. Like all that follow, it is done by the
@@ -81,31 +91,31 @@ type change struct {
 // one that is made already is no error. ErrMembership means that it cannot be made,
 // ErrUnknownOutcome that it may be made or not, and any other error that it is not.
 func (n *Node) AddNonvoter(ctx context.Context, p Peer) error {
-	return n.change(ctx, change{changeAdd, p})
+	return n.change(ctx, change{What: changeAdd, Peer: p})
 }
 
 // Promote gives a non-voter the vote. It should be close to the end of the log, or the
 // others may have to wait for it.
 func (n *Node) Promote(ctx context.Context, id string) error {
-	return n.change(ctx, change{changePromote, Peer{ID: id}})
+	return n.change(ctx, change{What: changePromote, Peer: Peer{ID: id}})
 }
 
 // Demote takes a voter's vote, unless it is the last one's.
 func (n *Node) Demote(ctx context.Context, id string) error {
-	return n.change(ctx, change{changeDemote, Peer{ID: id}})
+	return n.change(ctx, change{What: changeDemote, Peer: Peer{ID: id}})
 }
 
 // Remove ends a node's membership, unless it is the last voter's. A leader that is to be
 // removed or demoted hands over and returns ErrNoLeader: whoever asks again reaches the
 // next one, who does it.
 func (n *Node) Remove(ctx context.Context, id string) error {
-	return n.change(ctx, change{changeRemove, Peer{ID: id}})
+	return n.change(ctx, change{What: changeRemove, Peer: Peer{ID: id}})
 }
 
 // TransferLeadership has another voter lead: the one with the id, or with "" the one that
 // is furthest. If it fails, the leader goes on.
 func (n *Node) TransferLeadership(ctx context.Context, id string) error {
-	return n.change(ctx, change{changeTransfer, Peer{ID: id}})
+	return n.change(ctx, change{What: changeTransfer, Peer: Peer{ID: id}})
 }
 
 func (n *Node) change(ctx context.Context, c change) error {
@@ -125,6 +135,14 @@ func (n *Node) change(ctx context.Context, c change) error {
 
 // changeHere makes a change on the leader, one after the other.
 func (n *Node) changeHere(ctx context.Context, c change) error {
+	if c.Own {
+		if n.tenure.serving() == 0 {
+			return n.idle()
+		}
+		if err := n.meet(ctx, c); err != nil {
+			return err
+		}
+	}
 	if err := n.enter(); err != nil {
 		return err
 	}
@@ -179,7 +197,7 @@ func (n *Node) reshape(ctx context.Context, c change) error {
 	id, address := raft.ServerID(c.ID), raft.ServerAddress(c.Address)
 	var future raft.IndexFuture
 	switch c.What {
-	case changeAdd:
+	case changeAdd, changeReaddress: // a voter keeps its vote
 		future = n.raft.AddNonvoter(id, address, index, n.cfg.ElectionTimeout)
 	case changePromote:
 		for _, s := range present.Servers {
@@ -229,8 +247,9 @@ func (c change) judge(present raft.Configuration) (needless bool, err error) {
 		switch {
 		case string(s.ID) == c.ID:
 			it = &present.Servers[i]
-		case c.What == changeAdd && string(s.Address) == c.Address:
-			return false, fmt.Errorf("node %s has the address %s; remove it first if node %s has taken its place", s.ID, s.Address, c.ID)
+		case (c.What == changeAdd || c.What == changeReaddress) && string(s.Address) == c.Address:
+			return false, fmt.Errorf("node %s has the address %s; remove it first if node %s has taken its place (remit cluster remove %s)",
+				s.ID, s.Address, c.ID, s.ID)
 		}
 	}
 	if c.ID == "" {
@@ -249,6 +268,14 @@ func (c change) judge(present raft.Configuration) (needless bool, err error) {
 			return false, fmt.Errorf("node %s is a voter at %s; remove it before it is added at %s", c.ID, it.Address, c.Address)
 		}
 		return false, nil
+	case changeReaddress:
+		switch {
+		case c.Address == "":
+			return false, fmt.Errorf("the address of node %s is missing", c.ID)
+		case it == nil:
+			return false, fmt.Errorf("node %s is no member; add it first", c.ID)
+		}
+		return string(it.Address) == c.Address, nil // whoever votes is the same
 	case changePromote, changeDemote:
 		switch {
 		case it == nil:

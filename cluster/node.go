@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 type Node struct {
 	cfg       Config
 	id        string
+	run       string // a name for this run of the node, which no other has
 	log       *slog.Logger
 	raft      *raft.Raft
 	transport Transport
@@ -61,7 +63,8 @@ type Node struct {
 
 // Open starts a node. One that is alone serves when Open returns: it leads, its term is
 // open and everything that was committed before can be read. One with Peers takes part,
-// if it is a member, and WaitReady waits for the rest. An error, or the end of ctx, leaves
+// if it is a member, and WaitReady waits for the rest; only one that is to begin a cluster
+// with others (Config.Expect) waits for them first. An error, or the end of ctx, leaves
 // nothing running.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
@@ -84,6 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 func newNode(cfg Config) *Node {
 	n := &Node{
 		cfg:       cfg.withDefaults(),
+		run:       rand.Text(),
 		elections: make(chan bool, 16),
 		changing:  make(chan struct{}, 1),
 		failures:  make(chan struct{}),
@@ -134,6 +138,11 @@ func (n *Node) start(ctx context.Context) (err error) {
 		}
 	}
 
+	defer func() {
+		if err != nil && n.cfg.Peers != nil {
+			n.cfg.Peers.Handle(nil) // form has others answered
+		}
+	}()
 	transport := n.cfg.Transport
 	if transport == nil {
 		transport = inProcess(n.id)
@@ -145,7 +154,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	rc.HeartbeatTimeout++
 	rc.ElectionTimeout++
 	if first {
-		voters, err := n.firstVoters(transport.LocalAddr())
+		voters, err := n.firstVoters(ctx, stable, transport.LocalAddr())
 		if err == nil && len(voters) > 0 {
 			err = bootstrap(rc, logs, stable, n.cfg.Snapshots, transport, voters)
 		}
@@ -183,7 +192,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if in != nil {
 		n.inbox, in.node = in, n
 		n.delivering.Go(func() {
-			in.run(func() uint64 { return max(n.raft.CommitIndex(), n.raft.AppliedIndex(), f.durable) })
+			in.run(func() uint64 { return max(n.raft.CommitIndex(), n.raft.AppliedIndex(), f.durable) },
+				func() bool { return len(n.servers()) > 0 })
 		})
 	}
 
@@ -218,6 +228,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	n.running.Store(true)
 	if n.cfg.Peers != nil {
 		n.cfg.Peers.Handle(n.serve)
+		n.leader.Go(func() { n.join(run) })
 	}
 	if alone != nil {
 		return nil // there may be a leader, and it takes a heartbeat's time to hear of it

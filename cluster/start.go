@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -98,17 +99,25 @@ func (f found) refuse(problem string) error {
 }
 
 // firstVoters returns whom a node without history begins a cluster with: nobody but
-// itself, or those whom Config names, or nobody at all, and then it waits to be joined.
-func (n *Node) firstVoters(address raft.ServerAddress) ([]raft.Server, error) {
+// itself, or those whom Config names, or those with whom it agrees, or nobody at all, and
+// then it waits to be joined.
+func (n *Node) firstVoters(ctx context.Context, stable raft.StableStore, address raft.ServerAddress) ([]raft.Server, error) {
 	if n.cfg.Peers == nil {
 		return []raft.Server{{Suffrage: raft.Voter, ID: raft.ServerID(n.id), Address: address}}, nil
 	}
 	var voters []raft.Server
-	for _, p := range n.cfg.Bootstrap {
+	peers := n.cfg.Bootstrap
+	if len(peers) == 0 {
+		var err error
+		if peers, err = n.form(ctx, stable, address); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range peers {
 		voters = append(voters, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(p.ID), Address: raft.ServerAddress(p.Address)})
 	}
 	self := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(n.id), Address: address}
-	if len(voters) > 0 && !slices.Contains(voters, self) {
+	if len(n.cfg.Bootstrap) > 0 && !slices.Contains(voters, self) {
 		return nil, fmt.Errorf("bootstrap: this is node %s at %s, which is not among the first voters %v", n.id, address, voters)
 	}
 	// Each of them writes this entry by itself, so it has to be the same everywhere.

@@ -29,7 +29,8 @@ type Peers interface {
 
 	// Handle has serve answer what others ask, each request in a goroutine of its own.
 	// Its ctx ends when the caller has left. Before Handle, and after Handle(nil), no
-	// request arrives. It is called when Raft has begun and when it has stopped.
+	// request arrives. It is called when Raft has begun and when it has stopped, and before
+	// that by a node that forms a cluster; the last call counts.
 	Handle(serve func(ctx context.Context, kind byte, request []byte) (answer []byte))
 }
 
