@@ -18,6 +18,7 @@ import (
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/cluster/clustertest"
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/rpc/backend"
 )
 
 // inBubble runs a test in virtual time. Pebble keeps what it used for the next database,
@@ -46,8 +47,8 @@ type fleet struct {
 type fleetOptions struct {
 	Cluster cluster.Config
 	API     Config
-	// CrashPercent is how much of what was not synced survives a loss of power.
-	CrashPercent int
+	// Node stands between the services and the node; nil: nothing does.
+	Node func(*cluster.Node) backend.Node
 }
 
 // A member is one node of a fleet, or the place of one that is down. A node that starts
@@ -133,6 +134,9 @@ func (m *member) start() {
 		t.Fatalf("start node %s: %v", m.ID, err)
 	}
 	o.API.State, o.API.Node = state, node
+	if o.Node != nil {
+		o.API.Node = o.Node(node)
+	}
 	o.API.defaults()
 	r := &rig{t: t, config: o.API, server: NewConnectServer(o.API)}
 	r.clients = newClients(connectinprocess.New(r.server))
