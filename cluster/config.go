@@ -102,6 +102,11 @@ type Config struct {
 	// About says what others may know of this node. Default: nothing.
 	About func() About
 
+	// ClusterVersion returns the cluster version that is replicated: what every member must
+	// be able to follow. The leader adds no node whose About.Supports is less. Default: a
+	// node is added whatever it supports.
+	ClusterVersion func() uint64
+
 	// Autopilot says what the leader does by itself about members, and is asked every
 	// time. Default: what the zero AutopilotConfig says.
 	Autopilot func() AutopilotConfig

@@ -69,6 +69,7 @@ func (n *Node) lead(ctx context.Context) {
 // way, Raft reports that next.
 func (n *Node) open(ctx context.Context) {
 	term := n.raft.CurrentTerm()
+	known := n.lookFirst(ctx)
 	if err := n.raft.Apply(n.cfg.TermStart(term), 0).Error(); err != nil {
 		n.log.WarnContext(ctx, "term not opened", "term", term, "error", err)
 		return
@@ -83,6 +84,11 @@ func (n *Node) open(ctx context.Context) {
 		if ctx.Err() == nil {
 			n.log.ErrorContext(ctx, "state not readable", "term", term, "revision", index, "error", err)
 		}
+		return
+	}
+	select {
+	case <-known:
+	case <-ctx.Done():
 		return
 	}
 	n.counters.terms.Add(1)

@@ -28,6 +28,11 @@ type machine struct {
 	// configured is the index of the last entry seen here that says who the members are.
 	configured atomic.Uint64
 
+	// members is told of each of them that comes after known, the end of the log at the
+	// start; nil if nobody wants to know.
+	members func(raft.Configuration)
+	known   uint64
+
 	refused error // of the restore at start, before Raft runs
 }
 
@@ -54,6 +59,9 @@ func (m *machine) note(entries ...*raft.Log) {
 	for _, e := range entries {
 		if e.Type == raft.LogConfiguration {
 			m.configured.Store(e.Index)
+			if m.members != nil && e.Index > m.known {
+				m.members(raft.DecodeConfiguration(e.Data))
+			}
 		}
 	}
 	m.seen.Store(entries[len(entries)-1].Index)

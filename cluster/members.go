@@ -94,13 +94,14 @@ func (n *Node) AddNonvoter(ctx context.Context, p Peer) error {
 	return n.change(ctx, change{What: changeAdd, Peer: p})
 }
 
-// Promote gives a non-voter the vote. It should be close to the end of the log, or the
-// others may have to wait for it.
+// Promote gives a non-voter the vote, unless it is a replica. It should be close to the end
+// of the log, or the others may have to wait for it.
 func (n *Node) Promote(ctx context.Context, id string) error {
 	return n.change(ctx, change{What: changePromote, Peer: Peer{ID: id}})
 }
 
-// Demote takes a voter's vote, unless it is the last one's.
+// Demote takes a voter's vote, unless it is the last one's. The autopilot gives it none
+// until the node starts anew; a node that is to have none for ever is a Config.Replica.
 func (n *Node) Demote(ctx context.Context, id string) error {
 	return n.change(ctx, change{What: changeDemote, Peer: Peer{ID: id}})
 }
@@ -159,7 +160,7 @@ func (n *Node) changeHere(ctx context.Context, c change) error {
 			done <- n.transfer(c.ID)
 			return
 		}
-		done <- n.reshape(ctx, c)
+		done <- n.reshape(ctx, c, nil)
 	}()
 	select {
 	case err := <-done:
@@ -169,8 +170,9 @@ func (n *Node) changeHere(ctx context.Context, c change) error {
 	}
 }
 
-// reshape changes the configuration that is there now, and no other.
-func (n *Node) reshape(ctx context.Context, c change) error {
+// reshape changes the configuration that is there now, and no other. It is for who holds
+// changing. If allowed is not nil it may object, too.
+func (n *Node) reshape(ctx context.Context, c change, allowed func(present raft.Configuration) error) error {
 	if n.tenure.serving() == 0 {
 		return n.idle()
 	}
@@ -180,6 +182,12 @@ func (n *Node) reshape(ctx context.Context, c change) error {
 		return err
 	}
 	needless, err := c.judge(present)
+	if err == nil && !needless {
+		err = n.admit(ctx, c, present)
+	}
+	if err == nil && !needless && allowed != nil {
+		err = allowed(present)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMembership, err)
 	}

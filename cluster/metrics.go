@@ -97,6 +97,7 @@ func newMetrics(registry prometheus.Registerer, n *Node) *metrics {
 	}
 	registry.MustRegister(m.snapshotTime)
 	n.register(registry)
+	registry.MustRegister(memberMetrics{n})
 	return m
 }
 

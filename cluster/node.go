@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	autopilot "github.com/hashicorp/raft-autopilot"
 )
 
 // A Node is one running member of a cluster. Its methods may be called from any
@@ -44,6 +45,11 @@ type Node struct {
 	questions     rounds      // to another node that leads
 	draining      atomic.Bool // leadership is being handed over
 
+	lookout lookout                             // of this node as the leader
+	pilot   atomic.Pointer[autopilot.Autopilot] // while oversee presides over a tenure
+	yielded time.Time                           // when it last handed over because it could not write; of oversee
+	vote    franchise
+
 	// whileRunning gives a context that also ends when Close has answered all proposals.
 	// Raft's goroutines and those of other nodes' requests come in without it.
 	whileRunning func(context.Context) (context.Context, context.CancelFunc)
@@ -55,7 +61,7 @@ type Node struct {
 	closed     bool           // guarded by mu
 	calls      sync.WaitGroup // calls into Raft that Close waits for; Add under mu while not closed
 	cancel     context.CancelFunc
-	leader     sync.WaitGroup // lead
+	leader     sync.WaitGroup // lead, and what else a leader does by itself
 	delivering sync.WaitGroup // inbox.run
 	ended      chan struct{}  // closed when Close is through
 	err        error          // of Close, set before ended is closed
@@ -148,7 +154,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		transport = inProcess(n.id)
 	}
 	rc := n.cfg.raft(n.id, restore)
-	rc.Logger = newRaftLog(n.log)
+	rc.Logger = RaftLog(n.log)
 	rc.NotifyCh = n.elections
 	// See the end of this function.
 	rc.HeartbeatTimeout++
@@ -183,6 +189,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	fsm := &machine{BatchingFSM: n.cfg.FSM, fail: n.fail, metrics: n.metrics}
 	fsm.durable.Store(f.durable)
+	fsm.members, fsm.known = n.votes, f.last
 	n.raft, err = raft.NewRaft(rc, fsm, &checked{LogStore: cache, fail: n.fail}, n.logs, n.cfg.Snapshots, transport)
 	if err != nil {
 		return errors.Join(fmt.Errorf("start raft: %w", err), fsm.refused, transport.Close())
@@ -198,6 +205,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 
 	members := n.raft.GetConfiguration().Configuration()
+	n.votes(members)
 	alone := checkAlone(members, n.id)
 	if n.cfg.Peers == nil {
 		err = alone
@@ -218,10 +226,11 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.transport = transport
 	n.leader.Go(func() { n.lead(run) })
+	n.leader.Go(func() { n.oversee(run) })
 	n.proposer = newProposer(&n.cfg, &n.counters,
 		func(entry []byte) raft.ApplyFuture { return n.raft.Apply(entry, 0) },
 		func() bool { return n.tenure.serving() != 0 })
-	n.proposer.metrics = n.metrics
+	n.proposer.metrics, n.proposer.stamp = n.metrics, n.stamp
 	if n.cfg.Peers != nil {
 		n.leader.Go(func() { n.hint(run) })
 	}

@@ -21,6 +21,7 @@ const (
 	askHello   byte = 6 // a hello as JSON, and so is the answer; the one request to whatever node is there
 	askStatus  byte = 7 // nothing; the answer is a MemberStatus as JSON
 	askHint    byte = 8 // the leader's term and commit index; the answer is empty
+	askHealth  byte = 9 // nothing; the answer is a Health as JSON
 )
 
 // How a request ended, the first byte of an answer. The rest is the answer proper, or the
@@ -34,6 +35,7 @@ const (
 	endedContext  byte = 5 // nothing happened: the caller left, as far as the node knows
 	endedRefused  byte = 6 // nothing happened: no such change of members is possible
 	endedHandler  byte = 7 // Config.Handler's own error, of which the text is left
+	endedReadOnly byte = 8
 )
 
 // endings maps errors to how they cross, most telling first: an unknown outcome is one
@@ -46,6 +48,7 @@ var endings = []struct {
 	{ErrTooLarge, endedTooLarge},
 	{ErrOverloaded, endedOverload},
 	{ErrMembership, endedRefused},
+	{ErrReadOnly, endedReadOnly},
 	{ErrNoLeader, endedNoLeader},
 	{ErrShuttingDown, endedNoLeader}, // it is that node that stops, not the one that asked
 	{context.Canceled, endedContext},
@@ -119,6 +122,8 @@ func ended(node string, answer []byte) ([]byte, error) {
 		e.meaning = ErrOverloaded
 	case endedRefused:
 		e.meaning = ErrMembership
+	case endedReadOnly:
+		e.meaning = ErrReadOnly
 	case endedHandler:
 	default:
 		return nil, fmt.Errorf("%w: node %s answered in a way that this release does not know (%d)", errLost, node, answer[0])
@@ -214,6 +219,12 @@ func (n *Node) answer(ctx context.Context, kind byte, payload []byte) ([]byte, e
 		return n.hello(payload)
 	case askStatus:
 		return json.Marshal(n.status())
+	case askHealth:
+		h, err := n.healthHere()
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(h)
 	case askHint:
 		return nil, n.hinted(payload)
 	case askChange:

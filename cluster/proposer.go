@@ -26,6 +26,10 @@ type proposer struct {
 	apply   func(entry []byte) raft.ApplyFuture
 	leading func() bool
 
+	// stamp returns the time of an entry, or why there must be none. It may be set before
+	// the first proposal.
+	stamp func() (time.Time, error)
+
 	mu     sync.RWMutex // held for reading around a send to queue
 	closed bool         // guarded by mu: nothing is sent to queue any more
 	queue  chan *proposal
@@ -70,6 +74,7 @@ func newProposer(cfg *Config, count *counters, apply func([]byte) raft.ApplyFutu
 		count:   count,
 		apply:   apply,
 		leading: leading,
+		stamp:   func() (time.Time, error) { return cfg.Clock(), nil },
 		queue:   make(chan *proposal, cfg.QueueCommands),
 		stop:    make(chan struct{}),
 		slots:   make(chan struct{}, cfg.MaxOutstanding),
@@ -241,14 +246,17 @@ func (p *proposer) fit(b *batch, q *proposal) (held *proposal) {
 func (p *proposer) send(proposals []*proposal) {
 	wanted := proposals[:0]
 	commands := make([][]byte, 0, len(proposals))
-	leading := p.leading()
+	now, refused := p.stamp()
+	if !p.leading() {
+		refused = ErrNoLeader
+	}
 	size := 0
 	for _, q := range proposals {
 		p.queued.Add(-int64(len(q.command)))
 		switch {
 		case !q.state.CompareAndSwap(proposalWaiting, proposalSealed):
-		case !leading:
-			q.answer <- outcome{err: ErrNoLeader}
+		case refused != nil:
+			q.answer <- outcome{err: refused}
 		default:
 			wanted = append(wanted, q)
 			commands = append(commands, q.command)
@@ -259,7 +267,7 @@ func (p *proposer) send(proposals []*proposal) {
 		<-p.slots
 		return
 	}
-	entry := p.cfg.Seal(commands, p.cfg.Clock())
+	entry := p.cfg.Seal(commands, now)
 	p.count.commands.Add(uint64(len(wanted)))
 	p.count.entries.Add(1)
 	p.metrics.sealed(len(wanted))

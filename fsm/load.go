@@ -124,7 +124,8 @@ func (l *loader) meta() error {
 		}
 	}
 	if l.version > ClusterVersion {
-		return &formatError{"cluster", l.version}
+		return fmt.Errorf("the state is of cluster version %d, and this program follows %d at most; start the release that ran on this node before, or a later one: %w",
+			l.version, ClusterVersion, &formatError{"cluster", l.version})
 	}
 	return nil
 }
