@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/remit-authz/remit/rpc/gate"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 // streamWorkers are goroutines that answer one call after the other: more than there are
@@ -127,7 +128,7 @@ func serveGRPC(services map[string]face, stream grpc.ServerStream) error {
 			setHeader(info.RequestHeader(), key, values)
 		}
 	}
-	adapter := &grpcStream{stream: stream, info: info, maxBytes: f.maxBytes}
+	adapter := &grpcStream{stream: stream, info: info, maxBytes: f.maxBytes, limits: f.limits}
 	err := f.server.Call(ctx, procedure, info, adapter)
 	if headerErr := adapter.SendHeaders(); err == nil && headerErr != nil {
 		err = headerErr
@@ -156,21 +157,24 @@ func (c frameCodec) Unmarshal(data mem.BufferSlice, v any) error {
 }
 
 // decode reads the message and gives the frame's memory back.
-func (f *frame) decode(msg any, maxBytes int) error {
+func (f *frame) decode(ctx context.Context, limits *limit.Limiter, msg any, maxBytes int) error {
 	defer f.data.Free()
-	if size := f.data.Len(); size > maxBytes {
+	size := f.data.Len()
+	if size > maxBytes {
 		return connect.Errorf(connect.CodeResourceExhausted, "message size %d is larger than configured max %d", size, maxBytes)
 	}
 	m, ok := msg.(proto.Message)
 	if !ok {
 		return fmt.Errorf("%T is no protobuf message", msg)
 	}
-	buf := f.data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer buf.Free()
-	if err := proto.Unmarshal(buf.ReadOnlyData(), m); err != nil {
-		return connect.Errorf(connect.CodeInvalidArgument, "unmarshal message: %v", err).WithCause(err)
-	}
-	return nil
+	return limits.Code(ctx, size, func() error {
+		buf := f.data.MaterializeToBuffer(mem.DefaultBufferPool())
+		defer buf.Free()
+		if err := proto.Unmarshal(buf.ReadOnlyData(), m); err != nil {
+			return connect.Errorf(connect.CodeInvalidArgument, "unmarshal message: %v", err).WithCause(err)
+		}
+		return nil
+	})
 }
 
 // A grpcStream is a connect.ServerStream over grpc-go's.
@@ -181,13 +185,14 @@ type grpcStream struct {
 	flushed bool
 
 	maxBytes int // of a message
+	limits   *limit.Limiter
 }
 
 // Receive reads the next request message.
 func (s *grpcStream) Receive(msg any) error {
 	err := s.stream.RecvMsg(&s.frame)
 	if err == nil {
-		return s.frame.decode(msg, s.maxBytes)
+		return s.frame.decode(s.stream.Context(), s.limits, msg, s.maxBytes)
 	}
 	if errors.Is(err, io.EOF) {
 		return err
@@ -214,6 +219,17 @@ func (s *grpcStream) SendHeaders() error {
 func (s *grpcStream) Send(msg any) error {
 	if err := s.SendHeaders(); err != nil {
 		return err
+	}
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return s.stream.SendMsg(msg)
+	}
+	if size := proto.Size(m); size >= limit.LargeMessage {
+		var encoded grpc.PreparedMsg
+		if err := s.limits.Code(s.stream.Context(), size, func() error { return encoded.Encode(s.stream, msg) }); err != nil {
+			return err
+		}
+		return s.stream.SendMsg(&encoded)
 	}
 	return s.stream.SendMsg(msg)
 }

@@ -61,17 +61,18 @@ func Listen(ctx context.Context, config Config) (*Server, error) {
 	s.gate = identify
 	limits := config.Limits
 	limits.Metrics = config.Metrics
-	guards := config.guards(identify, limits)
-	s.connect = newConnectServer(s.draining, config, r, w, keyring, guards, before...)
+	limiter := config.limiter(limits)
+	guarded := guards(identify, limiter)
+	s.connect = newConnectServer(s.draining, config, r, w, keyring, guarded, before...)
 	registerHealth(s.connect, s.health, s.draining)
-	config.OpenFGA.Guards, config.OpenFGA.Admit = guards, identify.Admit
+	config.OpenFGA.Guards, config.OpenFGA.Admit = guarded, identify.Admit
 	fga, err := openfga.New(r.Reader, w, config.OpenFGA)
 	if err != nil {
 		return nil, err
 	}
 	s.faces = []face{
-		{server: s.connect, maxBytes: MaxMessageBytes, json: newJSONCodec()},
-		{server: fga.Server(), maxBytes: config.OpenFGA.MaxMessageBytes, json: newLenientCodec()},
+		{server: s.connect, maxBytes: MaxMessageBytes, json: newJSONCodec(), limits: limiter},
+		{server: fga.Server(), maxBytes: config.OpenFGA.MaxMessageBytes, json: newLenientCodec(), limits: limiter},
 	}
 	observer.Know(s.connect, fga.Server())
 	// As much time again lets the end of a list arrive, with the reason if there is one.

@@ -11,6 +11,7 @@ import (
 	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/gate"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 // A face is one API that the ports serve.
@@ -18,6 +19,7 @@ type face struct {
 	server   *connect.Server
 	maxBytes int // of a message in either direction
 	json     *connectproto.JSONCodec
+	limits   *limit.Limiter // nil: none
 }
 
 // NewConnectServer registers the remit.v1 services on a dispatcher that has no
@@ -27,7 +29,7 @@ func NewConnectServer(config Config) *connect.Server {
 	config.defaults()
 	r := &reader{backend.NewReader(config.backend())}
 	k := backend.NewKeyring(r.Reader)
-	return newConnectServer(context.Background(), config, r, backend.NewWriter(r.Reader), k, config.guards(gate.New(config.Identity, k), config.Limits))
+	return newConnectServer(context.Background(), config, r, backend.NewWriter(r.Reader), k, guards(gate.New(config.Identity, k), config.limiter(config.Limits)))
 }
 
 // newConnectServer puts some interceptors before its own. The guards stand behind the one

@@ -13,9 +13,14 @@ import (
 
 // guards are what may refuse a call before its handler: first whoever is not let in, then
 // what is too much.
-func (c *Config) guards(g *gate.Gate, limits limit.Config) []connect.ServerInterceptor {
+func guards(g *gate.Gate, limits *limit.Limiter) []connect.ServerInterceptor {
+	return slices.Concat(g.Interceptors(), limits.Interceptors())
+}
+
+// limiter makes what keeps the server's callers out of each other's way.
+func (c *Config) limiter(limits limit.Config) *limit.Limiter {
 	limits.Resolve = func(store string) ([16]byte, bool) { return resolve(c.State.Current(), store) }
-	return slices.Concat(g.Interceptors(), limit.New(limits).Interceptors())
+	return limit.New(limits)
 }
 
 // resolve finds the id of a store by its id or its name, as opening it does, but for what

@@ -15,5 +15,6 @@
 //     left for what is short.
 //
 // A slot is held while a question is evaluated: not while its request arrives, not while a
-// state is waited for or a command replicated, and not while an answer is being taken.
+// state is waited for or a command replicated, and not while an answer is being taken. Reading
+// and writing a large message takes one of those for what takes long.
 package limit
