@@ -27,7 +27,8 @@ type Config struct {
 
 	// FSM is the state machine, and Snapshots holds its snapshots. An FSM that
 	// takes batches also sees configuration entries, so its published index can
-	// reach the commit index. Both are required.
+	// reach the commit index. Its readers see a batch when ApplyBatch returns. Both are
+	// required.
 	FSM       raft.BatchingFSM
 	Snapshots raft.SnapshotStore
 
@@ -42,7 +43,8 @@ type Config struct {
 	TermStart func(term uint64) []byte
 
 	// DurableIndex returns the index of the last entry that the FSM holds on
-	// disk, 0 for none. It is asked before Raft starts. Required.
+	// disk, 0 for none. It is asked before Raft starts, and after a snapshot was restored.
+	// Required.
 	DurableIndex func() uint64
 
 	// Published waits until readers of the FSM see at least index. Required.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -26,7 +28,8 @@ type inbox struct {
 
 	node   *Node // set before run
 	hints  hints
-	passed position // the last entry that Raft was given, and by a leader of which term; run's own
+	timing sync.WaitGroup // of timed
+	passed position       // the last entry that Raft was given, and by a leader of which term; run's own
 }
 
 func newInbox(t Transport) *inbox {
@@ -39,6 +42,7 @@ func (i *inbox) Consumer() <-chan raft.RPC { return i.raft }
 // run is the goroutine that brings messages to Raft, one after the other. known says up to
 // where the log is known to be committed, and member whether it names any members.
 func (i *inbox) run(known func() uint64, member func() bool) {
+	defer i.timing.Wait()
 	for {
 		select {
 		case rpc := <-i.Transport.Consumer():
@@ -48,11 +52,15 @@ func (i *inbox) run(known func() uint64, member func() bool) {
 					continue
 				}
 				i.note(r)
+				if r.Term >= i.node.raft.CurrentTerm() {
+					i.node.fresh.hear(r.Term, r.LeaderCommitIndex, i.node.machine.shown(), time.Now())
+				}
 				rpc.Command = shorten(i.hasten(r), known())
 			case *raft.InstallSnapshotRequest:
 				if i.superfluous(rpc, r, known) {
 					continue
 				}
+				rpc = i.timed(rpc)
 			default:
 				if !member() && withhold(rpc) {
 					continue
@@ -112,6 +120,21 @@ func (i *inbox) damaged(rpc raft.RPC, r *raft.AppendEntriesRequest) bool {
 		}
 	}
 	return false
+}
+
+// timed observes how long it takes until a message is answered that brings a snapshot.
+func (i *inbox) timed(rpc raft.RPC) raft.RPC {
+	start, to, answer := time.Now(), rpc.RespChan, make(chan raft.RPCResponse, 1)
+	rpc.RespChan = answer
+	i.timing.Go(func() {
+		select {
+		case a := <-answer:
+			i.node.metrics.snapshotReceived(a.Error == nil, start)
+			to <- a // it has room, as Raft expects
+		case <-i.stop:
+		}
+	})
+	return rpc
 }
 
 // shorten leaves out what is committed here already, and the question for such an entry:

@@ -89,6 +89,12 @@ type guarded struct {
 	fail    func(error)
 	broken  atomic.Bool
 	metrics *metrics
+	writes  writeWatch
+	sizes   entrySizes
+
+	// keep returns the first entry that must stay in the log, whose last one is given; 0
+	// for none.
+	keep func(last uint64) uint64
 
 	using  sync.RWMutex // held for reading around each call, never twice
 	logs   raft.LogStore
@@ -187,6 +193,14 @@ func (g *guarded) write(what string, f func() error) error {
 	return g.check(what, f())
 }
 
+// watched runs a write that Raft waits for. One that waits for the log's rewriting does not
+// count yet.
+func (g *guarded) watched(f func() error) error {
+	g.writes.begin()
+	defer g.writes.end()
+	return f()
+}
+
 func (g *guarded) check(what string, err error) error {
 	if err == nil {
 		return nil
@@ -208,9 +222,15 @@ func (g *guarded) StoreLogs(entries []*raft.Log) error {
 	if g.broken.Load() {
 		return errBroken
 	}
-	return g.write("append to the log", func() error {
-		return g.metrics.timed(func() error { return g.logs.StoreLogs(entries) })
+	err := g.write("append to the log", func() error {
+		return g.watched(func() error {
+			return g.metrics.timed(func() error { return g.logs.StoreLogs(entries) })
+		})
 	})
+	if err == nil {
+		g.sizes.add(entries)
+	}
+	return err
 }
 
 // DeleteRange deletes the entries from low to high, both included, in slices.
@@ -228,6 +248,16 @@ func (g *guarded) DeleteRange(low, high uint64) error {
 	low, high = max(low, first), min(high, last)
 	if first == 0 || low > high {
 		return nil
+	}
+	// What Raft removes behind a snapshot does not reach the end, save for a rewriting. It
+	// looks for the first entry every time, so it may be an earlier one.
+	if low == first && high < last && g.keep != nil {
+		if k := g.keep(last); k > 0 && k <= high {
+			if k <= low {
+				return nil
+			}
+			high = k - 1
+		}
 	}
 	if low == first {
 		for ; high-low >= deleteSlice; low += deleteSlice {
@@ -259,10 +289,14 @@ func (g *guarded) IsMonotonic() bool {
 
 // Set keeps a value of Raft's own, durably when it returns.
 func (g *guarded) Set(key, value []byte) error {
-	return g.write("write the term and vote", func() error { return g.stable.Set(key, value) })
+	return g.write("write the term and vote", func() error {
+		return g.watched(func() error { return g.stable.Set(key, value) })
+	})
 }
 
 // SetUint64 keeps a number of Raft's own, durably when it returns.
 func (g *guarded) SetUint64(key []byte, value uint64) error {
-	return g.write("write the term and vote", func() error { return g.stable.SetUint64(key, value) })
+	return g.write("write the term and vote", func() error {
+		return g.watched(func() error { return g.stable.SetUint64(key, value) })
+	})
 }

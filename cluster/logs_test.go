@@ -111,7 +111,7 @@ func (fakeMachine) Snapshot() (raft.FSMSnapshot, error) { return toySnapshot(nil
 func (f fakeMachine) Restore(io.ReadCloser) error       { return f.restore }
 
 func TestNoSnapshotDuringReplay(t *testing.T) {
-	m := &machine{BatchingFSM: fakeMachine{}}
+	m := &machine{BatchingFSM: fakeMachine{}, fresh: new(freshness), before: func() {}, holds: func() uint64 { return 10 }}
 	m.durable.Store(10)
 	m.ApplyBatch([]*raft.Log{{Index: 8}, {Index: 9}})
 	if _, err := m.Snapshot(); !errors.Is(err, errReplaying) {
@@ -129,7 +129,7 @@ func TestNoSnapshotDuringReplay(t *testing.T) {
 func TestFailedRestoreEndsTheNode(t *testing.T) {
 	bad := errors.New("bad block")
 	var failures []error
-	m := &machine{BatchingFSM: fakeMachine{restore: bad}, fail: func(err error) { failures = append(failures, err) }}
+	m := &machine{BatchingFSM: fakeMachine{restore: bad}, fresh: new(freshness), before: func() {}, fail: func(err error) { failures = append(failures, err) }}
 	m.started.Store(true)
 	if err := m.Restore(nil); !errors.Is(err, bad) {
 		t.Errorf("Restore: error %v, want %v", err, bad)

@@ -17,6 +17,7 @@ type machine struct {
 	raft.BatchingFSM
 	fail    func(error)
 	metrics *metrics
+	fresh   *freshness
 	started atomic.Bool // set when Raft runs; before that, Open reports a failed restore
 
 	// durable is what the state machine held at the start, seen the last index
@@ -32,6 +33,9 @@ type machine struct {
 	// start; nil if nobody wants to know.
 	members func(raft.Configuration)
 	known   uint64
+
+	before func()        // called when a snapshot begins
+	holds  func() uint64 // Config.DurableIndex
 
 	refused error // of the restore at start, before Raft runs
 }
@@ -65,6 +69,7 @@ func (m *machine) note(entries ...*raft.Log) {
 		}
 	}
 	m.seen.Store(entries[len(entries)-1].Index)
+	m.fresh.show(m.shown())
 }
 
 // Snapshot begins a snapshot at the last index applied.
@@ -72,6 +77,7 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if seen, durable := m.seen.Load(), m.durable.Load(); seen < durable {
 		return nil, fmt.Errorf("snapshot at %d of state at %d: %w", seen, durable, errReplaying)
 	}
+	m.before()
 	start := time.Now()
 	snapshot, err := m.BatchingFSM.Snapshot()
 	return m.metrics.snapshotting(snapshot, err, start)
@@ -84,6 +90,7 @@ func (m *machine) Restore(source io.ReadCloser) error {
 	if m.refused != nil {
 		return m.refused
 	}
+	start := time.Now()
 	if err := m.BatchingFSM.Restore(source); err != nil {
 		err = fmt.Errorf("restore a snapshot: %w", err)
 		if m.started.Load() {
@@ -93,6 +100,12 @@ func (m *machine) Restore(source io.ReadCloser) error {
 		}
 		return err
 	}
+	m.metrics.restored(start)
 	m.durable.Store(0)
+	m.seen.Store(m.holds())
+	m.fresh.show(m.shown())
 	return nil
 }
+
+// shown returns up to where readers see the log.
+func (m *machine) shown() uint64 { return max(m.seen.Load(), m.durable.Load()) }

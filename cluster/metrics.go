@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -57,6 +58,11 @@ type metrics struct {
 	snapshot         prometheus.Histogram
 	snapshotFailures prometheus.Counter
 	snapshotTime     prometheus.Gauge
+	send             prometheus.Histogram
+	sendFailures     prometheus.Counter
+	receive          prometheus.Histogram
+	receiveFailures  prometheus.Counter
+	restore          prometheus.Histogram
 }
 
 // ioSeconds are the bounds for what waits for a disk: from a write that one caches to
@@ -80,13 +86,19 @@ func newMetrics(registry prometheus.Registerer, n *Node) *metrics {
 		registry.MustRegister(c)
 		return c
 	}
-	sizes := prometheus.ExponentialBuckets(1, 2, 9) // to MaxEntryCommands, 256
+	sizes := prometheus.ExponentialBuckets(1, 2, 9)         // to MaxEntryCommands, 256
+	transfers := prometheus.ExponentialBuckets(0.01, 4, 10) // to three quarters of an hour
 	m := &metrics{
-		entryCommands: histogram("remit_raft_entry_commands", "Commands sealed into one entry of the log.", sizes),
-		sync:          histogram("remit_log_sync_duration_seconds", "How long an append to the log took, sync included.", ioSeconds),
-		apply:         histogram("remit_apply_duration_seconds", "How long the state machine took for one batch of entries.", ioSeconds),
-		applyBatch:    histogram("remit_apply_batch_entries", "Entries that the state machine got at once.", sizes),
-		applied:       counter("remit_apply_entries_total", "Entries that the state machine got, those included that it knew already."),
+		send:            histogram("remit_snapshot_send_duration_seconds", "How long it took until a member had a snapshot of this node and had restored it.", transfers),
+		sendFailures:    counter("remit_snapshot_send_failures_total", "Snapshots that this node began to send, and that did not arrive or were refused."),
+		receive:         histogram("remit_snapshot_receive_duration_seconds", "How long it took until a snapshot of the leader was here and restored.", transfers),
+		receiveFailures: counter("remit_snapshot_receive_failures_total", "Snapshots of the leader that did not arrive whole, or could not be kept or restored."),
+		restore:         histogram("remit_snapshot_restore_duration_seconds", "How long the state machine took to restore a snapshot.", transfers),
+		entryCommands:   histogram("remit_raft_entry_commands", "Commands sealed into one entry of the log.", sizes),
+		sync:            histogram("remit_log_sync_duration_seconds", "How long an append to the log took, sync included.", ioSeconds),
+		apply:           histogram("remit_apply_duration_seconds", "How long the state machine took for one batch of entries.", ioSeconds),
+		applyBatch:      histogram("remit_apply_batch_entries", "Entries that the state machine got at once.", sizes),
+		applied:         counter("remit_apply_entries_total", "Entries that the state machine got, those included that it knew already."),
 		snapshot: histogram("remit_snapshot_duration_seconds", "How long a snapshot took, from its beginning until it was durable.",
 			prometheus.ExponentialBuckets(0.01, 4, 9)), // to eleven minutes
 		snapshotFailures: counter("remit_snapshot_failures_total", "Snapshots that were begun and failed."),
@@ -97,6 +109,7 @@ func newMetrics(registry prometheus.Registerer, n *Node) *metrics {
 	}
 	registry.MustRegister(m.snapshotTime)
 	n.register(registry)
+	n.readings(registry)
 	registry.MustRegister(memberMetrics{n})
 	return m
 }
@@ -132,11 +145,14 @@ func (n *Node) register(registry prometheus.Registerer) {
 		{"remit_raft_commit_index", "The last index that Raft has committed.", func(n *Node) uint64 { return n.raft.CommitIndex() }},
 		{"remit_raft_applied_index", "The last index that the state machine was given.", func(n *Node) uint64 { return n.raft.AppliedIndex() }},
 		{"remit_apply_lag_entries", "Committed entries that the state machine was not given yet.", (*Node).lag},
+		{"remit_cluster_lag_entries", "Entries known to be committed that readers of this node do not see yet.", (*Node).Lag},
 		{"remit_raft_queue_commands", "Commands that wait for an entry.", func(n *Node) uint64 { return uint64(len(n.proposer.queue)) }},
 		{"remit_raft_queue_bytes", "Bytes of the commands that wait for an entry.", func(n *Node) uint64 { return uint64(max(n.proposer.queued.Load(), 0)) }},
 		{"remit_log_first_index", "The first index in the log, 0 if it is empty.", func(n *Node) uint64 { i, _ := n.logs.FirstIndex(); return i }},
 		{"remit_log_last_index", "The last index in the log, 0 if it is empty.", func(n *Node) uint64 { i, _ := n.logs.LastIndex(); return i }},
 		{"remit_log_size_bytes", "The size of the log's file.", (*Node).logSize},
+		{"remit_log_entry_mean_bytes", "The mean size of an entry in the log, of newer ones more than of older ones.", func(n *Node) uint64 { return n.logs.sizes.mean() }},
+		{"remit_log_trailing_entries", "How many entries a snapshot leaves in the log.", (*Node).trailing},
 		{"remit_snapshot_index", "The index of the newest snapshot, 0 if there is none.", (*Node).snapshotIndex},
 	} {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 {
@@ -146,6 +162,43 @@ func (n *Node) register(registry prometheus.Registerer) {
 			return float64(g.value(n))
 		}))
 	}
+}
+
+// readings are those that are no whole numbers.
+func (n *Node) readings(registry prometheus.Registerer) {
+	for _, g := range []struct {
+		name, help string
+		value      func(n *Node) float64
+	}{
+		{"remit_cluster_staleness_seconds", "How long ago, at most, what readers of this node see was the newest; +Inf if it never heard of a leader.", (*Node).stalenessSeconds},
+		{"remit_log_oldest_entry_age_seconds", "How long ago the first entry in the log was appended by its leader; 0 if the log is empty.", (*Node).oldestEntryAge},
+		{"remit_log_stalled_seconds", "For how long a write of the log has been hanging.", func(n *Node) float64 { return time.Duration(n.stalled.Load()).Seconds() }},
+	} {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.name, Help: g.help}, func() float64 {
+			if !n.running.Load() {
+				return 0
+			}
+			return g.value(n)
+		}))
+	}
+}
+
+func (n *Node) stalenessSeconds() float64 {
+	age := n.Staleness()
+	if age == math.MaxInt64 {
+		return math.Inf(1)
+	}
+	return age.Seconds()
+}
+
+// oldestEntryAge is also 0 for an entry of a release that did not note when it was appended.
+func (n *Node) oldestEntryAge() float64 {
+	var e raft.Log
+	first, err := n.logs.FirstIndex()
+	if err != nil || first == 0 || n.logs.GetLog(first, &e) != nil || e.AppendedAt.IsZero() {
+		return 0
+	}
+	return max(time.Since(e.AppendedAt).Seconds(), 0)
 }
 
 // lag is how far the state machine is behind. The index it has reached is read first,
@@ -216,6 +269,35 @@ func (m *metrics) snapshotting(s raft.FSMSnapshot, err error, start time.Time) (
 		return s, err
 	}
 	return &timedSnapshot{FSMSnapshot: s, metrics: m, start: start}, nil
+}
+
+// snapshotSent observes a snapshot that was sent to a member from start on.
+func (m *metrics) snapshotSent(arrived bool, start time.Time) {
+	switch {
+	case m == nil:
+	case arrived:
+		since(m.send, start)
+	default:
+		m.sendFailures.Inc()
+	}
+}
+
+// snapshotReceived observes a snapshot that came from the leader from start on.
+func (m *metrics) snapshotReceived(whole bool, start time.Time) {
+	switch {
+	case m == nil:
+	case whole:
+		since(m.receive, start)
+	default:
+		m.receiveFailures.Inc()
+	}
+}
+
+// restored observes a restore that began at start.
+func (m *metrics) restored(start time.Time) {
+	if m != nil {
+		since(m.restore, start)
+	}
 }
 
 // A timedSnapshot is one under way.

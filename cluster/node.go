@@ -34,6 +34,14 @@ type Node struct {
 	metrics   *metrics
 	running   atomic.Bool // Raft and the proposer are there
 
+	outbox     *outbox // nil for a node that is alone
+	fresh      freshness
+	stalled    atomic.Int64   // for how many nanoseconds a write of the log has hung
+	truncating atomic.Bool    // a rewriting takes its snapshot
+	reloading  sync.Mutex     // held to change Raft's configuration
+	unwatch    func()         // ends watchWrites
+	watching   sync.WaitGroup // watchWrites
+
 	// elections tells lead what Raft decided. Raft waits for room in it, so it
 	// holds more than can happen while lead waits for one entry.
 	elections chan bool
@@ -100,6 +108,7 @@ func newNode(cfg Config) *Node {
 		ended:     make(chan struct{}),
 	}
 	n.log = n.cfg.Log
+	n.fresh.epoch = time.Now()
 	return n
 }
 
@@ -176,18 +185,23 @@ func (n *Node) start(ctx context.Context) (err error) {
 
 	var in *inbox
 	if n.cfg.Peers != nil {
-		in = newInbox(transport)
+		n.outbox = &outbox{Transport: transport, fetches: &fetches{last: func() uint64 { return n.raft.LastIndex() }}}
+		in = newInbox(n.outbox)
 		in.log = n.log
 		transport = in
 
 	}
 	n.metrics = newMetrics(n.cfg.Metrics, n)
-	n.logs = &guarded{logs: logs, stable: stable, fail: n.fail, metrics: n.metrics}
+	if n.outbox != nil {
+		n.outbox.metrics = n.metrics
+	}
+	n.logs = &guarded{logs: logs, stable: stable, fail: n.fail, metrics: n.metrics, keep: n.keep}
+	n.logs.sizes.sample(logs, f.first, f.last)
 	cache, err := raft.NewLogCache(logCache, n.logs)
 	if err != nil {
 		return errors.Join(err, transport.Close())
 	}
-	fsm := &machine{BatchingFSM: n.cfg.FSM, fail: n.fail, metrics: n.metrics}
+	fsm := &machine{BatchingFSM: n.cfg.FSM, fail: n.fail, metrics: n.metrics, fresh: &n.fresh, before: n.trail, holds: n.cfg.DurableIndex}
 	fsm.durable.Store(f.durable)
 	fsm.members, fsm.known = n.votes, f.last
 	n.raft, err = raft.NewRaft(rc, fsm, &checked{LogStore: cache, fail: n.fail}, n.logs, n.cfg.Snapshots, transport)
@@ -234,6 +248,9 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if n.cfg.Peers != nil {
 		n.leader.Go(func() { n.hint(run) })
 	}
+	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	n.unwatch = unwatch
+	n.watching.Go(func() { n.watchWrites(watch) })
 	n.running.Store(true)
 	if n.cfg.Peers != nil {
 		n.cfg.Peers.Handle(n.serve)
@@ -246,9 +263,10 @@ func (n *Node) start(ctx context.Context) (err error) {
 	// Raft waits a heartbeat's time for a leader before it holds an election. A
 	// node that is alone has nobody to wait for, and shortening the timeout of a
 	// running follower, be it by a nanosecond, makes it look at once.
-	now := n.raft.ReloadableConfig()
-	now.HeartbeatTimeout, now.ElectionTimeout = n.cfg.HeartbeatTimeout, n.cfg.ElectionTimeout
-	if err := n.raft.ReloadConfig(now); err != nil {
+	err = n.reload(func(rc *raft.ReloadableConfig) {
+		rc.HeartbeatTimeout, rc.ElectionTimeout = n.cfg.HeartbeatTimeout, n.cfg.ElectionTimeout
+	})
+	if err != nil {
 		// Only slower: the election comes when the heartbeat's time is over.
 		n.log.WarnContext(ctx, "first election not hastened", "error", err)
 	}
@@ -336,6 +354,9 @@ func (n *Node) proposeHere(ctx context.Context, command []byte) (answer []byte, 
 	}
 	if n.tenure.serving() == 0 {
 		return nil, n.idle()
+	}
+	if err := n.hangs(); err != nil {
+		return nil, err
 	}
 	answer, err = n.proposer.propose(ctx, command)
 	if errors.Is(err, ErrUnknownOutcome) {
@@ -474,6 +495,10 @@ func (n *Node) fail(err error) {
 // halt stops Raft and what brings messages to it.
 func (n *Node) halt() error {
 	err := n.raft.Shutdown().Error()
+	if n.unwatch != nil {
+		n.unwatch() // not before: a write that hangs keeps Raft from stopping
+		n.watching.Wait()
+	}
 	if n.inbox != nil {
 		close(n.inbox.stop)
 		n.delivering.Wait()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 )
@@ -86,16 +87,13 @@ func (n *Node) rewrite() (index uint64, err error) {
 
 // truncate takes a snapshot that leaves nothing trailing.
 func (n *Node) truncate() (uint64, error) {
-	// Only rewritings change this setting, one at a time.
-	rc := n.raft.ReloadableConfig()
-	rc.TrailingLogs = 0
-	if err := n.raft.ReloadConfig(rc); err != nil {
+	n.truncating.Store(true)
+	defer n.truncating.Store(false)
+	if err := n.reload(func(rc *raft.ReloadableConfig) { rc.TrailingLogs = 0 }); err != nil {
 		return 0, err
 	}
 	err := n.raft.Snapshot().Error()
-	rc = n.raft.ReloadableConfig()
-	rc.TrailingLogs = n.cfg.TrailingLogs
-	if err := errors.Join(err, n.raft.ReloadConfig(rc)); err != nil {
+	if err := errors.Join(err, n.reload(func(rc *raft.ReloadableConfig) { rc.TrailingLogs = n.trailing() })); err != nil {
 		return 0, err
 	}
 	list, err := n.cfg.Snapshots.List()

@@ -113,8 +113,11 @@ func (s *toyState) apply(index uint64, e toyEntry) []int {
 func (m *toy) Apply(entry *raft.Log) any { return m.ApplyBatch([]*raft.Log{entry})[0] }
 
 func (m *toy) ApplyBatch(entries []*raft.Log) []any {
-	if m.hold != nil {
-		<-m.hold
+	m.mu.Lock()
+	hold := m.hold
+	m.mu.Unlock()
+	if hold != nil {
+		<-hold
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
