@@ -3,6 +3,7 @@ package fsm
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -566,7 +567,7 @@ func TestAStateOfANewerClusterIsNotOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	var unknown *formatError
-	if _, err := Open(Config{Dir: "data", FS: m.fs}); !errors.As(err, &unknown) {
-		t.Errorf("Open = %v, want that it is unknown", err)
+	if _, err := Open(Config{Dir: "data", FS: m.fs}); !errors.As(err, &unknown) || !strings.Contains(err.Error(), "start the release that ran") {
+		t.Errorf("Open = %v, want that it is unknown and what to do", err)
 	}
 }
