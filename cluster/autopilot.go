@@ -38,7 +38,8 @@ type AutopilotConfig struct {
 	ServerStabilizationTime time.Duration `json:"server_stabilization_time,omitempty"`
 }
 
-func (c AutopilotConfig) withDefaults() AutopilotConfig {
+// WithDefaults returns c with its zero fields set.
+func (c AutopilotConfig) WithDefaults() AutopilotConfig {
 	setDefault(&c.DeadAfter, 10*time.Minute)
 	setDefault(&c.MinQuorum, 3)
 	setDefault(&c.LastContactThreshold, 3*time.Second)
@@ -53,7 +54,7 @@ func (n *Node) autopilotConfig() AutopilotConfig {
 	if n.cfg.Autopilot != nil {
 		c = n.cfg.Autopilot()
 	}
-	return c.withDefaults()
+	return c.WithDefaults()
 }
 
 // reconcileInterval is how often promotions and removals are considered.

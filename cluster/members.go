@@ -120,6 +120,10 @@ func (n *Node) TransferLeadership(ctx context.Context, id string) error {
 }
 
 func (n *Node) change(ctx context.Context, c change) error {
+	if n.cfg.Peers == nil && c.What == changeAdd {
+		// It could never start again with a member that it cannot reach.
+		return fmt.Errorf("%w: node %s was started alone, so no other can join it", ErrMembership, n.id)
+	}
 	if n.tenure.serving() != 0 {
 		return n.changeHere(ctx, c)
 	}

@@ -45,6 +45,9 @@ type Config struct {
 	// State answers reads, Node takes writes.
 	State *fsm.State
 	Node  backend.Node
+	// Cluster tells of the node's cluster and changes its members. Default: the node is alone,
+	// and stays so.
+	Cluster Cluster
 	// Rewriter tells how far the node's files are free of what was erased. Default:
 	// nobody knows.
 	Rewriter backend.Rewriter

@@ -53,5 +53,6 @@ func newConnectServer(draining context.Context, config Config, r *reader, w *bac
 	remitv1connect.RegisterAuditServiceHandler(server, &auditService{reader: r, budget: auditWork})
 	remitv1connect.RegisterIdentityServiceHandler(server, &identityService{reader: r, keyring: k})
 	remitv1connect.RegisterNodeServiceHandler(server, &nodeService{reader: r, version: config.Version})
+	remitv1connect.RegisterClusterServiceHandler(server, newClusterService(&config, r, k))
 	return server
 }

@@ -22,6 +22,7 @@ const (
 	fieldOff           = "off"
 	fieldCleanup       = "cleanup_dead_servers"
 	fieldMinQuorum     = "min_quorum"
+	fieldDeadAfter     = "dead_after"                // milliseconds
 	fieldLastContact   = "last_contact_threshold"    // milliseconds
 	fieldTrailingLogs  = "max_trailing_logs"         // entries
 	fieldStabilization = "server_stabilization_time" // milliseconds
@@ -106,6 +107,7 @@ func (a *StoredAutopilot) encode() ([]byte, error) {
 	}
 	for name, n := range map[string]int64{
 		fieldMinQuorum:     int64(c.MinQuorum),
+		fieldDeadAfter:     c.DeadAfter.Milliseconds(),
 		fieldLastContact:   c.LastContactThreshold.Milliseconds(),
 		fieldTrailingLogs:  int64(min(c.MaxTrailingLogs, math.MaxInt64)),
 		fieldStabilization: c.ServerStabilizationTime.Milliseconds(),
@@ -123,6 +125,7 @@ func decodeAutopilot(d graph.Document) (StoredAutopilot, error) {
 	a.Config.Off, _ = d.Fields[fieldOff].(bool)
 	a.Config.CleanupDeadServers, _ = d.Fields[fieldCleanup].(bool)
 	a.Config.MinQuorum = uint(f.count(fieldMinQuorum))
+	a.Config.DeadAfter = time.Duration(f.count(fieldDeadAfter)) * time.Millisecond
 	a.Config.LastContactThreshold = time.Duration(f.count(fieldLastContact)) * time.Millisecond
 	a.Config.MaxTrailingLogs = uint64(f.count(fieldTrailingLogs))
 	a.Config.ServerStabilizationTime = time.Duration(f.count(fieldStabilization)) * time.Millisecond
@@ -153,6 +156,9 @@ func autopilotText(c *cluster.AutopilotConfig) string {
 	}
 	if c.MinQuorum != 0 {
 		text += fmt.Sprintf(", leaves %d voters", c.MinQuorum)
+	}
+	if c.DeadAfter != 0 {
+		text += fmt.Sprintf(", dead after %s", c.DeadAfter)
 	}
 	if c.LastContactThreshold != 0 {
 		text += fmt.Sprintf(", last contact %s", c.LastContactThreshold)

@@ -36,7 +36,7 @@ const (
 	ClusterProblem_KIND_NO_CONTACT ClusterProblem_Kind = 3
 	// The member's log is further behind than autopilot permits.
 	ClusterProblem_KIND_BEHIND ClusterProblem_Kind = 4
-	// The member should not write.
+	// The member should not write; or, of no member alone, writes are refused.
 	ClusterProblem_KIND_READ_ONLY ClusterProblem_Kind = 5
 	// Members at the same revision have different states. It must never happen: stop those
 	// that differ from the others, keep their data, and put new nodes in their place.
@@ -1151,23 +1151,27 @@ func (x *TransferLeadershipResponse) GetLeaderId() string {
 	return ""
 }
 
-// What the leader does about members by itself. What is absent has its default; answers
-// have all of it.
+// What the leader does about members by itself: it gives new ones a vote, and removes dead
+// ones if it is told to. What is absent has its default; answers have all of it.
 type Autopilot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// It does nothing.
+	// It does nothing. It still tells who is healthy.
 	Off bool `protobuf:"varint,1,opt,name=off,proto3" json:"off,omitempty"`
-	// It removes members that are dead, as long as others can make up for them. Default: it
-	// does not.
+	// It removes members that are dead: those without a vote at once, and voters as long as
+	// enough others are left. Default: it does not.
 	CleanupDeadServers bool `protobuf:"varint,2,opt,name=cleanup_dead_servers,json=cleanupDeadServers,proto3" json:"cleanup_dead_servers,omitempty"`
 	// How many voters such removals leave at least. Default: 3.
 	MinQuorum *uint32 `protobuf:"varint,3,opt,name=min_quorum,json=minQuorum,proto3,oneof" json:"min_quorum,omitempty"`
-	// How long ago a healthy member last heard of the leader. Default: 2 seconds.
-	LastContactThreshold *durationpb.Duration `protobuf:"bytes,4,opt,name=last_contact_threshold,json=lastContactThreshold,proto3" json:"last_contact_threshold,omitempty"`
+	// For how long the leader has not reached a member that is dead. Default: 10 minutes.
+	DeadAfter *durationpb.Duration `protobuf:"bytes,4,opt,name=dead_after,json=deadAfter,proto3" json:"dead_after,omitempty"`
+	// How long ago a healthy member last heard of the leader, and the leader of it. Default:
+	// 3 seconds.
+	LastContactThreshold *durationpb.Duration `protobuf:"bytes,5,opt,name=last_contact_threshold,json=lastContactThreshold,proto3" json:"last_contact_threshold,omitempty"`
 	// How many entries a healthy member is behind at most. Default: 1000.
-	MaxTrailingLogs *uint64 `protobuf:"varint,5,opt,name=max_trailing_logs,json=maxTrailingLogs,proto3,oneof" json:"max_trailing_logs,omitempty"`
-	// How long a new member is healthy before it gets a vote. Default: 10 seconds.
-	ServerStabilizationTime *durationpb.Duration `protobuf:"bytes,6,opt,name=server_stabilization_time,json=serverStabilizationTime,proto3" json:"server_stabilization_time,omitempty"`
+	MaxTrailingLogs *uint64 `protobuf:"varint,6,opt,name=max_trailing_logs,json=maxTrailingLogs,proto3,oneof" json:"max_trailing_logs,omitempty"`
+	// How long a new member is healthy, without a break, before it gets a vote. Default: 10
+	// seconds.
+	ServerStabilizationTime *durationpb.Duration `protobuf:"bytes,7,opt,name=server_stabilization_time,json=serverStabilizationTime,proto3" json:"server_stabilization_time,omitempty"`
 	unknownFields           protoimpl.UnknownFields
 	sizeCache               protoimpl.SizeCache
 }
@@ -1221,6 +1225,13 @@ func (x *Autopilot) GetMinQuorum() uint32 {
 		return *x.MinQuorum
 	}
 	return 0
+}
+
+func (x *Autopilot) GetDeadAfter() *durationpb.Duration {
+	if x != nil {
+		return x.DeadAfter
+	}
+	return nil
 }
 
 func (x *Autopilot) GetLastContactThreshold() *durationpb.Duration {
@@ -1285,15 +1296,13 @@ type GetAutopilotResponse struct {
 	Autopilot *Autopilot             `protobuf:"bytes,1,opt,name=autopilot,proto3" json:"autopilot,omitempty"`
 	// Grows with every change; 0: nobody has ever set anything.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	// Who set it, and when. Absent: nobody has.
+	// The principal who set it, and when. Absent: nobody has.
 	SetBy string                 `protobuf:"bytes,3,opt,name=set_by,json=setBy,proto3" json:"set_by,omitempty"`
 	SetAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=set_at,json=setAt,proto3" json:"set_at,omitempty"`
-	// As in GetClusterResponse.
-	Healthy          bool              `protobuf:"varint,5,opt,name=healthy,proto3" json:"healthy,omitempty"`
-	FailureTolerance int32             `protobuf:"varint,6,opt,name=failure_tolerance,json=failureTolerance,proto3" json:"failure_tolerance,omitempty"`
-	Problems         []*ClusterProblem `protobuf:"bytes,7,rep,name=problems,proto3" json:"problems,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What the leader thinks of the members. Absent: there is no leader, or it does not answer.
+	Health        *AutopilotHealth `protobuf:"bytes,5,opt,name=health,proto3" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetAutopilotResponse) Reset() {
@@ -1354,23 +1363,90 @@ func (x *GetAutopilotResponse) GetSetAt() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *GetAutopilotResponse) GetHealthy() bool {
+func (x *GetAutopilotResponse) GetHealth() *AutopilotHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+// What a leader thinks of the members. A new leader begins anew.
+type AutopilotHealth struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	LeaderId string                 `protobuf:"bytes,1,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	// Every member is healthy.
+	Healthy bool `protobuf:"varint,2,opt,name=healthy,proto3" json:"healthy,omitempty"`
+	// How many of the healthy voters may fail before there is no quorum of healthy ones.
+	FailureTolerance int32 `protobuf:"varint,3,opt,name=failure_tolerance,json=failureTolerance,proto3" json:"failure_tolerance,omitempty"`
+	// Why writes are refused; empty if they are not.
+	Refusal string `protobuf:"bytes,4,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// By id.
+	Members       []*AutopilotHealth_Member `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AutopilotHealth) Reset() {
+	*x = AutopilotHealth{}
+	mi := &file_remit_v1_cluster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AutopilotHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AutopilotHealth) ProtoMessage() {}
+
+func (x *AutopilotHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_cluster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AutopilotHealth.ProtoReflect.Descriptor instead.
+func (*AutopilotHealth) Descriptor() ([]byte, []int) {
+	return file_remit_v1_cluster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AutopilotHealth) GetLeaderId() string {
+	if x != nil {
+		return x.LeaderId
+	}
+	return ""
+}
+
+func (x *AutopilotHealth) GetHealthy() bool {
 	if x != nil {
 		return x.Healthy
 	}
 	return false
 }
 
-func (x *GetAutopilotResponse) GetFailureTolerance() int32 {
+func (x *AutopilotHealth) GetFailureTolerance() int32 {
 	if x != nil {
 		return x.FailureTolerance
 	}
 	return 0
 }
 
-func (x *GetAutopilotResponse) GetProblems() []*ClusterProblem {
+func (x *AutopilotHealth) GetRefusal() string {
 	if x != nil {
-		return x.Problems
+		return x.Refusal
+	}
+	return ""
+}
+
+func (x *AutopilotHealth) GetMembers() []*AutopilotHealth_Member {
+	if x != nil {
+		return x.Members
 	}
 	return nil
 }
@@ -1392,7 +1468,7 @@ type SetAutopilotRequest struct {
 
 func (x *SetAutopilotRequest) Reset() {
 	*x = SetAutopilotRequest{}
-	mi := &file_remit_v1_cluster_proto_msgTypes[17]
+	mi := &file_remit_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1480,7 @@ func (x *SetAutopilotRequest) String() string {
 func (*SetAutopilotRequest) ProtoMessage() {}
 
 func (x *SetAutopilotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_cluster_proto_msgTypes[17]
+	mi := &file_remit_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1493,7 @@ func (x *SetAutopilotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutopilotRequest.ProtoReflect.Descriptor instead.
 func (*SetAutopilotRequest) Descriptor() ([]byte, []int) {
-	return file_remit_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_remit_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetAutopilotRequest) GetAutopilot() *Autopilot {
@@ -1458,7 +1534,7 @@ type SetAutopilotResponse struct {
 
 func (x *SetAutopilotResponse) Reset() {
 	*x = SetAutopilotResponse{}
-	mi := &file_remit_v1_cluster_proto_msgTypes[18]
+	mi := &file_remit_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1546,7 @@ func (x *SetAutopilotResponse) String() string {
 func (*SetAutopilotResponse) ProtoMessage() {}
 
 func (x *SetAutopilotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_remit_v1_cluster_proto_msgTypes[18]
+	mi := &file_remit_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1559,7 @@ func (x *SetAutopilotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAutopilotResponse.ProtoReflect.Descriptor instead.
 func (*SetAutopilotResponse) Descriptor() ([]byte, []int) {
-	return file_remit_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_remit_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetAutopilotResponse) GetAutopilot() *Autopilot {
@@ -1496,6 +1572,112 @@ func (x *SetAutopilotResponse) GetAutopilot() *Autopilot {
 func (x *SetAutopilotResponse) GetVersion() uint64 {
 	if x != nil {
 		return x.Version
+	}
+	return 0
+}
+
+type AutopilotHealth_Member struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Voter bool                   `protobuf:"varint,2,opt,name=voter,proto3" json:"voter,omitempty"`
+	// It is never to be given a vote; or it lost its vote, and is given none until it starts
+	// anew or a person does it.
+	Replica bool `protobuf:"varint,3,opt,name=replica,proto3" json:"replica,omitempty"`
+	Demoted bool `protobuf:"varint,4,opt,name=demoted,proto3" json:"demoted,omitempty"`
+	// It answers, hears of the leader, and is close to the end of the log; and since when
+	// that is so, or is not. Absent: nothing is known yet.
+	Healthy bool                   `protobuf:"varint,5,opt,name=healthy,proto3" json:"healthy,omitempty"`
+	Since   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	// For how long it has not answered. Absent: it did when it was last asked.
+	Unreachable *durationpb.Duration `protobuf:"bytes,7,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
+	// How many entries its log is behind.
+	Lag           uint64 `protobuf:"varint,8,opt,name=lag,proto3" json:"lag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AutopilotHealth_Member) Reset() {
+	*x = AutopilotHealth_Member{}
+	mi := &file_remit_v1_cluster_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AutopilotHealth_Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AutopilotHealth_Member) ProtoMessage() {}
+
+func (x *AutopilotHealth_Member) ProtoReflect() protoreflect.Message {
+	mi := &file_remit_v1_cluster_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AutopilotHealth_Member.ProtoReflect.Descriptor instead.
+func (*AutopilotHealth_Member) Descriptor() ([]byte, []int) {
+	return file_remit_v1_cluster_proto_rawDescGZIP(), []int{17, 0}
+}
+
+func (x *AutopilotHealth_Member) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AutopilotHealth_Member) GetVoter() bool {
+	if x != nil {
+		return x.Voter
+	}
+	return false
+}
+
+func (x *AutopilotHealth_Member) GetReplica() bool {
+	if x != nil {
+		return x.Replica
+	}
+	return false
+}
+
+func (x *AutopilotHealth_Member) GetDemoted() bool {
+	if x != nil {
+		return x.Demoted
+	}
+	return false
+}
+
+func (x *AutopilotHealth_Member) GetHealthy() bool {
+	if x != nil {
+		return x.Healthy
+	}
+	return false
+}
+
+func (x *AutopilotHealth_Member) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AutopilotHealth_Member) GetUnreachable() *durationpb.Duration {
+	if x != nil {
+		return x.Unreachable
+	}
+	return nil
+}
+
+func (x *AutopilotHealth_Member) GetLag() uint64 {
+	if x != nil {
+		return x.Lag
 	}
 	return 0
 }
@@ -1600,27 +1782,42 @@ const file_remit_v1_cluster_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x02id\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x06reason\"9\n" +
 	"\x1aTransferLeadershipResponse\x12\x1b\n" +
-	"\tleader_id\x18\x01 \x01(\tR\bleaderId\"\xad\x03\n" +
+	"\tleader_id\x18\x01 \x01(\tR\bleaderId\"\xfa\x03\n" +
 	"\tAutopilot\x12\x10\n" +
 	"\x03off\x18\x01 \x01(\bR\x03off\x120\n" +
 	"\x14cleanup_dead_servers\x18\x02 \x01(\bR\x12cleanupDeadServers\x12.\n" +
 	"\n" +
 	"min_quorum\x18\x03 \x01(\rB\n" +
-	"\xbaH\a*\x05\x18\xe8\a(\x01H\x00R\tminQuorum\x88\x01\x01\x12b\n" +
-	"\x16last_contact_threshold\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x14lastContactThreshold\x128\n" +
-	"\x11max_trailing_logs\x18\x05 \x01(\x04B\a\xbaH\x042\x02(\x01H\x01R\x0fmaxTrailingLogs\x88\x01\x01\x12i\n" +
-	"\x19server_stabilization_time\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x17serverStabilizationTimeB\r\n" +
+	"\xbaH\a*\x05\x18\xe8\a(\x01H\x00R\tminQuorum\x88\x01\x01\x12K\n" +
+	"\n" +
+	"dead_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b\x01R\tdeadAfter\x12b\n" +
+	"\x16last_contact_threshold\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x03\b\x90\x1c2\x04\x10\xc0\x84=R\x14lastContactThreshold\x128\n" +
+	"\x11max_trailing_logs\x18\x06 \x01(\x04B\a\xbaH\x042\x02(\x01H\x01R\x0fmaxTrailingLogs\x88\x01\x01\x12i\n" +
+	"\x19server_stabilization_time\x18\a \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x04\b\x80\xa3\x052\x04\x10\xc0\x84=R\x17serverStabilizationTimeB\r\n" +
 	"\v_min_quorumB\x14\n" +
 	"\x12_max_trailing_logs\"\x15\n" +
-	"\x13GetAutopilotRequest\"\xaa\x02\n" +
+	"\x13GetAutopilotRequest\"\xe0\x01\n" +
 	"\x14GetAutopilotResponse\x121\n" +
 	"\tautopilot\x18\x01 \x01(\v2\x13.remit.v1.AutopilotR\tautopilot\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x15\n" +
 	"\x06set_by\x18\x03 \x01(\tR\x05setBy\x121\n" +
-	"\x06set_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05setAt\x12\x18\n" +
-	"\ahealthy\x18\x05 \x01(\bR\ahealthy\x12+\n" +
-	"\x11failure_tolerance\x18\x06 \x01(\x05R\x10failureTolerance\x124\n" +
-	"\bproblems\x18\a \x03(\v2\x18.remit.v1.ClusterProblemR\bproblems\"\xd0\x01\n" +
+	"\x06set_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05setAt\x121\n" +
+	"\x06health\x18\x05 \x01(\v2\x19.remit.v1.AutopilotHealthR\x06health\"\xcb\x03\n" +
+	"\x0fAutopilotHealth\x12\x1b\n" +
+	"\tleader_id\x18\x01 \x01(\tR\bleaderId\x12\x18\n" +
+	"\ahealthy\x18\x02 \x01(\bR\ahealthy\x12+\n" +
+	"\x11failure_tolerance\x18\x03 \x01(\x05R\x10failureTolerance\x12\x18\n" +
+	"\arefusal\x18\x04 \x01(\tR\arefusal\x12:\n" +
+	"\amembers\x18\x05 \x03(\v2 .remit.v1.AutopilotHealth.MemberR\amembers\x1a\xfd\x01\n" +
+	"\x06Member\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05voter\x18\x02 \x01(\bR\x05voter\x12\x18\n" +
+	"\areplica\x18\x03 \x01(\bR\areplica\x12\x18\n" +
+	"\ademoted\x18\x04 \x01(\bR\ademoted\x12\x18\n" +
+	"\ahealthy\x18\x05 \x01(\bR\ahealthy\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12;\n" +
+	"\vunreachable\x18\a \x01(\v2\x19.google.protobuf.DurationR\vunreachable\x12\x10\n" +
+	"\x03lag\x18\b \x01(\x04R\x03lag\"\xd0\x01\n" +
 	"\x13SetAutopilotRequest\x129\n" +
 	"\tautopilot\x18\x01 \x01(\v2\x13.remit.v1.AutopilotB\x06\xbaH\x03\xc8\x01\x01R\tautopilot\x12\x1d\n" +
 	"\aversion\x18\x02 \x01(\x04H\x00R\aversion\x88\x01\x01\x121\n" +
@@ -1656,7 +1853,7 @@ func file_remit_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_remit_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_remit_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_remit_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_remit_v1_cluster_proto_goTypes = []any{
 	(ClusterProblem_Kind)(0),           // 0: remit.v1.ClusterProblem.Kind
 	(Member_Kind)(0),                   // 1: remit.v1.Member.Kind
@@ -1678,10 +1875,12 @@ var file_remit_v1_cluster_proto_goTypes = []any{
 	(*Autopilot)(nil),                  // 17: remit.v1.Autopilot
 	(*GetAutopilotRequest)(nil),        // 18: remit.v1.GetAutopilotRequest
 	(*GetAutopilotResponse)(nil),       // 19: remit.v1.GetAutopilotResponse
-	(*SetAutopilotRequest)(nil),        // 20: remit.v1.SetAutopilotRequest
-	(*SetAutopilotResponse)(nil),       // 21: remit.v1.SetAutopilotResponse
-	(*durationpb.Duration)(nil),        // 22: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),      // 23: google.protobuf.Timestamp
+	(*AutopilotHealth)(nil),            // 20: remit.v1.AutopilotHealth
+	(*SetAutopilotRequest)(nil),        // 21: remit.v1.SetAutopilotRequest
+	(*SetAutopilotResponse)(nil),       // 22: remit.v1.SetAutopilotResponse
+	(*AutopilotHealth_Member)(nil),     // 23: remit.v1.AutopilotHealth.Member
+	(*durationpb.Duration)(nil),        // 24: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 25: google.protobuf.Timestamp
 }
 var file_remit_v1_cluster_proto_depIdxs = []int32{
 	6,  // 0: remit.v1.GetClusterResponse.members:type_name -> remit.v1.Member
@@ -1689,37 +1888,41 @@ var file_remit_v1_cluster_proto_depIdxs = []int32{
 	0,  // 2: remit.v1.ClusterProblem.kind:type_name -> remit.v1.ClusterProblem.Kind
 	1,  // 3: remit.v1.Member.kind:type_name -> remit.v1.Member.Kind
 	2,  // 4: remit.v1.Member.state:type_name -> remit.v1.Member.State
-	22, // 5: remit.v1.Member.last_contact:type_name -> google.protobuf.Duration
-	22, // 6: remit.v1.Member.clock_offset:type_name -> google.protobuf.Duration
-	22, // 7: remit.v1.Member.round_trip:type_name -> google.protobuf.Duration
-	22, // 8: remit.v1.Autopilot.last_contact_threshold:type_name -> google.protobuf.Duration
-	22, // 9: remit.v1.Autopilot.server_stabilization_time:type_name -> google.protobuf.Duration
-	17, // 10: remit.v1.GetAutopilotResponse.autopilot:type_name -> remit.v1.Autopilot
-	23, // 11: remit.v1.GetAutopilotResponse.set_at:type_name -> google.protobuf.Timestamp
-	5,  // 12: remit.v1.GetAutopilotResponse.problems:type_name -> remit.v1.ClusterProblem
-	17, // 13: remit.v1.SetAutopilotRequest.autopilot:type_name -> remit.v1.Autopilot
-	17, // 14: remit.v1.SetAutopilotResponse.autopilot:type_name -> remit.v1.Autopilot
-	3,  // 15: remit.v1.ClusterService.GetCluster:input_type -> remit.v1.GetClusterRequest
-	7,  // 16: remit.v1.ClusterService.AddMember:input_type -> remit.v1.AddMemberRequest
-	9,  // 17: remit.v1.ClusterService.RemoveMember:input_type -> remit.v1.RemoveMemberRequest
-	11, // 18: remit.v1.ClusterService.PromoteMember:input_type -> remit.v1.PromoteMemberRequest
-	13, // 19: remit.v1.ClusterService.DemoteMember:input_type -> remit.v1.DemoteMemberRequest
-	15, // 20: remit.v1.ClusterService.TransferLeadership:input_type -> remit.v1.TransferLeadershipRequest
-	18, // 21: remit.v1.ClusterService.GetAutopilot:input_type -> remit.v1.GetAutopilotRequest
-	20, // 22: remit.v1.ClusterService.SetAutopilot:input_type -> remit.v1.SetAutopilotRequest
-	4,  // 23: remit.v1.ClusterService.GetCluster:output_type -> remit.v1.GetClusterResponse
-	8,  // 24: remit.v1.ClusterService.AddMember:output_type -> remit.v1.AddMemberResponse
-	10, // 25: remit.v1.ClusterService.RemoveMember:output_type -> remit.v1.RemoveMemberResponse
-	12, // 26: remit.v1.ClusterService.PromoteMember:output_type -> remit.v1.PromoteMemberResponse
-	14, // 27: remit.v1.ClusterService.DemoteMember:output_type -> remit.v1.DemoteMemberResponse
-	16, // 28: remit.v1.ClusterService.TransferLeadership:output_type -> remit.v1.TransferLeadershipResponse
-	19, // 29: remit.v1.ClusterService.GetAutopilot:output_type -> remit.v1.GetAutopilotResponse
-	21, // 30: remit.v1.ClusterService.SetAutopilot:output_type -> remit.v1.SetAutopilotResponse
-	23, // [23:31] is the sub-list for method output_type
-	15, // [15:23] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	24, // 5: remit.v1.Member.last_contact:type_name -> google.protobuf.Duration
+	24, // 6: remit.v1.Member.clock_offset:type_name -> google.protobuf.Duration
+	24, // 7: remit.v1.Member.round_trip:type_name -> google.protobuf.Duration
+	24, // 8: remit.v1.Autopilot.dead_after:type_name -> google.protobuf.Duration
+	24, // 9: remit.v1.Autopilot.last_contact_threshold:type_name -> google.protobuf.Duration
+	24, // 10: remit.v1.Autopilot.server_stabilization_time:type_name -> google.protobuf.Duration
+	17, // 11: remit.v1.GetAutopilotResponse.autopilot:type_name -> remit.v1.Autopilot
+	25, // 12: remit.v1.GetAutopilotResponse.set_at:type_name -> google.protobuf.Timestamp
+	20, // 13: remit.v1.GetAutopilotResponse.health:type_name -> remit.v1.AutopilotHealth
+	23, // 14: remit.v1.AutopilotHealth.members:type_name -> remit.v1.AutopilotHealth.Member
+	17, // 15: remit.v1.SetAutopilotRequest.autopilot:type_name -> remit.v1.Autopilot
+	17, // 16: remit.v1.SetAutopilotResponse.autopilot:type_name -> remit.v1.Autopilot
+	25, // 17: remit.v1.AutopilotHealth.Member.since:type_name -> google.protobuf.Timestamp
+	24, // 18: remit.v1.AutopilotHealth.Member.unreachable:type_name -> google.protobuf.Duration
+	3,  // 19: remit.v1.ClusterService.GetCluster:input_type -> remit.v1.GetClusterRequest
+	7,  // 20: remit.v1.ClusterService.AddMember:input_type -> remit.v1.AddMemberRequest
+	9,  // 21: remit.v1.ClusterService.RemoveMember:input_type -> remit.v1.RemoveMemberRequest
+	11, // 22: remit.v1.ClusterService.PromoteMember:input_type -> remit.v1.PromoteMemberRequest
+	13, // 23: remit.v1.ClusterService.DemoteMember:input_type -> remit.v1.DemoteMemberRequest
+	15, // 24: remit.v1.ClusterService.TransferLeadership:input_type -> remit.v1.TransferLeadershipRequest
+	18, // 25: remit.v1.ClusterService.GetAutopilot:input_type -> remit.v1.GetAutopilotRequest
+	21, // 26: remit.v1.ClusterService.SetAutopilot:input_type -> remit.v1.SetAutopilotRequest
+	4,  // 27: remit.v1.ClusterService.GetCluster:output_type -> remit.v1.GetClusterResponse
+	8,  // 28: remit.v1.ClusterService.AddMember:output_type -> remit.v1.AddMemberResponse
+	10, // 29: remit.v1.ClusterService.RemoveMember:output_type -> remit.v1.RemoveMemberResponse
+	12, // 30: remit.v1.ClusterService.PromoteMember:output_type -> remit.v1.PromoteMemberResponse
+	14, // 31: remit.v1.ClusterService.DemoteMember:output_type -> remit.v1.DemoteMemberResponse
+	16, // 32: remit.v1.ClusterService.TransferLeadership:output_type -> remit.v1.TransferLeadershipResponse
+	19, // 33: remit.v1.ClusterService.GetAutopilot:output_type -> remit.v1.GetAutopilotResponse
+	22, // 34: remit.v1.ClusterService.SetAutopilot:output_type -> remit.v1.SetAutopilotResponse
+	27, // [27:35] is the sub-list for method output_type
+	19, // [19:27] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_cluster_proto_init() }
@@ -1728,14 +1931,14 @@ func file_remit_v1_cluster_proto_init() {
 		return
 	}
 	file_remit_v1_cluster_proto_msgTypes[14].OneofWrappers = []any{}
-	file_remit_v1_cluster_proto_msgTypes[17].OneofWrappers = []any{}
+	file_remit_v1_cluster_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_remit_v1_cluster_proto_rawDesc), len(file_remit_v1_cluster_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
