@@ -67,6 +67,9 @@ func damaged(err error) error {
 	if !pebble.IsCorruptionError(err) {
 		return err
 	}
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		return fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, info.Details)
+	}
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
