@@ -26,10 +26,10 @@ func securitySettings(s *settings, c *server.Config) {
 	s.text(&c.Identity.OIDC.GrantsClaim, "oidc-grants-claim", "", "the `claim` that lists what a token grants; without it, what is stored for its principal counts")
 }
 
-// reloadOnHangup reads the files of TLS again when the process is told to, until ctx is
-// done. Without TLS, a hangup ends the process as it does any other.
+// reloadOnHangup reads the files of TLS and of keys again when the process is told to,
+// until ctx is done. Without any, a hangup ends the process as it does any other.
 func reloadOnHangup(ctx context.Context, s *server.Server, config *server.Config) {
-	if !config.TLS.Enabled() {
+	if !config.TLS.Enabled() && !config.Peers.TLS.Enabled() && config.Peers.Gossip.KeyFile == "" {
 		return
 	}
 	hangups := make(chan os.Signal, 1)
@@ -39,7 +39,7 @@ func reloadOnHangup(ctx context.Context, s *server.Server, config *server.Config
 		for {
 			select {
 			case <-hangups:
-				s.Reload()
+				s.Reload(ctx)
 			case <-ctx.Done():
 				return
 			}

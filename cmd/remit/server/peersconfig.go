@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/remit-authz/remit/cluster/discover"
 	"github.com/remit-authz/remit/rpc"
 )
 
@@ -61,6 +62,11 @@ func (c *PeersConfig) expect() int {
 	return c.Expect
 }
 
+// secured reports whether anything of TLS is given.
+func (c *PeersConfig) secured() bool {
+	return c.TLS.CertFile != "" || c.TLS.KeyFile != "" || c.TLS.ClientCAFile != "" || c.TLSName != ""
+}
+
 // validate reports every fault of the settings by themselves.
 func (c *PeersConfig) validate(insecure bool) error {
 	var faults []error
@@ -95,19 +101,24 @@ func (c *PeersConfig) validate(insecure bool) error {
 	case c.Expect > 1 && len(c.Join) == 0 && c.Gossip.Addr == "":
 		fault("bootstrap-expect is %d, and nothing says where the others are: give join or gossip-addr", c.Expect)
 	}
+	for _, list := range []struct {
+		setting string
+		nodes   []string
+		port    int
+	}{{"join", c.Join, discover.PeerPort}, {"gossip-join", c.Gossip.Join, discover.GossipPort}} {
+		if _, err := discover.Parse(list.nodes, list.port); err != nil {
+			fault("%s: %w", list.setting, err)
+		}
+	}
 	if c.Gossip.Addr == "" && (c.Gossip.KeyFile != "" || len(c.Gossip.Join) > 0 || c.Gossip.Advertise != "") {
 		fault("gossip-addr is missing, where to gossip")
 	}
-	switch files := [...]string{c.TLS.CertFile, c.TLS.KeyFile, c.TLS.ClientCAFile}; {
-	case files == [3]string{}:
-		if c.TLSName != "" {
-			fault("peer-tls-name is given without peer-tls-cert, peer-tls-key and peer-tls-ca")
+	if c.secured() {
+		if err := c.TLS.ValidatePeers("peer-tls-cert", "peer-tls-key", "peer-tls-ca"); err != nil {
+			faults = append(faults, err)
 		}
-		if err := rpc.CheckAddr("peer-addr", c.Addr, insecure); err != nil {
-			fault("%w, or give peer-tls-cert, peer-tls-key and peer-tls-ca", err)
-		}
-	case files[0] == "" || files[1] == "" || files[2] == "":
-		fault("peer-tls-cert, peer-tls-key and peer-tls-ca are given together or not at all")
+	} else if err := rpc.CheckAddr("peer-addr", c.Addr, insecure); err != nil {
+		fault("%w, or give peer-tls-cert, peer-tls-key and peer-tls-ca", err)
 	}
 	if c.Gossip.KeyFile == "" {
 		if err := rpc.CheckAddr("gossip-addr", c.Gossip.Addr, insecure); err != nil {

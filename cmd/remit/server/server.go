@@ -150,6 +150,7 @@ type Server struct {
 	config Config
 	lock   *dirLock
 	state  *fsm.State
+	peers  *peers // nil for a node alone
 	node   *cluster.Node
 	api    *rpc.Server
 	secure *security
@@ -208,7 +209,7 @@ func (s *Server) open(ctx context.Context) error {
 	if registry != nil {
 		registry.MustRegister(s.state.Metrics())
 	}
-	s.node, err = cluster.Open(ctx, cluster.Config{
+	node := cluster.Config{
 		Dir:               filepath.Join(s.config.DataDir, raftDir),
 		FSM:               s.state,
 		Snapshots:         s.state.Snapshots(),
@@ -225,8 +226,13 @@ func (s *Server) open(ctx context.Context) error {
 		TrailingLogs:      s.config.TrailingLogs,
 		KeepLog:           s.config.UnsafeKeepLog,
 		NoSync:            s.config.UnsafeNoSync,
-	})
-	if err != nil {
+	}
+	if s.config.Peers.Enabled() {
+		if err := s.meet(ctx, &node); err != nil {
+			return err
+		}
+	}
+	if s.node, err = cluster.Open(ctx, node); err != nil {
 		return err
 	}
 	if err := s.node.WaitReady(ctx); err != nil {
@@ -261,6 +267,7 @@ func (s *Server) open(ctx context.Context) error {
 		Identity:    s.secure.gate,
 		State:       s.state,
 		Node:        s.node,
+		Cluster:     s.cluster(),
 		Rewriter:    s.files,
 		OpenFGA:     s.config.OpenFGA,
 		Version:     s.config.Version,
@@ -299,10 +306,13 @@ func (s *Server) AdminAddr() string {
 	return s.admin.listener.Addr().String()
 }
 
-// Reload reads the files of TLS again.
-func (s *Server) Reload() {
+// Reload reads the files of TLS again, and those of the keys of gossip.
+func (s *Server) Reload(ctx context.Context) {
 	if s.secure.certificates != nil {
 		s.secure.certificates.Reload()
+	}
+	if s.peers != nil {
+		s.peers.reload(ctx, s.config.Log)
 	}
 }
 
@@ -335,6 +345,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}()
 	var background sync.WaitGroup
 	background.Go(func() { s.files.run(serving) })
+	if s.peers != nil {
+		background.Go(func() { newUpgrader(&s.config, s.state, s.node).run(serving) })
+	}
 	if s.backup != nil {
 		background.Go(func() { s.backup.run(serving) })
 	}
@@ -365,6 +378,10 @@ func (s *Server) Close() error {
 	if s.node != nil {
 		errs = append(errs, s.node.Close())
 		s.node = nil
+	}
+	if s.peers != nil {
+		errs = append(errs, s.peers.close())
+		s.peers = nil
 	}
 	if s.state != nil {
 		errs = append(errs, s.state.Close())
