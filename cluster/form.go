@@ -191,7 +191,7 @@ func (f *former) round(ctx context.Context) {
 	for id, s := range f.known {
 		// A promise is kept on disk, so it is true for ever. One that is nothing to this node
 		// is no better than who made it.
-		if time.Since(s.at) > sightTime && !(s.Promised && among(s.Seen, f.self.ID)) {
+		if time.Since(s.at) > sightTime && (!s.Promised || !among(s.Seen, f.self.ID)) {
 			delete(f.known, id)
 		}
 	}

@@ -363,15 +363,14 @@ func TestWhatKeepsNodesFromBeginningIsTold(t *testing.T) {
 		}},
 		{"a copy of a node", func(c *forming) {
 			f := c.place(3)
-			f.Peer.ID = c.all[0].ID
+			f.ID = c.all[0].ID
 			c.sighted()
 		}, "n0 runs more than once", func(c *forming) { c.all[3].end(false) }},
-		{"one is missing", func(c *forming) { c.all[2].options = []func(*Config){func(cfg *Config) { cfg.Expect = 0 }} },
-			"2 of 3 nodes are there: n0 at host0:1, n1 at host1:1", func(c *forming) {
-				c.all[2].end(false)
-				c.all[2].options = nil
-				c.all[2].start()
-			}},
+		{"one does not form", func(c *forming) { c.all[2].expect = 0 }, "2 of 3 nodes are there: n0 at host0:1, n1 at host1:1", func(c *forming) {
+			c.all[2].end(false)
+			c.all[2].expect = 3
+			c.all[2].start()
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -66,10 +67,20 @@ type Gossip struct {
 
 	reloading sync.Mutex // held by Reload
 
+	mu    sync.Mutex
+	known map[string]contact // guarded by mu; who gossips now, this node among them, by id
+
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closing sync.Once
 	err     error // of Close
+}
+
+// A contact is a member, and where its gossip is reached. memberlist's own nodes are changed
+// while others read them; these are copies, made when it tells of a change.
+type contact struct {
+	Member
+	address string
 }
 
 const (
@@ -97,7 +108,7 @@ func OpenGossip(ctx context.Context, cfg GossipConfig) (*Gossip, error) {
 	if cfg.Label == "" {
 		cfg.Label = defaultLabel
 	}
-	g := &Gossip{cfg: cfg, log: cfg.Log.With("component", "gossip")}
+	g := &Gossip{cfg: cfg, log: cfg.Log.With("component", "gossip"), known: map[string]contact{}}
 	mc, err := g.configure(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("gossip: %w", err)
@@ -195,19 +206,20 @@ func resolve(ctx context.Context, address string) (netip.Addr, int, error) {
 }
 
 // Addr returns where others reach this node's gossip.
-func (g *Gossip) Addr() string { return g.list.LocalNode().Address() }
+func (g *Gossip) Addr() string { return g.contacts()[g.cfg.Self.ID].address }
+
+// contacts returns who gossips now, by id.
+func (g *Gossip) contacts() map[string]contact {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.known)
+}
 
 // Members returns those that gossip now, this node among them, by id.
 func (g *Gossip) Members() []Member {
 	var all []Member
-	for _, n := range g.list.Members() {
-		var m Member
-		// One that tells nothing that this release can read is still there.
-		if err := json.Unmarshal(n.Meta, &m); err != nil {
-			m = Member{}
-		}
-		m.ID = n.Name
-		all = append(all, m)
+	for _, c := range g.contacts() {
+		all = append(all, c.Member)
 	}
 	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	return all
@@ -253,7 +265,7 @@ func (g *Gossip) meet(ctx context.Context) {
 	for {
 		err := g.contact(ctx)
 		wait := mendInterval
-		if g.list.NumMembers() <= 1 {
+		if len(g.contacts()) <= 1 {
 			wait = aloneInterval
 			if err != nil && ctx.Err() == nil && time.Since(told) > mendInterval {
 				told = time.Now()
@@ -276,8 +288,8 @@ func (g *Gossip) contact(ctx context.Context) error {
 	seeds, err := g.cfg.Seeds(ctx)
 	faults := []error{err}
 	var known []string
-	for _, n := range g.list.Members() {
-		known = append(known, n.Address())
+	for _, c := range g.contacts() {
+		known = append(known, c.address)
 	}
 	for _, seed := range seeds {
 		if ctx.Err() != nil {
@@ -325,11 +337,31 @@ func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (delegate) LocalState(bool) []byte          { return nil }
 func (delegate) MergeRemoteState([]byte, bool)   {}
 
-// NotifyJoin, NotifyLeave and NotifyUpdate log who comes and goes.
-func (d delegate) NotifyJoin(n *memberlist.Node)   { d.note("node gossips", n) }
-func (d delegate) NotifyLeave(n *memberlist.Node)  { d.note("node gossips no more", n) }
-func (d delegate) NotifyUpdate(n *memberlist.Node) { d.note("node gossips anew", n) }
+// NotifyJoin, NotifyLeave and NotifyUpdate keep who is there. memberlist changes no node
+// meanwhile.
+func (d delegate) NotifyJoin(n *memberlist.Node)   { d.keep("node gossips", n) }
+func (d delegate) NotifyUpdate(n *memberlist.Node) { d.keep("node gossips anew", n) }
+func (d delegate) NotifyLeave(n *memberlist.Node) {
+	d.g.mu.Lock()
+	delete(d.g.known, n.Name)
+	d.g.mu.Unlock()
+	d.note("node gossips no more", n)
+}
 
+func (d delegate) keep(what string, n *memberlist.Node) {
+	c := contact{address: n.Address()}
+	// One that tells nothing that this release can read is still there.
+	if err := json.Unmarshal(n.Meta, &c.Member); err != nil {
+		c.Member = Member{}
+	}
+	c.ID = n.Name
+	d.g.mu.Lock()
+	d.g.known[n.Name] = c
+	d.g.mu.Unlock()
+	d.note(what, n)
+}
+
+// note logs that a node came or went.
 func (d delegate) note(what string, n *memberlist.Node) {
 	if n.Name != d.g.cfg.Self.ID {
 		d.g.log.Info("gossip", "event", what, "node", n.Name, "address", n.Address())

@@ -25,7 +25,7 @@ func newMetrics(g *Gossip) *metrics {
 		m.refused,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "remit_gossip_members", Help: "Nodes that gossip, this one among them, as far as it knows.",
-		}, func() float64 { return float64(g.list.NumMembers()) }),
+		}, func() float64 { return float64(len(g.contacts())) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "remit_gossip_health_score", Help: "How late this node's gossip is, 0 if it is in time.",
 		}, func() float64 { return float64(g.list.GetHealthScore()) }),
