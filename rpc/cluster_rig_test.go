@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,18 +62,18 @@ type member struct {
 	voter bool
 	disk  clustertest.Disk
 
-	mu   sync.Mutex
-	run  *running // guarded by mu; nil: it is down
-	held clients  // guarded by mu
+	mu  sync.Mutex
+	run *running // guarded by mu; nil: it is down
 }
 
 // running is one run of a node.
 type running struct {
-	config Config
-	state  *fsm.State
-	node   *cluster.Node
-	logs   *clustertest.LogStore
-	port   *clustertest.Endpoint
+	clients clients
+	state   *fsm.State
+	node    *cluster.Node
+	logs    *clustertest.LogStore
+	port    *clustertest.Endpoint
+	dead    atomic.Bool // it has lost its power, and nothing that it says counts
 }
 
 // newFleet starts voters and, beside them, nodes without a vote, and waits until all serve.
@@ -142,8 +143,8 @@ func (m *member) start() {
 	r.clients = newClients(connectinprocess.New(r.server))
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rig, m.held = r, r.clients
-	m.run = &running{config: o.API, state: state, node: node, logs: logs, port: port}
+	m.rig = r
+	m.run = &running{clients: r.clients, state: state, node: node, logs: logs, port: port}
 }
 
 // close stops what runs.
@@ -151,19 +152,12 @@ func (r *running) close() error {
 	return errors.Join(r.node.Close(), r.state.Close(), r.logs.Close())
 }
 
-// running is the node's present run; nil if it is down.
+// running is the node's present run; nil if it is down. Goroutines beside the one that stops
+// and starts nodes call its clients and not the rig's.
 func (m *member) running() *running {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.run
-}
-
-// api are the clients of the node's present run, for goroutines beside the one that stops
-// and starts nodes. It is down if ok is false.
-func (m *member) api() (c clients, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.held, m.run != nil
 }
 
 // down marks the node as down and returns what ran.
@@ -273,6 +267,7 @@ func (f *fleet) crash(i, percent int) {
 	if r == nil {
 		return
 	}
+	r.dead.Store(true)
 	r.port.Leave()
 	m.disk = m.disk.Crash(percent, f.rng)
 	f.stopping.Go(func() {

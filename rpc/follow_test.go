@@ -286,10 +286,7 @@ func (l *load) run(client int) {
 	m := l.f.all[client%len(l.f.all)]
 	for n := 0; !l.over.Load(); n++ {
 		pass(20 * time.Millisecond)
-		c, up := m.api()
-		if !up {
-			continue
-		}
+		c := m.running().clients
 		text := fmt.Sprintf("document:%d-%d#owner@user:anna", client, n)
 		req := &remitv1.WriteRequest{Store: l.store, Operations: []*remitv1.Operation{{
 			Kind: remitv1.Operation_KIND_CREATE, Tuple: tuple(l.f.t, text), // twice would be an error
