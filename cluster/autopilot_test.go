@@ -153,6 +153,30 @@ func TestDeadVoterIsRemovedWhenItIsReplaced(t *testing.T) {
 	})
 }
 
+// A node that is there, but does not vote yet, takes nobody's place.
+func TestDeadVoterStaysUntilTheNextOneVotes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var config atomic.Pointer[AutopilotConfig]
+		config.Store(&AutopilotConfig{CleanupDeadServers: true, DeadAfter: time.Minute})
+		c := newPeers(t, 1, 3, piloted(&config))
+		c.crash(c.others(c.leader())[0], 0)
+		pass(5 * time.Minute)
+		c.join()
+		c.within(30*time.Second, "replaced", func() bool {
+			voters, members := 0, c.leader().node.Status().Members
+			for _, m := range members {
+				if m.Voter {
+					voters++
+				}
+			}
+			if voters < 3 {
+				t.Fatalf("there are %d voters among %v, want 3 at any time", voters, members)
+			}
+			return voters == 3 && len(members) == 3
+		})
+	})
+}
+
 // Nothing that is removed may leave fewer voters there than a quorum.
 func TestRemovalKeepsTheQuorum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
