@@ -244,9 +244,8 @@ func (p *Proxy) connect(f *front, dialler *net.TCPConn) {
 		p.pass(c, c.to, c.from, func(f Fault) bool { return f.Cut })
 		return // and the dialler is told
 	}
-	if err := errors.Join(dialler.SetReadBuffer(buffered), listener.(*net.TCPConn).SetReadBuffer(buffered)); err != nil {
-		p.t.Errorf("proxy of %s: %v", f.name, err)
-	}
+	// They may have ended in between, and then it is of no use.
+	_ = errors.Join(dialler.SetReadBuffer(buffered), listener.(*net.TCPConn).SetReadBuffer(buffered))
 	c.mu.Lock()
 	c.listener = listener.(*net.TCPConn)
 	over := c.over

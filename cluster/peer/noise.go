@@ -53,7 +53,7 @@ var reasons = []string{
 // reasonOf sorts an error of a connection that others opened.
 func reasonOf(err error) string {
 	var (
-		alert      tls.AlertError
+		remote     *net.OpError
 		unverified *tls.CertificateVerificationError
 		invalid    x509.CertificateInvalidError
 	)
@@ -62,8 +62,9 @@ func reasonOf(err error) string {
 		return reasonStranger
 	case errors.Is(err, errPlain):
 		return reasonPlain
-	case errors.Is(err, errNoCertificate), errors.As(err, &alert), errors.As(err, &unverified), errors.As(err, &invalid),
-		err.Error() == "tls: client didn't provide a certificate":
+	case errors.Is(err, errNoCertificate), errors.As(err, &unverified), errors.As(err, &invalid),
+		// What the library has no type for: a client without, and the other side's complaint.
+		err.Error() == "tls: client didn't provide a certificate", errors.As(err, &remote) && remote.Op == "remote error":
 		return reasonCertificate
 	case errors.Is(err, ErrOtherCluster):
 		return reasonOtherCluster

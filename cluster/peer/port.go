@@ -349,6 +349,9 @@ func (p *Port) receive(raw net.Conn) (*conn, error) {
 
 // dismiss tells the other side why it is refused.
 func (p *Port) dismiss(raw, over net.Conn, answer verdict, why error) {
+	if raw.SetDeadline(time.Now().Add(lingering)) != nil {
+		return
+	}
 	if s := (strangerError{}); errors.As(why, &s) && s.http() {
 		text := "this port is for the nodes of a cluster; the API has one of its own\n"
 		_, _ = fmt.Fprintf(over, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(text), text)

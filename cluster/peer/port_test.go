@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -143,6 +141,6 @@ func BenchmarkCall(b *testing.B) {
 	})
 }
 
-var _ = fmt.Sprint
-var _ = strings.Contains
-var _ raft.ServerAddress
+
+// raftAddress is the address of a listener as nodes know each other's.
+func raftAddress(l net.Listener) raft.ServerAddress { return raft.ServerAddress(l.Addr().String()) }

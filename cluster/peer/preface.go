@@ -187,7 +187,8 @@ const recordHandshake = 0x16
 
 func (e strangerError) http() bool {
 	for _, begin := range []string{"GET ", "HEAD ", "POST ", "PUT ", "PATCH ", "DELETE ", "OPTIONS ", "CONNECT ", "PRI * ", "HTTP/"} {
-		if strings.HasPrefix(string(e.first), begin) {
+		// A record of TLS shows five bytes of it.
+		if n := min(len(begin), len(e.first)); n >= 3 && string(e.first[:n]) == begin[:n] {
 			return true
 		}
 	}
@@ -198,12 +199,14 @@ func (e strangerError) http() bool {
 // byte more, and keeps no more than a body may have.
 func readPreface(r io.Reader) ([]byte, error) {
 	header := make([]byte, prefaceHeader)
-	n, err := io.ReadFull(r, header[:len(magic)])
-	if n > 0 && string(header[:n]) != magic[:n] {
-		return nil, strangerError{header[:n]}
-	}
-	if err != nil {
-		return nil, err
+	for n := 0; n < len(magic); {
+		m, err := r.Read(header[n:len(magic)])
+		if n += m; string(header[:n]) != magic[:n] {
+			return nil, strangerError{header[:n]}
+		}
+		if err != nil && n < len(magic) {
+			return nil, err
+		}
 	}
 	if _, err := io.ReadFull(r, header[len(magic):]); err != nil {
 		return nil, err

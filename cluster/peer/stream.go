@@ -84,7 +84,7 @@ func (l layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn
 	if err != nil {
 		return nil, err
 	}
-	return &outgoing{conn: c, patience: timeout}, nil
+	return &outgoing{conn: c, to: address, patience: timeout}, nil
 }
 
 // An advertised address is one as other nodes know it; its host may be a name.
@@ -139,19 +139,38 @@ func (s *incoming) Close() error {
 	return s.conn.Close()
 }
 
-// An outgoing stream carries Raft's messages to a node.
+// An outgoing stream carries Raft's messages to a node. Raft keeps it for later, when the
+// other side may have gone, or this one may have closed it: then the next message goes over
+// a new connection. Otherwise it would be lost, and what is lost may be the one vote that
+// decides.
 type outgoing struct {
 	*conn
+	to       raft.ServerAddress
 	patience time.Duration // how long Raft wants to wait, for the next bytes
+	used     bool          // a message was sent
 }
 
 // chunk is what must find room within a deadline: small enough for any link.
 const chunk = 64 << 10
 
-// SetDeadline says how long to wait from then on.
+// SetDeadline says how long to wait from then on. Raft's transport calls it at the
+// beginning of every message, and nowhere else.
 func (s *outgoing) SetDeadline(t time.Time) error {
 	s.patience = time.Until(t)
-	return s.conn.SetDeadline(t)
+	err := s.conn.SetDeadline(t)
+	if s.used && (err != nil || !quiet(s.raw)) {
+		ctx, cancel := context.WithTimeout(s.port.run, s.patience)
+		defer cancel()
+		c, e := s.port.dial(ctx, string(s.to), carriesRaft)
+		if e != nil {
+			return e // Raft meets the end of the old one
+		}
+		_ = s.Close()
+		s.conn = c
+		err = c.SetDeadline(t)
+	}
+	s.used = true
+	return err
 }
 
 // Read waits for patience, and not for the rest of it.

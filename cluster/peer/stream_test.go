@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -76,3 +77,39 @@ func TestRaftsMessagesArrive(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// Raft keeps connections. That the other node was started anew meanwhile costs no message.
+func TestRaftMeetsANodeThatWasStartedAnew(t *testing.T) {
+	a, b := listen(t, "a", 7), listen(t, "b", 7)
+	answerRaft(t, b)
+	vote := func() error {
+		var answer raft.RequestVoteResponse
+		err := a.RequestVote("b", b.LocalAddr(), &raft.RequestVoteRequest{Term: 4}, &answer)
+		if err == nil && answer.Term != 4 {
+			err = errors.New("a vote for another term")
+		}
+		return err
+	}
+	for range 5 {
+		var voting sync.WaitGroup
+		for range pooled { // so many connections are kept
+			voting.Go(func() {
+				if err := vote(); err != nil {
+					t.Errorf("a vote: %v", err)
+				}
+			})
+		}
+		voting.Wait()
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		b = listen(t, "b", 7, func(c *Config) { c.Bind = b.Addr().String() })
+		answerRaft(t, b)
+		if err := vote(); err != nil {
+			t.Errorf("a vote of a node that was started anew: %v", err)
+		}
+	}
+	if n := sample(t, a.metrics.connections, "raft", "out"); n > pooled {
+		t.Errorf("%v connections are kept", n)
+	}
+}

@@ -77,20 +77,27 @@ type Certificate struct {
 // Server is a certificate for this machine's loopback addresses, and for more names.
 func (ca *CA) Server(c Certificate) Pair {
 	ca.t.Helper()
-	return ca.pair(c, x509.ExtKeyUsageServerAuth, net.IPv4(127, 0, 0, 1), net.IPv6loopback)
+	return ca.pair(c, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, net.IPv4(127, 0, 0, 1), net.IPv6loopback)
+}
+
+// Node is a certificate for a node of a cluster on this machine's loopback addresses: others
+// dial it, and it dials others.
+func (ca *CA) Node(c Certificate) Pair {
+	ca.t.Helper()
+	return ca.pair(c, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, net.IPv4(127, 0, 0, 1), net.IPv6loopback)
 }
 
 // Client is a certificate for a client.
 func (ca *CA) Client(c Certificate) Pair {
 	ca.t.Helper()
-	return ca.pair(c, x509.ExtKeyUsageClientAuth)
+	return ca.pair(c, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth})
 }
 
-func (ca *CA) pair(c Certificate, usage x509.ExtKeyUsage, ips ...net.IP) Pair {
+func (ca *CA) pair(c Certificate, usages []x509.ExtKeyUsage, ips ...net.IP) Pair {
 	ca.t.Helper()
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: c.CommonName}, DNSNames: c.DNS, IPAddresses: ips, NotBefore: c.NotBefore, NotAfter: c.NotAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{usage},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: usages,
 	}
 	for _, text := range c.URIs {
 		u, err := url.Parse(text)
