@@ -29,8 +29,6 @@ func RaftLog(l *slog.Logger) hclog.Logger {
 	return &raftLog{handler: l.Handler(), name: "raft"}
 }
 
-func newRaftLog(l *slog.Logger) hclog.Logger { return RaftLog(l) }
-
 // Log writes one message at a level.
 func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
 	ctx := context.Background() // Raft's goroutines belong to no request

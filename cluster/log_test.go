@@ -19,7 +19,7 @@ func TestRaftLog(t *testing.T) {
 			return a
 		},
 	})
-	l := newRaftLog(slog.New(handler))
+	l := RaftLog(slog.New(handler))
 	l.Trace("unseen")
 	l.Debug("unseen")
 	l.Info("unseen")
