@@ -43,13 +43,17 @@ type clusterService struct {
 	about   cluster.About // this node, as far as it does not change
 }
 
-// newClusterService makes the service of a node. Without a cluster the node is alone.
+// newClusterService makes the service of a node. Without a cluster the node is alone, and may
+// know itself what there is to tell.
 func newClusterService(config *Config, r *reader, k *backend.Keyring) *clusterService {
 	s := &clusterService{reader: r, keyring: k, cluster: config.Cluster, about: cluster.About{
 		Version: config.Version, Supports: fsm.ClusterVersion, Addr: config.Addr, GRPCAddr: config.GRPCAddr,
 	}}
 	if s.cluster == nil {
 		s.cluster = lone{r}
+		if node, ok := config.Node.(Cluster); ok {
+			s.cluster = node
+		}
 	}
 	return s
 }

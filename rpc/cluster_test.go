@@ -46,8 +46,8 @@ func (o operators) recorded(t testing.TB, kind remitv1.AuditChange_Kind) []strin
 
 func TestANodeAloneTellsOfItself(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"knowing its cluster": func(c *Config) { c.Cluster = c.Node.(*cluster.Node) },
-		"knowing none":        func(*Config) {},
+		"knowing its cluster": func(*Config) {},
+		"knowing none":        func(c *Config) { c.Node = struct{ backend.Node }{c.Node} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, change)

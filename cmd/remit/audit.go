@@ -207,13 +207,13 @@ func (w *auditing) run(ctx context.Context) error {
 func (w *auditing) page(ctx context.Context, c *services, store, cursor string, size int32) ([]*remitv1.AuditChange, string, error) {
 	newest := w.newest || w.most > 0
 	if w.cluster {
-		res, err := repeated(ctx, w.app, c.audits.ListClusterChanges, &remitv1.ListClusterChangesRequest{
+		res, err := call(ctx, w.app, c.audits.ListClusterChanges, &remitv1.ListClusterChangesRequest{
 			Filter: proto.CloneOf(&w.filter), NewestFirst: newest, PageSize: size, Cursor: cursor,
 		})
 		w.looked = res.GetProgress()
 		return res.GetChanges(), res.GetCursor(), err
 	}
-	res, err := repeated(ctx, w.app, c.audits.ListChanges, &remitv1.ListChangesRequest{
+	res, err := call(ctx, w.app, c.audits.ListChanges, &remitv1.ListChangesRequest{
 		Store: store, Filter: proto.CloneOf(&w.filter), NewestFirst: newest, PageSize: size, Cursor: cursor,
 	})
 	w.looked = res.GetProgress()

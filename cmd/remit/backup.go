@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/spf13/cobra"
 
 	"github.com/remit-authz/remit/cmd/remit/server"
@@ -182,7 +181,7 @@ func (in *incomingBackup) start() (err error) {
 // backupService is a client that does not ask for compression: nearly all of a backup is
 // compressed already.
 func (a *app) backupService() (remitv1connect.BackupServiceClient, error) {
-	c, err := a.connection(connecthttp.WithCompressors())
+	c, err := a.connect(true)
 	if err != nil {
 		return nil, err
 	}

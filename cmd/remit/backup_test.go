@@ -163,7 +163,7 @@ func TestBackupWipeRestoreGivesTheSameAnswers(t *testing.T) {
 // changes asks OpenFGA's API for the changes of a store.
 func changes(t *testing.T, addr, store, continuation string) string {
 	t.Helper()
-	c, err := (&app{addr: addr}).client()
+	c, err := (&app{addrs: []string{addr}}).client()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,19 +8,20 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"connectrpc.com/connect/v2"
-	"connectrpc.com/connect/v2/connecthttp"
 	"github.com/spf13/cobra"
 
+	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
-// Services are those of one server.
+// Services are those of one server, or of one cluster.
 type services struct {
 	stores remitv1connect.StoreServiceClient
 	models remitv1connect.ModelServiceClient
@@ -32,6 +33,7 @@ type services struct {
 	transfers remitv1connect.TransferServiceClient
 	audits    remitv1connect.AuditServiceClient
 	erasures  remitv1connect.EraseServiceClient
+	clusters  remitv1connect.ClusterServiceClient
 }
 
 // defaultAddr is where serve listens unless told otherwise.
@@ -49,23 +51,50 @@ func (a *app) client() (*services, error) {
 	return newServices(c), nil
 }
 
-// connection is how the server is called: where it is, by what it is known, and by what it
-// knows who calls.
-func (a *app) connection(options ...connecthttp.Option) (*connect.Client, error) {
+// connection is how the servers are called: where they are, by what they are known, and by
+// what they know who calls. A call that fails for a reason that passes is repeated, at
+// another of the addresses if there are several; a server that never listened is not
+// waited for.
+func (a *app) connection() (*connect.Client, error) {
+	if a.connected == nil {
+		c, err := a.connect(false)
+		if err != nil {
+			return nil, err
+		}
+		a.connected = c
+	}
+	return a.connected, nil
+}
+
+func (a *app) connect(uncompressed bool) (*connect.Client, error) {
 	if err := a.credentials.resolve(); err != nil {
 		return nil, err
 	}
-	base, err := a.baseURL()
+	bases, err := a.baseURLs()
 	if err != nil {
 		return nil, err
 	}
-	over, err := a.credentials.client()
+	config := client.Config{
+		Addrs:    bases,
+		Insecure: true, // baseURLs has chosen what is safe, unless somebody wrote otherwise
+		Attempts: maxAttempts, Pause: firstPause, FailFast: true,
+		MaxMessageSize: maxAnswer, Uncompressed: uncompressed,
+		Interceptors: []connect.ClientInterceptor{a.credentials.authorize, a.provenance.headers},
+	}
+	if a.credentials.wantTLS() {
+		if config.TLS, err = a.credentials.tls(); err != nil {
+			return nil, err
+		}
+	}
+	if len(bases) > 1 {
+		config.AttemptTimeout = a.timeout // one that hangs must leave time for the next
+	}
+	c, err := client.New(config)
 	if err != nil {
 		return nil, err
 	}
-	a.asked = base
-	options = append(options, connecthttp.WithReadMaxBytes(maxAnswer))
-	return connect.NewClient(connecthttp.NewTransport(over, base, options...), a.credentials.authorize, a.provenance.headers), nil
+	a.bases, a.asked = bases, strings.Join(bases, ", ")
+	return c.Connect(), nil
 }
 
 func newServices(c *connect.Client) *services {
@@ -80,14 +109,45 @@ func newServices(c *connect.Client) *services {
 		transfers: remitv1connect.NewTransferServiceClient(c),
 		audits:    remitv1connect.NewAuditServiceClient(c),
 		erasures:  remitv1connect.NewEraseServiceClient(c),
+		clusters:  remitv1connect.NewClusterServiceClient(c),
 	}
 }
 
-// baseURL is the server's address as a URL. HOST:PORT alone means http, or https if there
+// addresses are those of the flag, of the environment, or the default.
+func (a *app) addresses() []string {
+	given := a.addrs
+	if len(given) == 0 {
+		given = strings.Split(os.Getenv("REMIT_ADDR"), ",")
+	}
+	var addrs []string
+	for _, addr := range given {
+		if addr = strings.TrimSpace(addr); addr != "" && !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	if len(addrs) == 0 {
+		return []string{defaultAddr}
+	}
+	return addrs
+}
+
+// baseURLs are the servers' addresses as URLs.
+func (a *app) baseURLs() ([]string, error) {
+	var bases []string
+	for _, addr := range a.addresses() {
+		base, err := a.baseURL(addr)
+		if err != nil {
+			return nil, err
+		}
+		bases = append(bases, base)
+	}
+	return bases, nil
+}
+
+// baseURL is a server's address as a URL. HOST:PORT alone means http, or https if there
 // are files of TLS, or a token that would cross the network for all to read: credentials
 // must not go without unless somebody has written so.
-func (a *app) baseURL() (string, error) {
-	addr := firstOf(a.addr, os.Getenv("REMIT_ADDR"), defaultAddr)
+func (a *app) baseURL(addr string) (string, error) {
 	if !strings.Contains(addr, "://") {
 		scheme := "http://"
 		if a.credentials.wantTLS() || a.credentials.bringsToken() && !staysHere(addr) {
@@ -96,7 +156,7 @@ func (a *app) baseURL() (string, error) {
 		addr = scheme + addr
 	}
 	u, err := url.Parse(addr)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return "", fmt.Errorf("%q is no address of a server; write HOST:PORT or https://HOST:PORT", addr)
 	}
 	return strings.TrimSuffix(addr, "/"), nil
@@ -112,48 +172,32 @@ func staysHere(addr string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// withTimeout bounds one call.
+// withTimeout bounds one call. With several addresses each may take as long.
 func (a *app) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	if a.timeout <= 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, a.timeout)
+	return context.WithTimeout(ctx, a.timeout*time.Duration(max(1, len(a.bases))))
 }
 
-// call makes one unary call within the timeout.
+// call makes one unary call within the timeout. What fails for a reason that passes has been
+// repeated when it returns.
 func call[Q, A any](ctx context.Context, a *app, method func(context.Context, Q) (A, error), request Q) (A, error) {
 	ctx, cancel := a.withTimeout(ctx)
 	defer cancel()
-	return method(ctx, request)
+	answer, err := method(ctx, request)
+	if err == nil {
+		a.answered = true
+	}
+	return answer, err
 }
 
-// Outcomes that a repetition mends are repeated so often, waiting longer each time: in
+// What fails for a reason that passes is repeated so often, waiting longer each time: in
 // all about as long as an election takes.
 const (
 	maxAttempts = 6
 	firstPause  = 200 * time.Millisecond
 )
-
-// repeated is call for a request with an idempotency key: what may have been done
-// already can be asked for again.
-func repeated[Q, A any](ctx context.Context, a *app, method func(context.Context, Q) (A, error), request Q) (A, error) {
-	pause := firstPause
-	for attempt := 1; ; attempt++ {
-		answer, err := call(ctx, a, method, request)
-		if err == nil {
-			a.answered = true
-		}
-		if err == nil || attempt == maxAttempts || !a.worthRepeating(err) {
-			return answer, err
-		}
-		select {
-		case <-ctx.Done():
-			return answer, err
-		case <-time.After(pause):
-			pause *= 2
-		}
-	}
-}
 
 // worthRepeating reports whether the same request may succeed a moment later. A server
 // that does not listen is waited for only if it did before: it may be starting again.

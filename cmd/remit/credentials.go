@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -104,20 +103,6 @@ func readCredentials(name string) ([]byte, error) {
 	return data, nil
 }
 
-// client makes the HTTP client that knows the server, and is known to it.
-func (c *credentials) client() (*http.Client, error) {
-	if !c.wantTLS() {
-		return &http.Client{}, nil
-	}
-	config, err := c.tls()
-	if err != nil {
-		return nil, err
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = config
-	return &http.Client{Transport: transport}, nil
-}
-
 // tls is how a connection is made secure.
 func (c *credentials) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -173,7 +158,7 @@ func (c *credentials) authorize(next connect.ClientFunc) connect.ClientFunc {
 	return func(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
 		token, err := c.bearer()
 		if err != nil {
-			return nil, err
+			return nil, own(err)
 		}
 		if info, ok := connect.CallInfoForClientContext(ctx); ok && token != "" {
 			info.RequestHeader().Set("Authorization", "Bearer "+token)

@@ -90,12 +90,12 @@ func (a *app) demo(ctx context.Context, config server.Config, once bool) error {
 
 // showDemo loads the organisation and prints decisions, through the API as any client.
 func (a *app) showDemo(ctx context.Context, addr, dir string) error {
-	a.addr, a.store = addr, demoStore
+	a.addrs, a.store = []string{addr}, demoStore
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	if _, err := repeated(ctx, a, c.node.GetNode, &remitv1.GetNodeRequest{}); err != nil {
+	if _, err := call(ctx, a, c.node.GetNode, &remitv1.GetNodeRequest{}); err != nil {
 		return err
 	}
 	d := &demo{app: a, client: c, w: a.stdout, p: colours(a.stdout)}

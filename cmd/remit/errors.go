@@ -23,6 +23,10 @@ func (a *app) errorText(err error) string {
 	if errors.As(err, &partial) {
 		return a.errorText(partial.err) + "\n  before that, " + partial.done
 	}
+	var ours *ownError
+	if errors.As(err, &ours) {
+		return "remit: " + ours.err.Error()
+	}
 	var callErr *connect.Error
 	if errors.As(err, &callErr) {
 		return "remit: " + a.callText(err, callErr)
@@ -50,8 +54,38 @@ type partialError struct {
 func (e *partialError) Error() string { return e.done + ", then: " + e.err.Error() }
 func (e *partialError) Unwrap() error { return e.err }
 
+// An ownError is one of this program's, in whatever the client makes of it.
+type ownError struct{ err error }
+
+func (e *ownError) Error() string { return e.err.Error() }
+func (e *ownError) Unwrap() error { return e.err }
+
+// own marks an error of this program for which a call is not made, and not repeated.
+func own(err error) error {
+	return connect.NewError(connect.CodeInvalidArgument, err.Error()).WithCause(&ownError{err})
+}
+
+// placed takes an error apart that the client has given the address it comes from.
+func (a *app) placed(e *connect.Error) (base string, bare *connect.Error, ok bool) {
+	if e.IsRemote() || !errors.As(e.Unwrap(), &bare) {
+		return "", nil, false
+	}
+	for _, base := range a.bases {
+		if strings.HasPrefix(e.Message(), base+": ") {
+			return base, bare, true
+		}
+	}
+	return "", nil, false
+}
+
 func (a *app) callText(err error, e *connect.Error) string {
-	var dial *net.OpError
+	if base, bare, ok := a.placed(e); ok {
+		all := a.asked
+		defer func() { a.asked = all }()
+		if a.asked, err, e = base, bare, bare; unreachable(bare) {
+			a.asked = all // nobody answers at any of them
+		}
+	}
 	var dns *net.DNSError
 	if text, ok := a.tlsText(err); ok && !e.IsRemote() {
 		return text
@@ -59,7 +93,7 @@ func (a *app) callText(err error, e *connect.Error) string {
 	switch {
 	case errors.As(err, &dns):
 		return fmt.Sprintf("no server can be found at %s: %s is unknown", a.asked, dns.Name)
-	case errors.Is(err, syscall.ECONNREFUSED), !e.IsRemote() && errors.As(err, &dial) && dial.Op == "dial":
+	case unreachable(e):
 		return fmt.Sprintf("no server answers at %s; start one with \"remit serve\", or name another with --addr or REMIT_ADDR", a.asked)
 	case !e.IsRemote() && e.Code() == connect.CodeCanceled && a.wasInterrupted():
 		return "interrupted" // a transport cancels on its own accord, too
@@ -106,6 +140,12 @@ func (a *app) callText(err error, e *connect.Error) string {
 		fmt.Fprintf(&b, "\n  give them with --context '{%s}'", strings.Join(fields, ", "))
 	}
 	return b.String()
+}
+
+// unreachable reports whether nobody listens, or the way there is closed.
+func unreachable(e *connect.Error) bool {
+	var dial *net.OpError
+	return !e.IsRemote() && (errors.Is(e, syscall.ECONNREFUSED) || errors.As(e, &dial) && dial.Op == "dial")
 }
 
 // apiWords are advice for callers of the API, and what it means for the command line.

@@ -110,7 +110,7 @@ func TestAnImportOutlivesARestart(t *testing.T) {
 	dir := t.TempDir()
 	p := serveProcess(t, dir)
 	must(t, "store", "import", "testdata/stores/public.fga.yaml", "--addr", p.addr)
-	a := &app{stderr: io.Discard, addr: p.addr, timeout: time.Minute}
+	a := &app{stderr: io.Discard, addrs: []string{p.addr}, timeout: time.Minute}
 	c, err := a.client()
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func (p *provenance) headers(next connect.ClientFunc) connect.ClientFunc {
 				continue
 			}
 			if err := recordable(v.value); err != nil {
-				return nil, fmt.Errorf("%s: %w", v.flag, err)
+				return nil, own(fmt.Errorf("%s: %w", v.flag, err))
 			}
 			info.RequestHeader().Set(v.header, v.value)
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -17,7 +18,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	addr        string        // flag --addr
+	addrs       []string      // flag --addr
 	store       string        // flag --store
 	output      string        // flag --output
 	consistency string        // flag --consistency
@@ -27,8 +28,10 @@ type app struct {
 
 	interrupted func() bool // by a signal; nil if never
 
-	asked    string // the server that was asked, for messages
-	answered bool   // it has done something that was asked
+	connected *connect.Client // to the servers; nil before the first call
+	bases     []string        // their addresses as URLs
+	asked     string          // the servers that were asked, for messages
+	answered  bool            // one has done something that was asked
 
 	operations []*remitv1.Operation // of the write under way, for messages
 }
@@ -56,7 +59,7 @@ says what follows from them. "remit serve" runs the service; the other commands 
 its clients, except "remit test", which needs no server.
 
 Exit status: 0 if done, 1 if tests fail or a backup is damaged (or, with --exit-code, if a
-check is denied), 2 if something went wrong.`,
+check is denied, or with --check, if a cluster is not well), 2 if something went wrong.`,
 		Example: `  remit demo
   remit store import shop.fga.yaml
   remit check user:ann can_view deal:plan --explain
@@ -86,7 +89,7 @@ check is denied), 2 if something went wrong.`,
 	)
 	root.Flags().Bool("version", false, "print the version")
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.addr, "addr", "", "the server's `address` (default $REMIT_ADDR, or 127.0.0.1:8080)")
+	flags.StringSliceVar(&a.addrs, "addr", nil, "the server's `address`, or a cluster's by commas (default $REMIT_ADDR, or 127.0.0.1:8080)")
 	flags.StringVarP(&a.store, "store", "s", "", "the store, by `name` or id (default $REMIT_STORE, or the only one)")
 	flags.StringVarP(&a.output, "output", "o", "table", "the `form` of the output: table, json or yaml")
 	a.credentials.flags(flags)
@@ -100,7 +103,7 @@ check is denied), 2 if something went wrong.`,
 		a.writeCommand(), a.deleteCommand(), a.eraseCommand(), a.readCommand(), a.watchCommand(),
 		a.storeCommand(), a.modelCommand(),
 		a.keyCommand(), a.grantCommand(), a.whoamiCommand(),
-		a.serveCommand(), a.configCommand(), a.backupCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
+		a.serveCommand(), a.configCommand(), a.backupCommand(), a.clusterCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
 	)
 	root.SetHelpCommandGroupID(groupRun)
 	root.SetCompletionCommandGroupID(groupRun)

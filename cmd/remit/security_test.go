@@ -44,7 +44,7 @@ func clientFlags(t *testing.T, dir, name string, pair gatetest.Pair) []string {
 // identityOf is a server's identity service, called with credentials.
 func identityOf(t *testing.T, addr string, c credentials) remitv1connect.IdentityServiceClient {
 	t.Helper()
-	connection, err := (&app{addr: addr, credentials: c}).connection()
+	connection, err := (&app{addrs: []string{addr}, credentials: c}).connection()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,8 +282,14 @@ func TestTokensCrossTheNetworkSecured(t *testing.T) {
 		{"http://remit.example:8080", token, "http://remit.example:8080"},
 		{"https://localhost:8080", token, "https://localhost:8080"},
 	} {
-		if got, err := (&app{addr: test.addr, credentials: test.by}).baseURL(); err != nil || got != test.want {
+		if got, err := baseOf(&app{addrs: []string{test.addr}, credentials: test.by}); err != nil || got != test.want {
 			t.Errorf("%q with %+v: %s, %v, want %s", test.addr, test.by, got, err, test.want)
 		}
 	}
+}
+
+// baseOf is the one address that a command asks, as a URL.
+func baseOf(a *app) (string, error) {
+	bases, err := a.baseURLs()
+	return strings.Join(bases, " "), err
 }

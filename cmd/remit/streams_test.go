@@ -90,7 +90,7 @@ func TestAWatchSurvivesKillsUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	p := serveProcess(t, dir)
 	must(t, "store", "import", "testdata/stores/public.fga.yaml", "--addr", p.addr)
-	a := &app{stderr: io.Discard, addr: p.addr, timeout: time.Minute, answered: true}
+	a := &app{stderr: io.Discard, addrs: []string{p.addr}, timeout: time.Minute, answered: true}
 	client, err := a.client()
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestAWatchSurvivesKillsUnderLoad(t *testing.T) {
 				ops[subject] = &remitv1.Operation{Kind: kind, Tuple: &remitv1.Tuple{Object: "hall:west", Relation: "open_to", Subject: subject}}
 			}
 			// The key makes the repetition of a write with an unknown outcome safe.
-			res, err := repeated(t.Context(), a, client.tuples.Write, &remitv1.WriteRequest{
+			res, err := call(t.Context(), a, client.tuples.Write, &remitv1.WriteRequest{
 				Store: "museum", Operations: slices.Collect(maps.Values(ops)), IdempotencyKey: fmt.Sprint("load", n),
 			})
 			if err != nil {
@@ -155,7 +155,7 @@ func TestAWatchSurvivesKillsUnderLoad(t *testing.T) {
 		t.Fatal("nothing was written")
 	}
 	// A last write, so that there is something to wait for.
-	res, err := repeated(t.Context(), a, client.tuples.Write, &remitv1.WriteRequest{Store: "museum", Operations: []*remitv1.Operation{
+	res, err := call(t.Context(), a, client.tuples.Write, &remitv1.WriteRequest{Store: "museum", Operations: []*remitv1.Operation{
 		{Kind: remitv1.Operation_KIND_TOUCH, Tuple: &remitv1.Tuple{Object: "hall:west", Relation: "open_to", Subject: "visitor:last"}},
 	}, IdempotencyKey: "last"})
 	if err != nil {
@@ -187,7 +187,7 @@ func TestAWatchSurvivesKillsUnderLoad(t *testing.T) {
 func TestAServerThatStopsEndsItsStreams(t *testing.T) {
 	p := serveProcess(t, t.TempDir())
 	must(t, "store", "import", "testdata/stores/public.fga.yaml", "--addr", p.addr)
-	a := &app{stderr: io.Discard, addr: p.addr, timeout: time.Minute}
+	a := &app{stderr: io.Discard, addrs: []string{p.addr}, timeout: time.Minute}
 	c, err := a.client()
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +315,7 @@ func TestAnExportToAFileGoesOn(t *testing.T) {
 
 	// Half an export, as an interruption leaves it.
 	file := filepath.Join(dir, "half.csv")
-	a := &app{stdout: io.Discard, stderr: io.Discard, addr: os.Getenv("REMIT_ADDR"), timeout: time.Minute}
+	a := &app{stdout: io.Discard, stderr: io.Discard, addrs: []string{os.Getenv("REMIT_ADDR")}, timeout: time.Minute}
 	c, err := a.client()
 	if err != nil {
 		t.Fatal(err)

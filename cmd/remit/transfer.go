@@ -129,7 +129,7 @@ func (a *app) importFile(ctx context.Context, c *services, file *storefile.File,
 	}
 	done := &imported{Name: store.GetName(), StoreID: store.GetId(), Tuples: len(file.Tuples)}
 	if file.Model != nil {
-		answer, err := repeated(ctx, a, c.models.WriteModel, &remitv1.WriteModelRequest{
+		answer, err := call(ctx, a, c.models.WriteModel, &remitv1.WriteModelRequest{
 			Store: store.GetId(), Source: sourceMessage(file.Source), IdempotencyKey: key + "/model", Reason: firstOf(a.provenance.given(), "import of "+file.Path),
 		})
 		if err != nil {
@@ -157,7 +157,7 @@ func (a *app) importTarget(ctx context.Context, c *services, key, name, into str
 	if err := a.nameIsFree(ctx, c, name, hint); err != nil {
 		return nil, err
 	}
-	created, err := repeated(ctx, a, c.stores.CreateStore, &remitv1.CreateStoreRequest{Name: name, IdempotencyKey: key})
+	created, err := call(ctx, a, c.stores.CreateStore, &remitv1.CreateStoreRequest{Name: name, IdempotencyKey: key})
 	return created.GetStore(), err
 }
 

@@ -297,7 +297,7 @@ func (w *batchWriter) write(ctx context.Context, operations []*remitv1.Operation
 		w.app.operations = request.GetOperations()
 		var err error
 		if w.key != "" {
-			answer, err = repeated(ctx, w.app, w.client.tuples.Write, request)
+			answer, err = call(ctx, w.app, w.client.tuples.Write, request)
 		} else {
 			answer, err = call(ctx, w.app, w.client.tuples.Write, request)
 		}

@@ -70,6 +70,9 @@ type Config struct {
 	// Forgetful sends no tokens, so that each call is answered from what the node holds.
 	Forgetful bool
 
+	// Uncompressed asks for answers that are not compressed. Default: they are if the server
+	// likes.
+	Uncompressed bool
 	// MaxMessageSize bounds what is read of one message, in bytes. Default:
 	// DefaultMaxMessageSize.
 	MaxMessageSize int
@@ -154,6 +157,7 @@ type Client struct {
 	Audit     remitv1connect.AuditServiceClient
 	Erasures  remitv1connect.EraseServiceClient
 	Node      remitv1connect.NodeServiceClient
+	Cluster   remitv1connect.ClusterServiceClient
 
 	connect *connect.Client
 	repeat  *repeater
@@ -182,13 +186,17 @@ func New(config Config) (*Client, error) {
 		// A redirection would carry the credentials to another server.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+	options := []connecthttp.Option{connecthttp.WithReadMaxBytes(config.MaxMessageSize)}
+	if config.Uncompressed {
+		options = append(options, connecthttp.WithCompressors())
+	}
 	nodes := &nodes{}
 	for _, addr := range config.Addrs {
 		base, err := config.baseURL(addr)
 		if err != nil {
 			return nil, err
 		}
-		nodes.add(base, connecthttp.NewTransport(c.http, base, connecthttp.WithReadMaxBytes(config.MaxMessageSize)))
+		nodes.add(base, connecthttp.NewTransport(c.http, base, options...))
 	}
 	c.repeat = &repeater{config: &config, nodes: nodes}
 	interceptors := []connect.ClientInterceptor{c.repeat.intercept}
@@ -210,6 +218,7 @@ func New(config Config) (*Client, error) {
 	c.Audit = remitv1connect.NewAuditServiceClient(c.connect)
 	c.Erasures = remitv1connect.NewEraseServiceClient(c.connect)
 	c.Node = remitv1connect.NewNodeServiceClient(c.connect)
+	c.Cluster = remitv1connect.NewClusterServiceClient(c.connect)
 	return c, nil
 }
 
