@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -542,6 +543,68 @@ func TestANewKeyIsToldThoughItsAnswerWasLost(t *testing.T) {
 		other := backend.NewKeyring(f.node(1).reader().Reader)
 		if keys := 0; other.Keys(t.Context(), 0, func(uint64, *backend.Key) bool { keys++; return true }) != nil || keys != 2 {
 			t.Errorf("another node shows %d keys, want 2", keys)
+		}
+	})
+}
+
+// staleness of a check at a node, as its header tells it.
+func staleness(t *testing.T, m *member, scope *remitv1.Scope) time.Duration {
+	t.Helper()
+	ctx, call := connect.NewClientContext(t.Context())
+	if _, err := m.access.Check(ctx, &remitv1.CheckRequest{Scope: scope, Question: ask(t, "document:a#viewer@user:anna")}); err != nil {
+		t.Fatal(err)
+	}
+	text := call.ResponseHeader().Get(token.StalenessHeader)
+	if text == "" {
+		return 0
+	}
+	ms, err := strconv.Atoi(text)
+	if err != nil || ms < 1 {
+		t.Errorf("%s: %q, want a positive number", token.StalenessHeader, text)
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+func TestNodesSayWhatTheyAreAndHowStale(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFleet(t, 1, 3, 1)
+		store := f.leader().store("acme", "document:a#owner@user:anna")
+		f.settled()
+		pass(5 * time.Second)
+		l := f.leader()
+		for _, m := range f.all {
+			node, err := m.rig.node.GetNode(t.Context(), &remitv1.GetNodeRequest{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := remitv1.GetNodeResponse_ROLE_FOLLOWER
+			switch {
+			case m == l:
+				want = remitv1.GetNodeResponse_ROLE_LEADER
+			case !m.voter:
+				want = remitv1.GetNodeResponse_ROLE_REPLICA
+			}
+			if node.Role != want || node.LeaderId != l.ID || (node.Staleness == nil) != (m == l) {
+				t.Errorf("node %s says %v, want the role %s and that %s leads", m.ID, node, want, l.ID)
+			}
+			for _, scope := range []*remitv1.Scope{scopeOf(store), fully(store)} {
+				if got := staleness(t, m, scope); (got == 0) != (m == l) || got > 2*time.Second {
+					t.Errorf("an answer of node %s says that it is %s old", m.ID, got)
+				}
+			}
+		}
+		// Of a node that is cut off nobody can say that it is fresh.
+		m := f.node(3)
+		f.isolate(m.at)
+		pass(10 * time.Second)
+		if got := staleness(t, m, scopeOf(store)); got < 10*time.Second || got > 15*time.Second {
+			t.Errorf("an answer of a node that was cut off 10 s ago says that it is %s old", got)
+		}
+		f.heal()
+		f.ready()
+		pass(2 * time.Second)
+		if got := staleness(t, m, scopeOf(store)); got > 2*time.Second {
+			t.Errorf("an answer of a node that is back says that it is %s old", got)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc/decision"
 	"github.com/remit-authz/remit/rpc/trace"
@@ -26,6 +27,12 @@ type Node interface {
 	// ID names the node, Leader the leader as the node knows it; empty if there is none.
 	ID() string
 	Leader() string
+
+	// Staleness bounds how long ago what readers of this node do not see yet was
+	// acknowledged: 0 on the leader, and math.MaxInt64 if nobody can tell.
+	Staleness() time.Duration
+	// Status tells what the node knows of itself and the others.
+	Status() cluster.Status
 }
 
 // Config is what a Reader needs. All fields are required, but for Budget, Visited,

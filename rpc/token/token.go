@@ -18,6 +18,11 @@ var ErrInvalid = errors.New("the token is not one that this service gave out")
 // state that was read or written in it.
 const Header = "Remit-Token"
 
+// StalenessHeader is the header by which the answer to a read says, in milliseconds, how
+// long before it what it does not reflect can have been acknowledged at most. A leader's
+// answers lack it.
+const StalenessHeader = "Remit-Staleness"
+
 // A Token names a state that a client has seen. Clients keep it as an opaque string
 // and pass it on to see no older state.
 //

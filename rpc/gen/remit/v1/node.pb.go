@@ -9,6 +9,7 @@ package remitv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -20,6 +21,62 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type GetNodeResponse_Role int32
+
+const (
+	// The node is no member of a cluster yet.
+	GetNodeResponse_ROLE_UNSPECIFIED GetNodeResponse_Role = 0
+	// It leads: what it shows is the newest.
+	GetNodeResponse_ROLE_LEADER GetNodeResponse_Role = 1
+	// It has a vote, and follows a leader or waits for one.
+	GetNodeResponse_ROLE_FOLLOWER GetNodeResponse_Role = 2
+	// It follows without a vote.
+	GetNodeResponse_ROLE_REPLICA GetNodeResponse_Role = 3
+)
+
+// Enum value maps for GetNodeResponse_Role.
+var (
+	GetNodeResponse_Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "ROLE_LEADER",
+		2: "ROLE_FOLLOWER",
+		3: "ROLE_REPLICA",
+	}
+	GetNodeResponse_Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"ROLE_LEADER":      1,
+		"ROLE_FOLLOWER":    2,
+		"ROLE_REPLICA":     3,
+	}
+)
+
+func (x GetNodeResponse_Role) Enum() *GetNodeResponse_Role {
+	p := new(GetNodeResponse_Role)
+	*p = x
+	return p
+}
+
+func (x GetNodeResponse_Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GetNodeResponse_Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_remit_v1_node_proto_enumTypes[0].Descriptor()
+}
+
+func (GetNodeResponse_Role) Type() protoreflect.EnumType {
+	return &file_remit_v1_node_proto_enumTypes[0]
+}
+
+func (x GetNodeResponse_Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GetNodeResponse_Role.Descriptor instead.
+func (GetNodeResponse_Role) EnumDescriptor() ([]byte, []int) {
+	return file_remit_v1_node_proto_rawDescGZIP(), []int{1, 0}
+}
 
 type GetNodeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -66,8 +123,12 @@ type GetNodeResponse struct {
 	LeaderId string `protobuf:"bytes,3,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
 	Revision uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The rolling hash of the replicated state at that revision, in hex.
-	StateHash     string `protobuf:"bytes,5,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
-	Version       string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	StateHash string               `protobuf:"bytes,5,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	Version   string               `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	Role      GetNodeResponse_Role `protobuf:"varint,7,opt,name=role,proto3,enum=remit.v1.GetNodeResponse_Role" json:"role,omitempty"`
+	// How long ago what the node does not show yet was acknowledged at most. Absent on the
+	// leader, and where nobody can tell: a node that never heard of a leader.
+	Staleness     *durationpb.Duration `protobuf:"bytes,8,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,12 +205,26 @@ func (x *GetNodeResponse) GetVersion() string {
 	return ""
 }
 
+func (x *GetNodeResponse) GetRole() GetNodeResponse_Role {
+	if x != nil {
+		return x.Role
+	}
+	return GetNodeResponse_ROLE_UNSPECIFIED
+}
+
+func (x *GetNodeResponse) GetStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 var File_remit_v1_node_proto protoreflect.FileDescriptor
 
 const file_remit_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x13remit/v1/node.proto\x12\bremit.v1\"\x10\n" +
-	"\x0eGetNodeRequest\"\xb2\x01\n" +
+	"\x13remit/v1/node.proto\x12\bremit.v1\x1a\x1egoogle/protobuf/duration.proto\"\x10\n" +
+	"\x0eGetNodeRequest\"\xf3\x02\n" +
 	"\x0fGetNodeResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x1b\n" +
@@ -157,7 +232,14 @@ const file_remit_v1_node_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x1d\n" +
 	"\n" +
 	"state_hash\x18\x05 \x01(\tR\tstateHash\x12\x18\n" +
-	"\aversion\x18\x06 \x01(\tR\aversion2R\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x122\n" +
+	"\x04role\x18\a \x01(\x0e2\x1e.remit.v1.GetNodeResponse.RoleR\x04role\x127\n" +
+	"\tstaleness\x18\b \x01(\v2\x19.google.protobuf.DurationR\tstaleness\"R\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vROLE_LEADER\x10\x01\x12\x11\n" +
+	"\rROLE_FOLLOWER\x10\x02\x12\x10\n" +
+	"\fROLE_REPLICA\x10\x032R\n" +
 	"\vNodeService\x12C\n" +
 	"\aGetNode\x12\x18.remit.v1.GetNodeRequest\x1a\x19.remit.v1.GetNodeResponse\"\x03\x90\x02\x01B\x91\x01\n" +
 	"\fcom.remit.v1B\tNodeProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
@@ -174,19 +256,24 @@ func file_remit_v1_node_proto_rawDescGZIP() []byte {
 	return file_remit_v1_node_proto_rawDescData
 }
 
+var file_remit_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_remit_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_remit_v1_node_proto_goTypes = []any{
-	(*GetNodeRequest)(nil),  // 0: remit.v1.GetNodeRequest
-	(*GetNodeResponse)(nil), // 1: remit.v1.GetNodeResponse
+	(GetNodeResponse_Role)(0),   // 0: remit.v1.GetNodeResponse.Role
+	(*GetNodeRequest)(nil),      // 1: remit.v1.GetNodeRequest
+	(*GetNodeResponse)(nil),     // 2: remit.v1.GetNodeResponse
+	(*durationpb.Duration)(nil), // 3: google.protobuf.Duration
 }
 var file_remit_v1_node_proto_depIdxs = []int32{
-	0, // 0: remit.v1.NodeService.GetNode:input_type -> remit.v1.GetNodeRequest
-	1, // 1: remit.v1.NodeService.GetNode:output_type -> remit.v1.GetNodeResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0, // 0: remit.v1.GetNodeResponse.role:type_name -> remit.v1.GetNodeResponse.Role
+	3, // 1: remit.v1.GetNodeResponse.staleness:type_name -> google.protobuf.Duration
+	1, // 2: remit.v1.NodeService.GetNode:input_type -> remit.v1.GetNodeRequest
+	2, // 3: remit.v1.NodeService.GetNode:output_type -> remit.v1.GetNodeResponse
+	3, // [3:4] is the sub-list for method output_type
+	2, // [2:3] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_remit_v1_node_proto_init() }
@@ -199,13 +286,14 @@ func file_remit_v1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_remit_v1_node_proto_rawDesc), len(file_remit_v1_node_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_remit_v1_node_proto_goTypes,
 		DependencyIndexes: file_remit_v1_node_proto_depIdxs,
+		EnumInfos:         file_remit_v1_node_proto_enumTypes,
 		MessageInfos:      file_remit_v1_node_proto_msgTypes,
 	}.Build()
 	File_remit_v1_node_proto = out.File
