@@ -78,6 +78,9 @@ type Config struct {
 	// OpenFGA is what its API may be told.
 	OpenFGA openfga.Config
 
+	// Disk is how full the disk of the data directory may get.
+	Disk DiskConfig
+
 	// Backup is whether the node saves backups by itself.
 	Backup BackupConfig
 
@@ -156,6 +159,7 @@ type Server struct {
 	secure *security
 	admin  *admin        // nil without an address
 	backup *backupKeeper // nil without a folder
+	disk   *diskWatcher
 	files  *rewriter
 
 	decisions *decision.Log // nil if neither counted nor logged
@@ -209,6 +213,7 @@ func (s *Server) open(ctx context.Context) error {
 	if registry != nil {
 		registry.MustRegister(s.state.Metrics())
 	}
+	s.disk = newDiskWatcher(s.config.Disk, s.config.DataDir, s.config.Log, registry)
 	node := cluster.Config{
 		Dir:               filepath.Join(s.config.DataDir, raftDir),
 		FSM:               s.state,
@@ -221,6 +226,7 @@ func (s *Server) open(ctx context.Context) error {
 		Log:               s.config.Log,
 		Metrics:           registry,
 		Fatal:             s.fail,
+		Writable:          s.disk.Writable,
 		SnapshotThreshold: s.config.SnapshotThreshold,
 		SnapshotInterval:  s.config.SnapshotInterval,
 		TrailingLogs:      s.config.TrailingLogs,
@@ -345,6 +351,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}()
 	var background sync.WaitGroup
 	background.Go(func() { s.files.run(serving) })
+	background.Go(func() { s.disk.run(serving) })
 	if s.peers != nil {
 		background.Go(func() { newUpgrader(&s.config, s.state, s.node).run(serving) })
 	}
