@@ -53,19 +53,23 @@ func TestConcurrentCallsShareAConnection(t *testing.T) {
 
 // waiting answers when it is told to, or when its caller has left.
 type waiting struct {
-	begun chan byte // the kind of each request that has begun
-	left  chan byte // and of each whose caller has left
-	go_   chan struct{}
+	begun   chan byte // the kind of each request that has begun
+	left    chan byte // and of each whose caller has left
+	proceed chan struct{}
+	deaf    atomic.Bool // it waits on when its caller has left
 }
 
 func newWaiting(n *node) *waiting {
-	w := &waiting{begun: make(chan byte, 100), left: make(chan byte, 100), go_: make(chan struct{})}
+	w := &waiting{begun: make(chan byte, 100), left: make(chan byte, 100), proceed: make(chan struct{})}
 	n.Handle(func(ctx context.Context, kind byte, request []byte) []byte {
 		w.begun <- kind
 		select {
-		case <-w.go_:
+		case <-w.proceed:
 		case <-ctx.Done():
 			w.left <- kind
+			if w.deaf.Load() {
+				<-w.proceed
+			}
 		}
 		return request
 	})
@@ -90,7 +94,7 @@ func TestACallerLeaves(t *testing.T) {
 		t.Errorf("kind %d is told that its caller left", kind)
 	}
 	// The connection is as good as before.
-	close(w.go_)
+	close(w.proceed)
 	if answer, err := a.Call(t.Context(), b.LocalAddr(), 4, []byte("y")); err != nil || string(answer) != "y" {
 		t.Errorf("the next call: %q, %v", answer, err)
 	}
@@ -102,19 +106,22 @@ func TestACallerLeaves(t *testing.T) {
 func TestTheOtherNodeDiesDuringACall(t *testing.T) {
 	a, b := listen(t, "a", 7), listen(t, "b", 7)
 	w := newWaiting(b)
-	ended := make(chan error, 1)
+	w.deaf.Store(true)
+	ended, closed := make(chan error, 1), make(chan error, 1)
 	go func() {
 		_, err := a.Call(t.Context(), b.LocalAddr(), 3, nil)
 		ended <- err
 	}()
 	<-w.begun
-	if err := b.Close(); err != nil {
-		t.Error(err)
-	}
+	go func() { closed <- b.Close() }()
 	if err := <-ended; err == nil || unsent(err) {
 		t.Errorf("the caller is told %v, unsent %v", err, unsent(err))
 	}
 	<-w.left
+	close(w.proceed)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
 	if _, err := a.Call(t.Context(), b.LocalAddr(), 3, nil); err == nil || !unsent(err) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("who calls now is told %v, unsent %v", err, unsent(err))
 	}
@@ -394,7 +401,7 @@ func TestTooManyCalls(t *testing.T) {
 	}
 	cancel()
 	callers.Wait()
-	close(w.go_)
+	close(w.proceed)
 	if _, err := a.Call(t.Context(), b.LocalAddr(), 1, []byte("one more")); err != nil {
 		t.Errorf("later: %v", err)
 	}

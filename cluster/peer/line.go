@@ -104,8 +104,11 @@ func (l *line) fail(err error) {
 	l.err, l.retired = err, true
 	close(l.over)
 	for _, c := range l.calls {
-		unsent, _ := l.out.drop(&c.message)
-		c.done <- outcome{unsent: unsent, err: err}
+		if unsent, _ := l.out.drop(&c.message); unsent {
+			c.done <- outcome{unsent: true, err: fmt.Errorf("%w: %w", errRetired, err)}
+			continue
+		}
+		c.done <- outcome{err: err}
 	}
 	l.calls = nil
 	l.out.close()

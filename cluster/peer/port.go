@@ -47,11 +47,11 @@ type Port struct {
 	once    sync.Once
 
 	mu        sync.Mutex
-	closed    bool               // guarded by mu
-	conns     map[*conn]*line    // guarded by mu; those that are settled; nil for one of Raft's
-	inbound   int                // guarded by mu; of conns, those that others dialled
-	greetings []net.Conn         // guarded by mu; those whose other side is not known yet, oldest first
-	lines     map[string]*way    // guarded by mu; by address
+	closed    bool            // guarded by mu
+	conns     map[*conn]*line // guarded by mu; those that are settled; nil for one of Raft's
+	inbound   int             // guarded by mu; of conns, those that others dialled
+	greetings []net.Conn      // guarded by mu; those whose other side is not known yet, oldest first
+	lines     map[string]*way // guarded by mu; by address
 }
 
 // Listen opens a port. It runs until Close, also after ctx has ended.

@@ -141,6 +141,5 @@ func BenchmarkCall(b *testing.B) {
 	})
 }
 
-
 // raftAddress is the address of a listener as nodes know each other's.
 func raftAddress(l net.Listener) raft.ServerAddress { return raft.ServerAddress(l.Addr().String()) }

@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
+	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -112,4 +116,97 @@ func TestRaftMeetsANodeThatWasStartedAnew(t *testing.T) {
 	if n := sample(t, a.metrics.connections, "raft", "out"); n > pooled {
 		t.Errorf("%v connections are kept", n)
 	}
+}
+
+// pipe is a stream's connection in memory, with the other end.
+func pipe(t *testing.T) (*conn, net.Conn) {
+	t.Helper()
+	metrics, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	return &conn{Conn: near, raw: near, port: &Port{metrics: metrics}, carries: carriesRaft}, far
+}
+
+func TestAMessageThatStandsStillEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, far := pipe(t)
+		s := &incoming{conn: c, done: func() {}}
+		start := time.Now()
+		go func() {
+			pass(time.Hour) // between messages there is no hurry
+			_, _ = far.Write([]byte("a"))
+			pass(stall - time.Second) // it goes on just in time
+			_, _ = far.Write([]byte("b"))
+		}()
+		buf := make([]byte, 1)
+		for _, want := range []string{"a", "b"} {
+			if _, err := s.Read(buf); err != nil || string(buf) != want {
+				t.Fatalf("read %q, %v", buf, err)
+			}
+		}
+		if _, err := s.Read(buf); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("it ends with %v", err)
+		}
+		if took := time.Since(start); took != time.Hour+2*stall-time.Second {
+			t.Errorf("it ends after %v", took)
+		}
+		// An answer ends the message, and the next may take its time again.
+		go func() {
+			_, _ = io.ReadFull(far, make([]byte, 6))
+			pass(time.Hour)
+			_, _ = far.Write([]byte("c"))
+		}()
+		if _, err := s.Write([]byte("answer")); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Read(buf); err != nil || string(buf) != "c" {
+			t.Errorf("read %q, %v", buf, err)
+		}
+		_ = errors.Join(s.Close(), far.Close())
+	})
+}
+
+func TestAMessageMayBeSlowButNotStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, far := pipe(t)
+		s := &outgoing{conn: c}
+		const chunks = 20
+		go func() {
+			buf := make([]byte, chunk)
+			for range chunks {
+				pass(raftTimeout - time.Second)
+				_, _ = io.ReadFull(far, buf)
+			}
+		}()
+		if err := s.SetDeadline(time.Now().Add(raftTimeout)); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if n, err := s.Write(make([]byte, chunks*chunk)); err != nil || n != chunks*chunk {
+			t.Errorf("a slow message of %d bytes: %d, %v", chunks*chunk, n, err)
+		}
+		if took := time.Since(start); took < chunks*(raftTimeout-time.Second) {
+			t.Errorf("it took %v", took)
+		}
+		start = time.Now()
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != raftTimeout {
+			t.Errorf("an answer that does not come: %v after %v", err, time.Since(start))
+		}
+		// A snapshot is given hours, but nobody waits so long for the next bytes.
+		if err := s.SetDeadline(time.Now().Add(3 * time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		start = time.Now()
+		if _, err := s.Write([]byte("snapshot")); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != stall {
+			t.Errorf("a snapshot that nobody takes: %v after %v", err, time.Since(start))
+		}
+		_ = errors.Join(s.Close(), far.Close())
+	})
+}
+
+// pass lets virtual time pass. It is for bubbles only.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // there is no state to wait for: time itself is what the test is about
 }
