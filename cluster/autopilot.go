@@ -71,9 +71,9 @@ func (n *Node) startAutopilot(ctx context.Context) (stop func()) {
 		autopilot.WithUpdateInterval(lookInterval),
 		autopilot.WithReconcileInterval(reconcileInterval))
 	a.Start(ctx)
-	n.pilot.Store(a)
+	n.helm.set(a)
 	return func() {
-		n.pilot.Store(nil)
+		n.helm.set(nil)
 		<-a.Stop()
 	}
 }

@@ -112,42 +112,43 @@ func TestFlappingNodeIsNotPromoted(t *testing.T) {
 func TestDeadVoterIsRemovedWhenItIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var config atomic.Pointer[AutopilotConfig]
+		config.Store(&AutopilotConfig{DeadAfter: time.Minute})
 		c := newPeers(t, 1, 3, piloted(&config))
 		dead := c.others(c.leader())[0]
 		c.crash(dead, 0)
 		next := c.join()
 		c.within(15*time.Second, "promoted", func() bool { return c.votes(next) })
-		pass(15 * time.Minute)
+		pass(2 * time.Minute)
 		if got := len(c.leader().node.Status().Members); got != 4 {
 			t.Fatalf("%d members, want 4: nobody asked for removals", got)
 		}
-		config.Store(&AutopilotConfig{CleanupDeadServers: true, MinQuorum: 4})
+		config.Store(&AutopilotConfig{CleanupDeadServers: true, DeadAfter: time.Minute, MinQuorum: 4})
 		pass(time.Minute)
 		if got := len(c.leader().node.Status().Members); got != 4 {
 			t.Fatalf("%d members, want 4: that many voters must be left", got)
 		}
-		config.Store(&AutopilotConfig{CleanupDeadServers: true})
+		config.Store(&AutopilotConfig{CleanupDeadServers: true, DeadAfter: time.Minute})
 		c.within(5*time.Second, "removed", func() bool { return len(c.leader().node.Status().Members) == 3 })
 
 		// The next one that dies has nobody who takes its place.
 		c.crash(c.others(c.leader())[0], 0)
-		pass(15 * time.Minute)
+		pass(2 * time.Minute)
 		if got := len(c.leader().node.Status().Members); got != 3 {
 			t.Fatalf("%d members, want 3: no voter may go without a replacement", got)
 		}
 		// A replica takes no voter's place, and goes itself when it is dead.
 		c.options = append(c.options, func(cfg *Config) { cfg.Replica = true })
 		replica := c.join()
-		pass(15 * time.Minute)
+		pass(2 * time.Minute)
 		if got := len(c.leader().node.Status().Members); got != 4 {
 			t.Fatalf("%d members, want 4", got)
 		}
 		c.crash(replica, 0)
-		pass(9 * time.Minute)
+		pass(50 * time.Second)
 		if got := len(c.leader().node.Status().Members); got != 4 {
 			t.Errorf("%d members, want 4: it is not dead yet", got)
 		}
-		c.within(2*time.Minute, "removed", func() bool { return len(c.leader().node.Status().Members) == 3 })
+		c.within(20*time.Second, "removed", func() bool { return len(c.leader().node.Status().Members) == 3 })
 		c.leader().propose("still here")
 		c.same()
 	})

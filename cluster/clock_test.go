@@ -156,7 +156,7 @@ func TestOfTwoClocksTheOneBehindLeads(t *testing.T) {
 
 // A node with a wrong clock that wins elections never stamps an entry with it.
 func TestLeaderJustElectedDoesNotStampWrongTimes(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(4) {
 		synctest.Test(t, func(t *testing.T) {
 			var clocks skews
 			clocks.set("n0", time.Hour)
@@ -174,18 +174,17 @@ func TestLeaderJustElectedDoesNotStampWrongTimes(t *testing.T) {
 							written.Add(1)
 						}
 						cancel()
-						pass(5 * time.Millisecond)
+						pass(20 * time.Millisecond)
 					}
 				})
 			}
-			elected := uint64(0)
-			for range 20 {
+			for range 8 {
 				if l := c.leader(); l != wrong {
 					_ = l.node.TransferLeadership(t.Context(), wrong.ID) // it may have handed over before
 				}
-				pass(time.Duration(c.rng.IntN(3000)) * time.Millisecond)
+				pass(time.Duration(c.rng.IntN(6000)) * time.Millisecond)
 			}
-			elected = wrong.node.Counters().Terms
+			elected := wrong.node.Counters().Terms
 			over.Store(true)
 			clients.Wait()
 			c.leader()
@@ -193,7 +192,7 @@ func TestLeaderJustElectedDoesNotStampWrongTimes(t *testing.T) {
 			if by := c.latest(); by > 0 {
 				t.Errorf("seed %d: an entry bears a time %s ahead", seed, by)
 			}
-			if elected == 0 || written.Load() < 100 {
+			if elected == 0 || written.Load() < 20 {
 				t.Errorf("seed %d: the wrong one led %d times, %d writes: nothing was tested", seed, elected, written.Load())
 			}
 		})

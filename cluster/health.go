@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
+	autopilot "github.com/hashicorp/raft-autopilot"
 )
 
 // A Health is what the leader thinks of the members.
@@ -56,7 +58,7 @@ type MemberHealth struct {
 // one that does; without one it returns ErrNoLeader.
 func (n *Node) Health(ctx context.Context) (Health, error) {
 	if n.tenure.serving() != 0 || n.cfg.Peers == nil {
-		return n.healthHere()
+		return n.healthHere(ctx)
 	}
 	data, err := n.askLeader(ctx, askHealth, nil)
 	if err = changesNothing(ctx, err); err != nil {
@@ -69,12 +71,56 @@ func (n *Node) Health(ctx context.Context) (Health, error) {
 	return h, nil
 }
 
-// healthHere tells on the leader.
-func (n *Node) healthHere() (Health, error) {
-	term, pilot := n.tenure.serving(), n.pilot.Load()
-	if term == 0 || pilot == nil {
-		return Health{}, n.idle()
+// healthHere tells on the leader. In the moment in which it begins to serve it waits until
+// there is something to tell.
+func (n *Node) healthHere(ctx context.Context) (Health, error) {
+	for {
+		term, ended := n.tenure.watch()
+		if term == 0 {
+			return Health{}, n.idle()
+		}
+		pilot, changed := n.helm.watch()
+		if pilot != nil {
+			return n.healthBy(pilot, term), nil
+		}
+		select {
+		case <-changed:
+		case <-ended:
+		case <-ctx.Done():
+			return Health{}, ctx.Err()
+		}
 	}
+}
+
+// A helm is where the autopilot of a tenure is, from its first round on.
+type helm struct {
+	mu      sync.Mutex
+	pilot   *autopilot.Autopilot // guarded by mu; nil: none
+	changed chan struct{}        // guarded by mu; closed at the next change
+}
+
+func (h *helm) set(pilot *autopilot.Autopilot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pilot = pilot
+	if h.changed != nil {
+		close(h.changed)
+		h.changed = nil
+	}
+}
+
+// watch returns who is there, and a channel that is closed when that changes.
+func (h *helm) watch() (pilot *autopilot.Autopilot, changed <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.changed == nil {
+		h.changed = make(chan struct{})
+	}
+	return h.pilot, h.changed
+}
+
+// healthBy tells what an autopilot thinks in a term.
+func (n *Node) healthBy(pilot *autopilot.Autopilot, term uint64) Health {
 	state := pilot.GetState()
 	h := Health{Leader: n.id, Term: term, Healthy: state.Healthy, FailureTolerance: state.FailureTolerance, Autopilot: n.autopilotConfig()}
 	if _, err := n.stamp(); err != nil {
@@ -105,7 +151,7 @@ func (n *Node) healthHere() (Health, error) {
 		h.Members = append(h.Members, it)
 	}
 	slices.SortFunc(h.Members, func(a, b MemberHealth) int { return strings.Compare(a.ID, b.ID) })
-	return h, nil
+	return h
 }
 
 // A franchise remembers whether this node had a vote since it started.

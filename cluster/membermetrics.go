@@ -34,10 +34,12 @@ func (m memberMetrics) Collect(to chan<- prometheus.Metric) {
 	if !m.n.running.Load() {
 		return
 	}
-	h, err := m.n.healthHere()
-	if err != nil {
+	term := m.n.tenure.serving()
+	pilot, _ := m.n.helm.watch()
+	if term == 0 || pilot == nil {
 		return
 	}
+	h := m.n.healthBy(pilot, term)
 	tell := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

@@ -220,7 +220,7 @@ func (n *Node) answer(ctx context.Context, kind byte, payload []byte) ([]byte, e
 	case askStatus:
 		return json.Marshal(n.status())
 	case askHealth:
-		h, err := n.healthHere()
+		h, err := n.healthHere(ctx)
 		if err != nil {
 			return nil, err
 		}
