@@ -22,6 +22,7 @@ import (
 // those are left out, with the question whether the entry before them agrees.
 type inbox struct {
 	Transport
+	id   string // of this node
 	log  *slog.Logger
 	raft chan raft.RPC // to Raft
 	stop chan struct{}
@@ -46,6 +47,9 @@ func (i *inbox) run(known func() uint64, member func() bool) {
 	for {
 		select {
 		case rpc := <-i.Transport.Consumer():
+			if i.misdirected(rpc) {
+				continue
+			}
 			switch r := rpc.Command.(type) {
 			case *raft.AppendEntriesRequest:
 				if i.damaged(rpc, r) {

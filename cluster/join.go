@@ -120,7 +120,7 @@ func (j *joiner) leave(ctx context.Context, how string) {
 	n := j.node
 	n.log.WarnContext(ctx, "this node was removed from the cluster, and does not ask to be joined again",
 		"node", n.id, "address", n.transport.LocalAddr(), "how", how,
-		"hint", fmt.Sprintf("stop it; to have it back, run: remit cluster add %s %s; "+
+		"hint", fmt.Sprintf("stop it; to have it back, run: remit cluster join %s %s; "+
 			"or empty its data directory, and it comes back as a new node", n.id, n.transport.LocalAddr()))
 }
 

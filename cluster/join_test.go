@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -102,7 +103,7 @@ func TestRemovedNodeDoesNotComeBackByItself(t *testing.T) {
 				}
 				for range 2 {
 					gone.says("this node was removed from the cluster")
-					if !strings.Contains(gone.log.String(), "remit cluster add n2 host2:1") {
+					if !strings.Contains(gone.log.String(), "remit cluster join n2 host2:1") {
 						t.Errorf("it does not say what to do:\n%s", gone.log)
 					}
 					pass(time.Minute)
@@ -134,6 +135,53 @@ func TestNodeThatWasAloneBeginsToBeFound(t *testing.T) {
 		if got, want := c.memberships(), "n0@host0:1 n1@host1:1 n2@host2:1"; got != want {
 			t.Errorf("members: %s, want %s", got, want)
 		}
+	})
+}
+
+// A new node at an old address must not be taken for the one that was there: neither may it
+// make up a majority for the leader, nor for another candidate.
+func TestNewNodeAtAnOldAddressCountsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := three(t)
+		leader, other, lost := c.all[0], c.all[1], c.all[2]
+		for !leader.rig.node.Status().Serving {
+			if err := other.rig.node.TransferLeadership(t.Context(), leader.ID); err != nil {
+				t.Log(err)
+			}
+			pass(time.Second)
+		}
+		between := func(q clustertest.Quality) {
+			c.network.Set(raft.ServerAddress(leader.Address), raft.ServerAddress(other.Address), q)
+			c.network.Set(raft.ServerAddress(other.Address), raft.ServerAddress(leader.Address), q)
+		}
+		// What is acknowledged next, only the leader has after the disk is lost.
+		between(cut)
+		leader.rig.propose("acknowledged")
+		lost.end(true)
+		lost.disk, lost.ID = clustertest.NewDisk(), "new"
+		lost.start()
+		lost.says("waiting to be joined")
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := leader.rig.node.Propose(ctx, []byte("by the leader and a stranger")); err == nil {
+			t.Error("a leader commits with a node that is no member")
+		}
+		pass(20 * time.Second)
+		for _, f := range c.all {
+			if f.rig.node.Status().Serving {
+				t.Errorf("node %s leads without a majority", f.ID)
+			}
+		}
+		if s := lost.rig.node.Status(); len(s.Members) != 0 || s.Term != 0 || lost.rig.node.raft.LastIndex() != 0 {
+			t.Errorf("the new node is %+v with a log to %d, want it to have heard of nothing", s, lost.rig.node.raft.LastIndex())
+		}
+		between(normal)
+		must(t, leader.rig.node.WaitReady(t.Context()))
+		if got := leader.rig.toy.history(); len(got) == 0 || got[0] != "acknowledged" {
+			t.Errorf("the log holds %q, want what was acknowledged", got)
+		}
+		c.until("the old one is removed", func() bool { return other.rig.node.Remove(t.Context(), "n2") == nil })
+		c.begun(2)
 	})
 }
 

@@ -186,7 +186,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if n.cfg.Peers != nil {
 		n.outbox = &outbox{Transport: transport, fetches: &fetches{last: func() uint64 { return n.raft.LastIndex() }}}
 		in = newInbox(n.outbox)
-		in.log = n.log
+		in.id, in.log = n.id, n.log
 		transport = in
 
 	}
