@@ -8,7 +8,7 @@ LDFLAGS = -X main.version=$(VERSION)
 
 CONFORMANCE = rpc/openfga/conformance
 
-.PHONY: all help build demo test test-all conformance conformance-random conformance-js fuzz cover lint fmt generate check-generate bench bench-compare clean
+.PHONY: all help build demo cluster test test-all conformance conformance-random conformance-js fuzz cover lint fmt generate check-generate bench bench-compare clean
 
 all: build test lint ## build, test and lint
 
@@ -20,6 +20,9 @@ build: ## bin/remit
 
 demo: build ## one durable node with the example organisation acme, real decisions, then serve
 	bin/remit demo
+
+cluster: build ## three local nodes and a read replica: shows the leader, kills it, shows that all goes on, then serves
+	scripts/cluster.sh
 
 test: ## every package with the race detector; a seeded share of the random tests
 	$(GO) test -race ./...
@@ -69,4 +72,4 @@ bench-compare: ## benchmarks of REF (default: the last commit) against the worki
 	scripts/bench-compare.sh $(or $(REF),HEAD) '$(BENCH)'
 
 clean: ## what builds and demos leave behind
-	rm -rf bin coverage.out test-all.log data/demo
+	rm -rf bin coverage.out test-all.log data/demo data/cluster

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -86,7 +87,7 @@ func newRegistry(version string) *prometheus.Registry {
 func (a *admin) handler(log *slog.Logger) http.Handler {
 	open, mux := http.NewServeMux(), http.NewServeMux()
 	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
-	open.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, a.ready()) })
+	open.HandleFunc("GET /readyz", a.readyz)
 	open.Handle("/", a.guard(mux))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{
 		ErrorLog:      scrapeLog{log},
@@ -123,10 +124,20 @@ func (a *admin) guard(next http.Handler) http.Handler {
 	})
 }
 
-// ready reports whether the node answers calls and knows who leads.
-func (a *admin) ready() bool {
+// readyz says whether the node answers calls and knows who leads. With ?max_lag=5s it also
+// says how far readers of this node may be behind: as a time, what was acknowledged longer
+// ago must be seen here.
+func (a *admin) readyz(w http.ResponseWriter, r *http.Request) {
+	most := time.Duration(math.MaxInt64)
+	if text := r.URL.Query().Get("max_lag"); text != "" {
+		var err error
+		if most, err = time.ParseDuration(text); err != nil || most < 0 {
+			http.Error(w, fmt.Sprintf("max_lag is %q, must be a time such as 500ms or 5s", text), http.StatusBadRequest)
+			return
+		}
+	}
 	s := a.served.Load()
-	return s != nil && s.api.Ready() && s.node.Leader() != ""
+	writeState(w, s != nil && s.api.Ready() && s.node.Leader() != "" && s.node.Staleness() <= most)
 }
 
 // writeState answers in the words of grpc.health.v1, as the API's own health page does.
