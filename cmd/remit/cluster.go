@@ -25,7 +25,7 @@ its addresses.`,
 		Args:    cobra.NoArgs,
 	}
 	cmd.AddCommand(a.clusterStatusCommand(), a.clusterJoinCommand(), a.clusterRemoveCommand(),
-		a.clusterPromoteCommand(), a.clusterDemoteCommand(), a.clusterTransferCommand(), a.clusterAutopilotCommand())
+		a.clusterPromoteCommand(), a.clusterDemoteCommand(), a.clusterTransferCommand(), a.clusterAutopilotCommand(), a.clusterRecoverCommand())
 	return cmd
 }
 
