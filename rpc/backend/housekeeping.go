@@ -91,7 +91,7 @@ func (h *Housekeeper) Run(ctx context.Context) {
 func (h *Housekeeper) Sweep(ctx context.Context) error {
 	before := h.erasures
 	h.erasures = nil
-	if h.config.Node.Leader() != h.config.Node.ID() {
+	if !h.writer.reader.leads() {
 		return nil
 	}
 	h.erasures = make(map[erasureKey]uint64)
@@ -109,7 +109,7 @@ func (h *Housekeeper) Sweep(ctx context.Context) error {
 		if err != nil && !errors.Is(err, fsm.ErrStoreNotFound) { // it may be deleted meanwhile
 			faults = append(faults, fmt.Errorf("store %s: %w", store.ID(), err))
 		}
-		return ctx.Err() == nil
+		return ctx.Err() == nil && h.writer.reader.leads() // or else another goes on
 	})
 	return errors.Join(faults...)
 }

@@ -138,7 +138,10 @@ func (s *submission) propose(ctx context.Context, command *fsm.Command) (*fsm.Re
 }
 
 // submit proposes until there is an answer, as long as that is safe: nothing happened, or
-// the command's key makes sure that it takes effect once.
+// the command's key makes sure that it takes effect once. A command without a key could be
+// given one here, but that would keep two rows, of some 200 bytes together, for a day for
+// every write, so that the few that are under way when a leader is lost need not be made
+// again by those who made them. Whoever wants that brings a key, as the client for Go does.
 func (s *submission) submit(ctx context.Context, command []byte, keyed bool) ([]byte, error) {
 	p := s.reader.patience()
 	for {

@@ -12,4 +12,13 @@
 //     read better: clients match on them.
 //   - Where OpenFGA cuts an answer short or guesses, so does the Face, unless the header
 //     Remit-Exact asks for the whole answer or an error.
+//
+// Of several nodes each answers by what it shows, as OpenFGA's caches do with
+// MINIMIZE_LATENCY, which is the default: a tuple that was written through one node is seen
+// at once by questions to that node, and by those to another one some milliseconds later.
+// HIGHER_CONSISTENCY sees every write that was acknowledged before, on every node, and so
+// does a request whose Remit-Token is that of the write's answer. Stores and models are
+// looked for in the newest state before they are said to be unknown. A write whose outcome
+// is unknown, because the leader was lost while it was under way, is an error of gRPC's code
+// Unavailable: OpenFGA's protocol has no key by which it could be repeated here.
 package openfga

@@ -35,20 +35,20 @@ func (s *service) open(ctx context.Context, m query) (*question, error) {
 	if err := s.freshen(ctx, m.GetConsistency()); err != nil {
 		return nil, err
 	}
-	head := storeIn(s.reader.Config.State.Current(), m.GetStoreId())
-	if head == nil {
-		return nil, noModel(m.GetStoreId(), m.GetAuthorizationModelId()) // nothing else is said of a store that is not there
+	head, plan, err := s.planIn(s.reader.Config.State.Current(), m.GetStoreId(), m.GetAuthorizationModelId())
+	if unknown := (*Error)(nil); errors.As(err, &unknown) {
+		// It may have been made on another node a moment ago, and the client has no token.
+		if err := s.reader.CatchUp(ctx); err != nil {
+			return nil, err
+		}
+		head, plan, err = s.planIn(s.reader.Config.State.Current(), m.GetStoreId(), m.GetAuthorizationModelId())
+	}
+	if err != nil {
+		return nil, err
 	}
 	q := &question{
-		Question: backend.Question{Snapshot: backend.HeadOf(head), Reader: s.reader, UnboundNow: true},
+		Question: backend.Question{Snapshot: backend.HeadOf(head), Reader: s.reader, Plan: plan, UnboundNow: true},
 		exact:    exact(ctx), maxDepth: s.config.MaxDepth,
-	}
-	var err error
-	switch q.Plan, err = s.reader.Plan(&q.Snapshot, "authorization_model_id", m.GetAuthorizationModelId()); {
-	case errors.Is(err, backend.ErrModelNotFound):
-		return nil, noModel(m.GetStoreId(), m.GetAuthorizationModelId())
-	case err != nil:
-		return nil, err
 	}
 	q.At = s.reader.Now()
 	respondModel(ctx, q.Plan.ID())

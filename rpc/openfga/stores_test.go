@@ -319,6 +319,13 @@ func TestWhatOtherNodesAcknowledgedIsKnown(t *testing.T) {
 	if _, err := r.ReadAssertions(t.Context(), &openfgav1.ReadAssertionsRequest{StoreId: store, AuthorizationModelId: modelID}); err != nil {
 		t.Errorf("ReadAssertions: %v", err)
 	}
+	modelID = written()
+	if res, err := r.Check(t.Context(), &openfgav1.CheckRequest{
+		StoreId: store, AuthorizationModelId: modelID,
+		TupleKey: &openfgav1.CheckRequestTupleKey{Object: "document:1", Relation: "viewer", User: "user:jon"},
+	}); err != nil || !res.GetAllowed() {
+		t.Errorf("Check by a model of another node = %v, %v", res, err)
+	}
 	req := writes(store, key(t, "document:2#viewer@user:jon"))
 	req.AuthorizationModelId = written()
 	if err := r.tryWrite(req); err != nil {
