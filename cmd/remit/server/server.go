@@ -364,7 +364,7 @@ func (s *Server) Run(ctx context.Context) error {
 	<-watched
 	background.Wait()
 	if cause := context.Cause(serving); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		err = errors.Join(cause, err)
+		return errors.Join(cause, err, within(faultPatience, s.Close))
 	}
 	return errors.Join(err, s.Close())
 }
