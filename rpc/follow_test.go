@@ -608,3 +608,80 @@ func TestNodesSayWhatTheyAreAndHowStale(t *testing.T) {
 		}
 	})
 }
+
+// What goes step by step on a node that follows goes on whoever leads, and does everything
+// once.
+func TestLongWritesOutlastLeaders(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFleet(t, 1, 3, 1)
+		store := f.leader().store("acme")
+		m := f.node(3)
+		var all []*remitv1.Tuple
+		for i := range 3000 {
+			all = append(all, tuple(t, fmt.Sprintf("document:%d#owner@user:anna", i)))
+		}
+		under := func(what string, do func() error) {
+			t.Helper()
+			done := make(chan error, 1)
+			go func() { done <- do() }()
+			for round := 0; ; round++ {
+				select {
+				case err := <-done:
+					if err != nil || round < 2 {
+						t.Errorf("%s through %d changes of leaders: %v", what, round, err)
+					}
+					return
+				case <-time.After(15 * time.Millisecond):
+				}
+				if round == 3 {
+					l := f.leader()
+					f.isolate(l.at)
+					pass(3 * time.Second)
+					f.heal()
+				}
+				if round < 8 {
+					f.transfer("")
+				}
+			}
+		}
+		under("Import", func() error {
+			done, err := imports(context.Background(), m.clients, store, all, 100)
+			if err == nil && done.Written+done.Unchanged != 3000 {
+				err = fmt.Errorf("%d tuples were written and %d were there, want 3000", done.Written, done.Unchanged)
+			}
+			return err
+		})
+		f.settled()
+		if !m.check(fully(store), "document:2999#viewer@user:anna") {
+			t.Error("what was imported is not there")
+		}
+		under("DeleteTuples", func() error {
+			expected := uint64(3000)
+			stream, err := m.tuples.DeleteTuples(context.Background(), &remitv1.DeleteTuplesRequest{
+				Store: store, Everything: true, ExpectedCount: &expected,
+			})
+			for err == nil {
+				var res *remitv1.DeleteTuplesResponse
+				if res, err = stream.Receive(); err == nil && res.Done {
+					if res.Deleted != 3000 || res.Gone != 0 || res.Newer != 0 {
+						err = fmt.Errorf("it ends with %v, want 3000 deleted", res)
+					}
+					return err
+				}
+			}
+			return err
+		})
+		under("Erase", func() error {
+			m.write(store, "group:a#member@user:bert")
+			stream, err := m.erasures.Erase(context.Background(), &remitv1.EraseRequest{Store: store, Entity: "user:anna"})
+			for err == nil {
+				var res *remitv1.EraseResponse
+				if res, err = stream.Receive(); err == nil && res.Report != nil {
+					return nil
+				}
+			}
+			return err
+		})
+		f.wantSameState()
+	})
+}

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+
+	"github.com/oklog/ulid/v2"
 
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
@@ -31,6 +34,9 @@ type importer struct {
 	place   int         // of the message's first tuple in the import
 	done    remitv1.ImportResponse
 	pending chan error // of the message that is being written; nil: none
+
+	key      string // of the transactions, before their number
+	proposed int    // transactions; the writer's alone
 }
 
 // Import writes what it receives.
@@ -39,7 +45,7 @@ func (s *transferService) Import(ctx context.Context, stream remitv1connect.Tran
 }
 
 func (s *transferService) importTuples(ctx context.Context, stream importStream) (*remitv1.ImportResponse, error) {
-	m := &importer{service: s}
+	m := &importer{service: s, key: "import/" + ulid.Make().String() + "/"}
 	// What is there already is not written again: so this node must not take for there what
 	// has been deleted on another one.
 	err := s.reader.CatchUp(ctx)
@@ -178,6 +184,9 @@ const maxImportBytes = MaxCommandBytes * 3 / 4
 func (m *importer) writeSome(ctx context.Context, req *remitv1.ImportRequest, tuples []graph.Tuple, place int) error {
 	defer limit.Leave(ctx) // until there is something to plan again
 	written := 0
+	// So that it can be proposed again if its outcome is unknown.
+	m.proposed++
+	key := m.key + strconv.Itoa(m.proposed)
 	var planned *fsm.Root
 	result, err := m.service.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
 		planned = root
@@ -190,7 +199,7 @@ func (m *importer) writeSome(ctx context.Context, req *remitv1.ImportRequest, tu
 			return nil, nil
 		}
 		return &fsm.Command{
-			Store: scope.store, Reason: req.Reason,
+			Store: scope.store, Key: key, Reason: req.Reason,
 			Requires: []fsm.ScopeVersion{scope.model}, Body: &fsm.Write{Operations: operations},
 		}, nil
 	})
