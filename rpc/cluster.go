@@ -151,16 +151,16 @@ func (s *clusterService) TransferLeadership(ctx context.Context, req *remitv1.Tr
 // nothing can be written at present must not keep an operator from changing the members: that
 // may be what mends it.
 func (s *clusterService) change(ctx context.Context, reason string, c backend.MemberChange, do func() error) error {
-	log := s.reader.Config.Log.With("change", string(c.Action), "member", c.Node, "principal", identity.Principal(ctx), "actor", actorOf(ctx), "reason", reason)
+	logger := s.reader.Config.Log.With("change", string(c.Action), "member", c.Node, "principal", identity.Principal(ctx), "actor", actorOf(ctx), "reason", reason)
 	if c.Addr != "" {
-		log = log.With("address", c.Addr)
+		logger = logger.With("address", c.Addr)
 	}
-	log.InfoContext(ctx, "change of members asked for")
+	logger.InfoContext(ctx, "change of members asked for")
 	if err := s.known(c); err != nil {
 		return err
 	}
 	if err := s.keyring.RecordMemberChange(ctx, reason, c); errors.Is(err, cluster.ErrReadOnly) {
-		log.ErrorContext(ctx, "change of members not recorded", "error", err)
+		logger.ErrorContext(ctx, "change of members not recorded", "error", err)
 	} else if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (s *clusterService) change(ctx context.Context, reason string, c backend.Me
 	}
 	c.Failure = err.Error()
 	if failed := s.keyring.RecordMemberChange(context.WithoutCancel(ctx), reason, c); failed != nil {
-		log.WarnContext(ctx, "failed change of members not recorded", "failure", c.Failure, "error", failed)
+		logger.WarnContext(ctx, "failed change of members not recorded", "failure", c.Failure, "error", failed)
 	}
 	return err
 }

@@ -40,38 +40,74 @@ func TestWhatIsWrongWithAClusterIsTold(t *testing.T) {
 		tolerat int32
 	}{
 		{"nothing", func(_, _, _ *cluster.Surveyed, _ *sight) {}, nil, "a", 1},
-		{"a member down", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status, c.Err = nil, errors.New("no route") },
-			[]string{"UNREACHABLE c no route"}, "a", 0},
-		{"the leader down", func(a, _, _ *cluster.Surveyed, _ *sight) { a.Status, a.Err = nil, errors.New("no route") },
-			[]string{"NO_LEADER  nothing can be written", "UNREACHABLE a no route"}, "a", 0},
+		{
+			"a member down", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status, c.Err = nil, errors.New("no route") },
+			[]string{"UNREACHABLE c no route"},
+			"a", 0,
+		},
+		{
+			"the leader down", func(a, _, _ *cluster.Surveyed, _ *sight) { a.Status, a.Err = nil, errors.New("no route") },
+			[]string{"NO_LEADER  nothing can be written", "UNREACHABLE a no route"},
+			"a", 0,
+		},
 		{"an old leader that does not know", func(a, b, _ *cluster.Surveyed, _ *sight) {
 			b.Status.State, b.Status.Term, b.Status.SinceContact = "Leader", 8, 0
 			a.Status.Term = 7
 		}, nil, "b", 1},
-		{"a follower that hears nothing", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.SinceContact = 4 * time.Second },
-			[]string{"NO_CONTACT c for 4s"}, "a", 1},
-		{"a follower that never heard", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.SinceContact = -1 },
-			[]string{"NO_CONTACT c ever since it started"}, "a", 1},
-		{"a log that is short", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.LastIndex = 3999 },
-			[]string{"BEHIND c 1001 entries"}, "a", 1},
+		{
+			"a follower that hears nothing", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.SinceContact = 4 * time.Second },
+			[]string{"NO_CONTACT c for 4s"},
+			"a", 1,
+		},
+		{
+			"a follower that never heard", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.SinceContact = -1 },
+			[]string{"NO_CONTACT c ever since it started"},
+			"a", 1,
+		},
+		{
+			"a log that is short", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.LastIndex = 3999 },
+			[]string{"BEHIND c 1001 entries"},
+			"a", 1,
+		},
 		{"a log that is nearly there", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.LastIndex = 4000 }, nil, "a", 1},
-		{"a full disk", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.ReadOnly = "no space" },
-			[]string{"READ_ONLY c no space"}, "a", 1},
-		{"writes that are refused", func(_, _, _ *cluster.Surveyed, s *sight) { s.refusal = "its clock is ahead" },
-			[]string{"READ_ONLY  its clock is ahead"}, "a", 1},
-		{"a clock that is ahead", func(_, _, c *cluster.Surveyed, s *sight) { c.Status.Clock = s.begun.Add(6 * time.Second) },
-			[]string{"CLOCK c 5.995s ahead of that of node b"}, "a", 1},
+		{
+			"a full disk", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.ReadOnly = "no space" },
+			[]string{"READ_ONLY c no space"},
+			"a", 1,
+		},
+		{
+			"writes that are refused", func(_, _, _ *cluster.Surveyed, s *sight) { s.refusal = "its clock is ahead" },
+			[]string{"READ_ONLY  its clock is ahead"},
+			"a", 1,
+		},
+		{
+			"a clock that is ahead", func(_, _, c *cluster.Surveyed, s *sight) { c.Status.Clock = s.begun.Add(6 * time.Second) },
+			[]string{"CLOCK c 5.995s ahead of that of node b"},
+			"a", 1,
+		},
 		{"a clock that may be right", func(_, _, c *cluster.Surveyed, s *sight) {
 			c.Delay, c.Status.Clock = 2*time.Second, s.begun.Add(6500*time.Millisecond)
 		}, nil, "a", 1},
-		{"a clock that is behind", func(a, _, _ *cluster.Surveyed, s *sight) { a.Status.Clock = s.begun.Add(-time.Minute) },
-			[]string{"CLOCK a 1m0.005s behind that of node b"}, "a", 1},
-		{"a program that is too old", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.Supports = 1 },
-			[]string{"VERSION c up to version 1, and this one has version 2"}, "a", 1},
-		{"a state that differs", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.StateHash = "bb" },
-			[]string{"DIVERGED c is not that of node a"}, "a", 1},
-		{"two states that differ", func(_, b, c *cluster.Surveyed, _ *sight) { b.Status.Revision, c.Status.StateHash = 4999, "bb" },
-			[]string{"DIVERGED a is not that of node c", "DIVERGED c is not that of node a"}, "a", 1},
+		{
+			"a clock that is behind", func(a, _, _ *cluster.Surveyed, s *sight) { a.Status.Clock = s.begun.Add(-time.Minute) },
+			[]string{"CLOCK a 1m0.005s behind that of node b"},
+			"a", 1,
+		},
+		{
+			"a program that is too old", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.Supports = 1 },
+			[]string{"VERSION c up to version 1, and this one has version 2"},
+			"a", 1,
+		},
+		{
+			"a state that differs", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.StateHash = "bb" },
+			[]string{"DIVERGED c is not that of node a"},
+			"a", 1,
+		},
+		{
+			"two states that differ", func(_, b, c *cluster.Surveyed, _ *sight) { b.Status.Revision, c.Status.StateHash = 4999, "bb" },
+			[]string{"DIVERGED a is not that of node c", "DIVERGED c is not that of node a"},
+			"a", 1,
+		},
 		{"states at other revisions", func(_, _, c *cluster.Surveyed, _ *sight) { c.Status.Revision, c.Status.StateHash = 4999, "bb" }, nil, "a", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -156,7 +156,8 @@ meanwhile, nothing is changed.`,
 				value time.Duration
 				to    **durationpb.Duration
 			}{
-				{"dead-after", dead, &p.DeadAfter}, {"last-contact-threshold", contact, &p.LastContactThreshold},
+				{"dead-after", dead, &p.DeadAfter},
+				{"last-contact-threshold", contact, &p.LastContactThreshold},
 				{"server-stabilization-time", stable, &p.ServerStabilizationTime},
 			} {
 				if changed(f.name) {

@@ -43,11 +43,11 @@ type StoredAutopilot struct {
 // Autopilot returns what asks a state for its autopilot's configuration, without waiting for
 // anything: it is for cluster.Config, and may be called as long as the state is open. What
 // cannot be read is logged, and leaves everything to people.
-func Autopilot(state *fsm.State, log *slog.Logger) func() cluster.AutopilotConfig {
+func Autopilot(state *fsm.State, logger *slog.Logger) func() cluster.AutopilotConfig {
 	return func() cluster.AutopilotConfig {
 		stored, err := AutopilotIn(state.Current())
 		if err != nil {
-			log.Error("autopilot's configuration cannot be read", "error", err)
+			logger.Error("autopilot's configuration cannot be read", "error", err)
 			return cluster.AutopilotConfig{Off: true}
 		}
 		return stored.Config
