@@ -41,7 +41,7 @@ func (c *Config) Validate() error {
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("peer config: "+format, args...))
 	}
-	bound, port, err := net.SplitHostPort(c.Bind)
+	bound, _, err := net.SplitHostPort(c.Bind)
 	if err != nil {
 		fault("Bind is %q, want host:port", c.Bind)
 	}
@@ -49,7 +49,7 @@ func (c *Config) Validate() error {
 	case c.Advertise == "" && err == nil && everywhere(bound):
 		fault("Bind is %q, every interface: Advertise must say which address others are to use", c.Bind)
 	case c.Advertise == "":
-	case e != nil || host == "" || to == "" || to == "0" && port != "0":
+	case e != nil || host == "" || to == "" || to == "0":
 		fault("Advertise is %q, want the host:port that others reach this node by", c.Advertise)
 	case everywhere(host):
 		fault("Advertise is %q, want an address that others can reach, not that of every interface", c.Advertise)

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"crypto/tls"
+	"net"
 	"strings"
 	"testing"
 
@@ -22,6 +23,7 @@ func TestConfigsThatCannotWork(t *testing.T) {
 		{func(c *Config) { c.Bind, c.Advertise = ":7000", "0.0.0.0:7000" }, "not that of every interface"},
 		{func(c *Config) { c.Advertise = "host" }, "Advertise"},
 		{func(c *Config) { c.Advertise = ":7000" }, "Advertise"},
+		{func(c *Config) { c.Advertise = "host:0" }, "Advertise"},
 		{func(c *Config) { c.Advertise = strings.Repeat("a", maxAddress) + ":1" }, "at most 300"},
 		{func(c *Config) { c.NodeID = "" }, "NodeID"},
 		{func(c *Config) { c.NodeID = strings.Repeat("n", maxNodeID+1) }, "NodeID"},
@@ -32,7 +34,7 @@ func TestConfigsThatCannotWork(t *testing.T) {
 			c.ServerTLS, c.ClientTLS = &tls.Config{ClientAuth: tls.RequestClientCert}, &tls.Config{}
 		}, "does not demand"},
 		{func(c *Config) {
-			c.ServerTLS, c.ClientTLS = verifying, &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it is refused
+			c.ServerTLS, c.ClientTLS = verifying, &tls.Config{InsecureSkipVerify: true}
 		}, "does not verify"},
 	} {
 		c := good
@@ -44,20 +46,18 @@ func TestConfigsThatCannotWork(t *testing.T) {
 			t.Errorf("%v, want %s", err, test.want)
 		}
 	}
-	named := good
-	named.Bind, named.Advertise = "127.0.0.1:0", "node.test:7000"
-	if err := named.Validate(); err != nil {
-		t.Error(err)
-	}
-	port, err := Listen(t.Context(), named)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := port.LocalAddr(); got != "node.test:7000" {
+}
+
+func TestWhatOthersAreTold(t *testing.T) {
+	named := listen(t, "a", 7, func(c *Config) { c.Advertise = "node.test:7000" })
+	if got := named.LocalAddr(); got != "node.test:7000" {
 		t.Errorf("others are told %s", got)
 	}
-	if err := port.Close(); err != nil {
-		t.Error(err)
+	// A name is what certificates bear, so it is not replaced by its address.
+	bound := listen(t, "b", 7, func(c *Config) { c.Bind = "localhost:0" })
+	_, port, err := net.SplitHostPort(bound.Addr().String())
+	if got := string(bound.LocalAddr()); err != nil || got != "localhost:"+port {
+		t.Errorf("others are told %s, want localhost:%s", got, port)
 	}
 }
 

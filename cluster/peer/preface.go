@@ -80,11 +80,11 @@ type verdict struct {
 const maxReason = 1024
 
 func (p preface) encode() []byte {
-	return seal(version, p.identity.append([]byte{byte(p.carries)}), p.meant)
+	return seal(version, p.append([]byte{byte(p.carries)}), p.meant)
 }
 
 func (v verdict) encode() []byte {
-	return seal(version, v.identity.append([]byte{byte(v.decision)}), v.reason[:min(len(v.reason), maxReason)])
+	return seal(version, v.append([]byte{byte(v.decision)}), v.reason[:min(len(v.reason), maxReason)])
 }
 
 func (i identity) append(to []byte) []byte {
