@@ -291,10 +291,12 @@ func TestNodeThatIsNoMemberDoesNotVote(t *testing.T) {
 		for term := range uint64(3) {
 			var pre raft.RequestPreVoteResponse
 			must(t, asker.RequestPreVote("", empty, &raft.RequestPreVoteRequest{
-				RPCHeader: header, Term: term + 10, LastLogIndex: 100, LastLogTerm: term + 9}, &pre))
+				RPCHeader: header, Term: term + 10, LastLogIndex: 100, LastLogTerm: term + 9,
+			}, &pre))
 			var vote raft.RequestVoteResponse
 			must(t, asker.RequestVote("", empty, &raft.RequestVoteRequest{
-				RPCHeader: header, Term: term + 10, LastLogIndex: 100, LastLogTerm: term + 9, LeadershipTransfer: true}, &vote))
+				RPCHeader: header, Term: term + 10, LastLogIndex: 100, LastLogTerm: term + 9, LeadershipTransfer: true,
+			}, &vote))
 			if pre.Granted || vote.Granted {
 				t.Errorf("a node that is no member votes in term %d: %+v, %+v", term+10, pre, vote)
 			}

@@ -113,8 +113,12 @@ func TestFind(t *testing.T) {
 		err  string // part of the error, "" for none
 	}{
 		{"nothing", nil, nil, ""},
-		{"addresses", []string{"10.1.1.1:7000", "10.1.1.2", "[fd00::1]:7000", "fd00::2", "[fd00::3]"},
-			[]string{"10.1.1.1:7000", "10.1.1.2:7400", "[fd00::1]:7000", "[fd00::2]:7400", "[fd00::3]:7400"}, ""},
+		{
+			"addresses",
+			[]string{"10.1.1.1:7000", "10.1.1.2", "[fd00::1]:7000", "fd00::2", "[fd00::3]"},
+			[]string{"10.1.1.1:7000", "10.1.1.2:7400", "[fd00::1]:7000", "[fd00::2]:7400", "[fd00::3]:7400"},
+			"",
+		},
 		{"a name with one address stays one", []string{"one.remit.test:7000"}, []string{"one.remit.test:7000"}, ""},
 		{"so does one with an address of each kind", []string{"dual.remit.test"}, []string{"dual.remit.test:7400"}, ""},
 		{"a name with several addresses", []string{"all.remit.test"}, []string{"10.0.0.3:7400", "10.0.0.4:7400", "10.0.0.5:7400"}, ""},
