@@ -187,12 +187,11 @@ func (i *inbox) advise(known uint64) {
 	if at.index > last || id == "" || string(id) == i.node.id || r.CurrentTerm() != at.term {
 		return
 	}
-	leader := i.EncodePeer(id, address)
 	i.node.counters.hinted.Add(1)
 	i.pass(raft.RPC{
 		Command: &raft.AppendEntriesRequest{
-			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: leader},
-			Term:      at.term, Leader: leader,
+			RPCHeader:    raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: i.EncodePeer(id, address)},
+			Term:         at.term,
 			PrevLogEntry: at.index, PrevLogTerm: at.term, LeaderCommitIndex: at.index,
 		},
 		RespChan: make(chan raft.RPCResponse, 1), // nobody waits for the answer

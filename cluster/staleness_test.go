@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/remit-authz/remit/cluster/clustertest"
 )
 
@@ -138,7 +140,11 @@ func TestStalenessOfANodeThatNeverHeardOfALeader(t *testing.T) {
 // entry since.
 func TestStalenessAfterASnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newPeers(t, 1, 3, func(c *Config) { c.TrailingLogs = 1 })
+		registries := map[string]*prometheus.Registry{}
+		c := newPeers(t, 1, 3, func(c *Config) {
+			registries[c.NodeID] = prometheus.NewRegistry()
+			c.TrailingLogs, c.Metrics = 1, registries[c.NodeID]
+		})
 		l := c.leader()
 		f := c.others(l)[0]
 		c.isolate(f)
@@ -158,6 +164,15 @@ func TestStalenessAfterASnapshot(t *testing.T) {
 		}
 		if stale, lag := f.node.Staleness(), f.node.Lag(); stale > 100*time.Millisecond || lag != 0 {
 			t.Errorf("the staleness is %s and Lag() %d, want little and 0", stale, lag)
+		}
+		sent, got := gathered(t, registries[l.ID]), gathered(t, registries[f.ID])
+		for name, value := range map[string]float64{
+			"sent": sent["remit_snapshot_send_duration_seconds"], "received": got["remit_snapshot_receive_duration_seconds"],
+			"restored": got["remit_snapshot_restore_duration_seconds"],
+		} {
+			if value != float64(restores) {
+				t.Errorf("%v snapshots were %s, want %d", value, name, restores)
+			}
 		}
 	})
 }
