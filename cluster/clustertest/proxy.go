@@ -96,6 +96,7 @@ func (p *Proxy) Name(nodeID, name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.names[nodeID] = name
+	p.changes()
 }
 
 // Set says what bytes meet on their way from one node to another, whoever of the two has
@@ -133,8 +134,15 @@ func (p *Proxy) changes() {
 	}
 }
 
-// fault returns what bytes meet. The caller holds mu.
+// fault returns what bytes meet. The caller holds mu. A node may get its name when it is
+// connected already.
 func (p *Proxy) fault(from, to string) Fault {
+	if name := p.names[from]; name != "" {
+		from = name
+	}
+	if name := p.names[to]; name != "" {
+		to = name
+	}
 	for _, link := range [][2]string{{from, to}, {from, Anybody}, {Anybody, to}, {Anybody, Anybody}} {
 		if f, ok := p.faults[link]; ok {
 			return f
@@ -210,12 +218,9 @@ func (p *Proxy) accept(f *front) {
 // connect finds out who dials, and connects them.
 func (p *Proxy) connect(f *front, dialler *net.TCPConn) {
 	first, id := greeting(dialler)
-	c := &pair{proxy: p, to: f.name, dialler: dialler, ended: make(chan struct{})}
+	c := &pair{proxy: p, from: id, to: f.name, dialler: dialler, ended: make(chan struct{})}
 	p.mu.Lock()
 	delete(p.greets, dialler)
-	if c.from = p.names[id]; c.from == "" {
-		c.from = id
-	}
 	select {
 	case <-p.closed:
 		p.mu.Unlock()

@@ -24,6 +24,7 @@ import (
 
 	"github.com/remit-authz/remit/fsm"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
 // A server is killed under load, again and again, and started on what it left.
@@ -258,12 +259,24 @@ func (r *crashRun) checkSome(p *crashServer) {
 	}
 }
 
-// read implements loadTarget, in several pages.
+// read implements loadTarget.
 func (p *crashServer) read(ctx context.Context) (map[loadTuple]int64, error) {
+	return readLoad(ctx, p.tuples, p.store, nil)
+}
+
+// write implements loadTarget.
+func (p *crashServer) write(ctx context.Context, writer int, b *loadBatch) (string, error) {
+	return writeLoad(ctx, p.tuples, p.store, writer, b)
+}
+
+// readLoad reads all that the load has written, in several pages.
+func readLoad(
+	ctx context.Context, tuples remitv1connect.TupleServiceClient, store string, consistency *remitv1.Consistency,
+) (map[loadTuple]int64, error) {
 	actual := map[loadTuple]int64{}
 	for cursor := ""; ; {
-		page, err := p.tuples.Read(ctx, &remitv1.ReadRequest{
-			Store: p.store, Filter: &remitv1.TupleFilter{Object: "document"}, PageSize: 100, Cursor: cursor,
+		page, err := tuples.Read(ctx, &remitv1.ReadRequest{
+			Store: store, Filter: &remitv1.TupleFilter{Object: "document"}, PageSize: 100, Cursor: cursor, Consistency: consistency,
 		})
 		if err != nil {
 			return nil, err
@@ -282,9 +295,9 @@ func (p *crashServer) read(ctx context.Context) (map[loadTuple]int64, error) {
 	}
 }
 
-// write implements loadTarget.
-func (p *crashServer) write(ctx context.Context, writer int, b *loadBatch) (string, error) {
-	req := &remitv1.WriteRequest{Store: p.store, IdempotencyKey: b.key}
+// writeLoad sends a batch.
+func writeLoad(ctx context.Context, tuples remitv1connect.TupleServiceClient, store string, writer int, b *loadBatch) (string, error) {
+	req := &remitv1.WriteRequest{Store: store, IdempotencyKey: b.key}
 	for _, e := range b.edits {
 		op := &remitv1.Operation{
 			Kind: map[loadKind]remitv1.Operation_Kind{
@@ -302,7 +315,7 @@ func (p *crashServer) write(ctx context.Context, writer int, b *loadBatch) (stri
 			Kind: remitv1.Precondition_KIND_TUPLE_PRESENT, Tuple: crashTuple(loadTuple{writer, b.requires}),
 		}}
 	}
-	answer, err := p.tuples.Write(ctx, req)
+	answer, err := tuples.Write(ctx, req)
 	for _, reason := range []remitv1.ErrorReason{
 		remitv1.ErrorReason_ERROR_REASON_TUPLE_EXISTS, remitv1.ErrorReason_ERROR_REASON_PRECONDITION_FAILED,
 		remitv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_CONFLICT,

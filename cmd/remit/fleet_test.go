@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remit-authz/remit/cluster/clustertest"
 	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -25,7 +26,7 @@ import (
 type fleet struct {
 	t     *testing.T
 	flags []string
-	front func(n *fleetNode) string // where others reach a node's port; nil is the port itself
+	proxy *clustertest.Proxy // stands in front of every node's port for others; nil is none
 	nodes []*fleetNode
 }
 
@@ -39,6 +40,7 @@ type fleetNode struct {
 
 	addr, grpc, admin, peer, advertise string
 
+	life   int // how often it was started
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended
 	log    string        // the file of what it says
@@ -47,10 +49,21 @@ type fleetNode struct {
 // newFleet makes nodes; none of them runs yet.
 func newFleet(t *testing.T, voters, replicas int, flags ...string) *fleet {
 	t.Helper()
+	return assemble(t, nil, voters, replicas, flags...)
+}
+
+// newFaultyFleet makes nodes that reach each other through a proxy.
+func newFaultyFleet(t *testing.T, voters, replicas int, flags ...string) *fleet {
+	t.Helper()
+	return assemble(t, clustertest.NewProxy(t), voters, replicas, flags...)
+}
+
+func assemble(t *testing.T, proxy *clustertest.Proxy, voters, replicas int, flags ...string) *fleet {
+	t.Helper()
 	for _, name := range []string{"REMIT_STORE", "REMIT_TOKEN", "REMIT_ADDR"} {
 		t.Setenv(name, "")
 	}
-	f := &fleet{t: t, flags: append([]string{"--log-level=info", "--bootstrap-expect=" + fmt.Sprint(voters)}, flags...)}
+	f := &fleet{t: t, proxy: proxy, flags: append([]string{"--log-level=info", "--bootstrap-expect=" + fmt.Sprint(voters)}, flags...)}
 	for i := range voters + replicas {
 		n := f.add(fmt.Sprintf("n%d", i+1))
 		n.replica = i >= voters
@@ -59,6 +72,7 @@ func newFleet(t *testing.T, voters, replicas int, flags ...string) *fleet {
 		for _, n := range f.nodes {
 			n.end()
 		}
+		f.worry()
 		if t.Failed() {
 			f.tell()
 		}
@@ -73,6 +87,9 @@ func (f *fleet) add(name string) *fleetNode {
 		fleet: f, name: name, dir: filepath.Join(f.t.TempDir(), name),
 		addr: ports[0], grpc: ports[1], admin: ports[2], peer: ports[3], advertise: ports[3],
 		log: filepath.Join(f.t.TempDir(), name+".log"),
+	}
+	if f.proxy != nil {
+		n.advertise = f.proxy.Front(name, n.peer)
 	}
 	f.nodes = append(f.nodes, n)
 	return n
@@ -144,16 +161,30 @@ func (n *fleetNode) start(flags ...string) {
 		f.t.Fatal(err)
 	}
 	n.cmd = exec.Command(os.Args[0], args...)
-	n.cmd.Env = append(os.Environ(), asRemit+"=1", "GORACE=halt_on_error=1 exitcode=66")
+	n.cmd.Env = append(os.Environ(), asRemit+"=1", "GORACE=halt_on_error=1 exitcode=66", clockFile+"="+n.clock())
 	n.cmd.Stdout, n.cmd.Stderr = log, log
 	if err := errors.Join(n.cmd.Start(), log.Close()); err != nil {
 		f.t.Fatal(err)
 	}
+	n.life++
 	n.exited = make(chan struct{})
 	go func(cmd *exec.Cmd, exited chan struct{}) {
 		_ = cmd.Wait() // its state is looked at where that matters
 		close(exited)
 	}(n.cmd, n.exited)
+}
+
+// clock is the file that sets the node's clock wrong, if it is there.
+func (n *fleetNode) clock() string { return n.log + ".clock" }
+
+// id is what the node is called by others, while it keeps its data directory.
+func (n *fleetNode) id() string {
+	n.fleet.t.Helper()
+	id, err := os.ReadFile(filepath.Join(n.dir, "raft", "node-id"))
+	if err != nil {
+		n.fleet.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(id))
 }
 
 // running reports whether there is a process that has not ended.
@@ -231,17 +262,26 @@ func (n *fleetNode) awaitReady() {
 		}
 		return n.ready("")
 	})
+	if n.fleet.proxy != nil {
+		n.fleet.proxy.Name(n.id(), n.name)
+	}
 }
 
 // await waits until something is the case.
 func (f *fleet) await(what string, is func() bool) {
 	f.t.Helper()
-	deadline := time.Now().Add(readyWithin)
+	f.awaitFor(what, readyWithin, is)
+}
+
+// awaitFor is await for what may take longer, or must not take as long.
+func (f *fleet) awaitFor(what string, most time.Duration, is func() bool) {
+	f.t.Helper()
+	deadline := time.Now().Add(most)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {
 		if time.Now().After(deadline) {
-			f.t.Fatalf("after %s it is still not so that %s", readyWithin, what)
+			f.t.Fatalf("after %s it is still not so that %s", most, what)
 		}
 		<-tick.C
 	}
@@ -328,7 +368,41 @@ func (f *fleet) wantEqual() {
 	})
 }
 
-// tell prints the end of what each node said, and keeps from success what none may say.
+// faultyLine reports whether a line of a log is what a healthy node says of others that are
+// not.
+func faultyLine(line string) bool {
+	if !strings.Contains(line, "component=raft") {
+		return false
+	}
+	for _, said := range []string{
+		"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC", "failed to send snapshot to",
+		"failed to make requestVote", "peer has newer term, stopping replication", "failed to install snapshot",
+	} {
+		if strings.Contains(line, `msg="`+said) {
+			return true
+		}
+	}
+	return false
+}
+
+// worry finds what no node may say, whatever has happened to it.
+func (f *fleet) worry() {
+	for _, n := range f.nodes {
+		said, err := os.ReadFile(n.log)
+		if err != nil {
+			continue
+		}
+		told := 0
+		for line := range strings.Lines(string(said)) {
+			if worrying(line) && !faultyLine(line) && told < 10 {
+				told++
+				f.t.Errorf("node %s said: %s", n.name, strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// tell prints the end of what each node said.
 func (f *fleet) tell() {
 	for _, n := range f.nodes {
 		said, err := os.ReadFile(n.log)

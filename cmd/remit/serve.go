@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -193,7 +194,7 @@ them, "remit config schema" what the file may say.`,
 			if config.Log, err = newLog(a.stderr, config.logFormat, config.logLevel); err != nil {
 				return err
 			}
-			config.Version = buildVersion()
+			config.Version, config.Clock = buildVersion(), serveClock
 			return a.serve(cmd.Context(), config.Config)
 		},
 	}
@@ -201,6 +202,9 @@ them, "remit config schema" what the file may say.`,
 	set.present(cmd)
 	return cmd
 }
+
+// serveClock tells a served node the time; nil is the machine's. Tests have others.
+var serveClock func() time.Time
 
 // newLog makes the service's log.
 func newLog(w io.Writer, format, level string) (*slog.Logger, error) {

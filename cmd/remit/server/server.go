@@ -48,6 +48,8 @@ type Config struct {
 	Version string
 	// Log receives what happens. Default: nothing is logged.
 	Log *slog.Logger
+	// Clock tells the time. Default: time.Now.
+	Clock func() time.Time
 
 	// Peers is how the node meets others. Default: it is alone.
 	Peers PeersConfig
@@ -224,6 +226,7 @@ func (s *Server) open(ctx context.Context) error {
 		DurableIndex:      s.state.DurableIndex,
 		Published:         s.state.Published,
 		Log:               s.config.Log,
+		Clock:             s.config.Clock,
 		Metrics:           registry,
 		Fatal:             s.fail,
 		Writable:          s.disk.Writable,
@@ -278,6 +281,7 @@ func (s *Server) open(ctx context.Context) error {
 		OpenFGA:     s.config.OpenFGA,
 		Version:     s.config.Version,
 		Log:         s.config.Log,
+		Clock:       s.config.Clock,
 		Metrics:     registry,
 		Decisions:   s.decisions,
 		Tracer:      s.tracer,
