@@ -6,6 +6,8 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -13,11 +15,50 @@ import (
 
 // raftLog is Raft's logger on top of slog. What Raft calls Info are the steps on the
 // way to what a Node logs itself, leadership gained or lost; they become Debug. That an
-// election begins is how a node starts, and no warning.
+// election begins is how a node starts, and no warning. What Raft calls an error is one
+// only if a person must see to it: that another node is away heals when it comes back, and
+// is told once in a while, not with every message that it misses.
 type raftLog struct {
 	handler slog.Handler
 	name    string
 	implied []any
+	away    *recently
+}
+
+// awayMessages are how Raft says, as errors, that another node does not hear it, or not yet.
+var awayMessages = map[string]bool{
+	"failed to appendEntries to": true, "failed to heartbeat to": true, "failed to make requestVote RPC": true,
+	"failed to send snapshot to": true, "failed to install snapshot": true, "failed to receive whole snapshot": true,
+	"failed to decode incoming command": true, "failed to flush response": true, "failed to accept connection": true,
+	"peer has newer term, stopping replication": true, "target does not support pre-vote RPC, treating as granted": true,
+	// Of an entry that a follower would need next: it gets a snapshot instead. Entries that
+	// must be there are read through the log that ends the node.
+	"failed to get log": true,
+}
+
+// awayInterval is how often one of them is told.
+const awayInterval = 10 * time.Second
+
+// recently remembers what was told of late.
+type recently struct {
+	mu    sync.Mutex
+	at    map[string]time.Time // guarded by mu
+	quiet map[string]int       // guarded by mu; how often it was not told since
+}
+
+// tell reports whether something may be told now, and how often it was not since it last
+// was.
+func (r *recently) tell(what string, now time.Time) (unsaid int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, told := r.at[what]; told && now.Sub(last) < awayInterval {
+		r.quiet[what]++
+		return 0, false
+	}
+	unsaid = r.quiet[what]
+	delete(r.quiet, what)
+	r.at[what] = now
+	return unsaid, true
 }
 
 // electionBegins is how Raft says, as a warning, that it has heard of no leader.
@@ -26,18 +67,35 @@ const electionBegins = "heartbeat timeout reached, starting election"
 // RaftLog returns a logger for hashicorp/raft and what belongs to it. What Raft tells as
 // information is for debugging here.
 func RaftLog(l *slog.Logger) hclog.Logger {
-	return &raftLog{handler: l.Handler(), name: "raft"}
+	return &raftLog{handler: l.Handler(), name: "raft", away: &recently{at: map[string]time.Time{}, quiet: map[string]int{}}}
 }
 
 // Log writes one message at a level.
 func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
 	ctx := context.Background() // Raft's goroutines belong to no request
 	to := slogLevel(level)
-	if msg == electionBegins {
+	away := level == hclog.Error && awayMessages[msg]
+	switch {
+	case msg == electionBegins:
 		to = slog.LevelDebug
+	case away:
+		to = slog.LevelWarn
 	}
 	if level == hclog.Off || !l.handler.Enabled(ctx, to) {
 		return
+	}
+	if away {
+		what := msg
+		if len(args) > 1 && args[0] == "peer" { // members are few
+			what = fmt.Sprint(msg, args[1])
+		}
+		unsaid, ok := l.away.tell(what, time.Now())
+		if !ok {
+			return
+		}
+		if unsaid > 0 {
+			args = append(slices.Clip(args), "repeated", unsaid)
+		}
 	}
 	r := slog.NewRecord(time.Now(), to, msg, 0)
 	r.AddAttrs(slog.String("component", l.name))

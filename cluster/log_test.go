@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -26,13 +27,31 @@ func TestRaftLog(t *testing.T) {
 	l.Warn(electionBegins, "last-leader-id", "n1")
 	l.With("peer", "n2").Named("replication").Warn("slow", "servers", hclog.Fmt("%v", []int{1, 2}))
 	l.Error("odd arguments", "alone")
+	for range 3 {
+		l.Error("failed to heartbeat to", "peer", "n2", "error", "refused")
+	}
+	l.Error("failed to heartbeat to", "peer", "n3", "error", "refused")
 	l.StandardLogger(nil).Print("from the standard library")
 	want := `level=WARN msg=slow component=raft.replication peer=n2 servers="[1 2]"
 level=ERROR msg="odd arguments" component=raft !BADKEY=alone
+level=WARN msg="failed to heartbeat to" component=raft peer=n2 error=refused
+level=WARN msg="failed to heartbeat to" component=raft peer=n3 error=refused
 level=INFO msg="from the standard library"
 `
 	if got := out.String(); got != want {
 		t.Errorf("log is\n%s\nwant\n%s", got, want)
+	}
+	// What is told again says how often it was not.
+	r := &recently{at: map[string]time.Time{}, quiet: map[string]int{}}
+	now := time.Now()
+	for _, step := range []struct {
+		after  time.Duration
+		unsaid int
+		told   bool
+	}{{0, 0, true}, {1, 0, false}, {awayInterval - 1, 0, false}, {awayInterval, 2, true}, {awayInterval + 1, 0, false}} {
+		if unsaid, told := r.tell("away", now.Add(step.after)); unsaid != step.unsaid || told != step.told {
+			t.Errorf("tell after %s = %d, %v, want %d, %v", step.after, unsaid, told, step.unsaid, step.told)
+		}
 	}
 	if l.IsTrace() || l.IsDebug() || l.IsInfo() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.Warn {
 		t.Errorf("level is %v, want %v", l.GetLevel(), hclog.Warn)
