@@ -286,7 +286,7 @@ func (f *fleet) load(store string, keyed bool) *load {
 func (l *load) run(client int) {
 	m := l.f.all[client%len(l.f.all)]
 	for n := 0; !l.over.Load(); n++ {
-		pass(20 * time.Millisecond)
+		pass(60 * time.Millisecond)
 		c := m.running().clients
 		text := fmt.Sprintf("document:%d-%d#owner@user:anna", client, n)
 		req := &remitv1.WriteRequest{Store: l.store, Operations: []*remitv1.Operation{{
@@ -358,11 +358,11 @@ func TestNobodyNoticesATransferOfLeadership(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				f := newFleet(t, 1, 3, 1)
 				l := f.load(f.leader().store("acme"), keyed)
-				for range 10 {
+				for range 8 {
 					pass(200 * time.Millisecond)
 					f.transfer("")
 				}
-				l.stop(300)
+				l.stop(60)
 				if l.unknown > 0 {
 					t.Errorf("%d writes without a key have an unknown outcome", l.unknown)
 				}
@@ -379,7 +379,7 @@ func TestTheLossOfALeaderUnderLoad(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				f := newFleet(t, 1, 3, 1)
 				l := f.load(f.leader().store("acme"), keyed)
-				for range 4 {
+				for range 2 {
 					pass(300 * time.Millisecond)
 					old := f.leader()
 					f.isolate(old.at) // before anybody could know
@@ -387,7 +387,7 @@ func TestTheLossOfALeaderUnderLoad(t *testing.T) {
 					f.heal()
 					pass(2 * time.Second)
 				}
-				l.stop(300)
+				l.stop(60)
 				t.Logf("%d answered, %d of unknown outcome", l.done.Load(), l.unknown)
 			})
 		})
