@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2/connectinprocess"
-	"github.com/hashicorp/raft"
-
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/cluster/clustertest"
 	"github.com/remit-authz/remit/fsm"
@@ -101,7 +99,7 @@ func newFleet(t testing.TB, seed uint64, voters, replicas int, change ...func(*f
 			t.Fatal(err)
 		}
 	}
-	l.rig.propose(&fsm.Command{Body: &fsm.SetEpoch{To: testEpochNumber}})
+	l.propose(&fsm.Command{Body: &fsm.SetEpoch{To: testEpochNumber}})
 	f.ready()
 	return f
 }
@@ -118,7 +116,7 @@ func (m *member) start() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := m.fleet.network.Join(raft.ServerAddress(m.Address))
+	port := join(m.fleet.network.Join, m.Address)
 	o := fleetOptions{Cluster: cluster.Config{
 		NodeID: m.ID, FSM: state, Snapshots: state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
 		TermStart: fsm.TermStart, DurableIndex: state.DurableIndex, Published: state.Published,
@@ -222,7 +220,7 @@ func (f *fleet) follower() *member {
 func (f *fleet) toward(i int, q clustertest.Quality) {
 	for _, o := range f.all {
 		if o.at != i {
-			f.network.Set(raft.ServerAddress(o.Address), raft.ServerAddress(f.all[i].Address), q)
+			link(f.network.Set, o.Address, f.all[i].Address, q)
 		}
 	}
 }
@@ -230,9 +228,19 @@ func (f *fleet) toward(i int, q clustertest.Quality) {
 func (f *fleet) from(i int, q clustertest.Quality) {
 	for _, o := range f.all {
 		if o.at != i {
-			f.network.Set(raft.ServerAddress(f.all[i].Address), raft.ServerAddress(o.Address), q)
+			link(f.network.Set, f.all[i].Address, o.Address, q)
 		}
 	}
+}
+
+// join and link call methods of the network, whose addresses have a type of Raft's.
+
+func join[A ~string](do func(A) *clustertest.Endpoint, address string) *clustertest.Endpoint {
+	return do(A(address))
+}
+
+func link[A ~string](do func(from, to A, q clustertest.Quality), from, to string, q clustertest.Quality) {
+	do(A(from), A(to), q)
 }
 
 // isolate cuts a node off, in both directions.

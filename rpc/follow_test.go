@@ -573,7 +573,7 @@ func TestNodesSayWhatTheyAreAndHowStale(t *testing.T) {
 		pass(5 * time.Second)
 		l := f.leader()
 		for _, m := range f.all {
-			node, err := m.rig.node.GetNode(t.Context(), &remitv1.GetNodeRequest{})
+			node, err := m.node.GetNode(t.Context(), &remitv1.GetNodeRequest{})
 			if err != nil {
 				t.Fatal(err)
 			}
