@@ -321,6 +321,9 @@ func (c *Certificates) Known(chain []*x509.Certificate) error {
 	return err
 }
 
+// NotAfter is when the certificate that is shown now expires.
+func (c *Certificates) NotAfter() time.Time { return c.current.Load().pair.Leaf.NotAfter }
+
 // Generation changes when other files are in use. What Known said of a certificate holds
 // for as long as it is the same, and the certificate has not expired.
 func (c *Certificates) Generation() any { return c.current.Load() }

@@ -68,7 +68,13 @@ func (s *setting) samples() []string {
 // companions are settings without which one makes no sense, as flags.
 func (s *setting) companions() []string {
 	tls := []string{"--tls-cert=a", "--tls-key=b"}
+	peer, files := "--peer-addr=127.0.0.1:9", []string{"--peer-tls-cert=a", "--peer-tls-key=b", "--peer-tls-ca=c"}
+	withFiles := func(but int) []string { return append(slices.Delete(slices.Clone(files), but, but+1), peer) }
+	gossip := []string{peer, "--gossip-addr=127.0.0.1:10"}
 	needed := map[string][]string{
+		"peer-advertise": {peer}, "join": {peer}, "bootstrap-expect": {peer, "--join=a"}, "replica": {peer, "--join=a"},
+		"peer-tls-cert": withFiles(0), "peer-tls-key": withFiles(1), "peer-tls-ca": withFiles(2), "peer-tls-name": append(files, peer),
+		"gossip-addr": {peer}, "gossip-advertise": gossip, "gossip-join": gossip, "gossip-key-file": gossip, "gossip-label": gossip,
 		"decision-log-select": {"--decision-log=a"},
 		"tls-cert":            {"--tls-key=b"}, "tls-key": {"--tls-cert=a"}, "tls-client-ca": append(tls, "--tls-client-auth=required"),
 		"tls-client-auth": append(tls, "--tls-client-ca=c"), "oidc-issuer": {"--oidc-audience=a"}, "oidc-audience": {"--oidc-issuer=https://a.example"},

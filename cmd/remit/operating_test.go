@@ -32,7 +32,8 @@ func metricsOf(t *testing.T) map[string][]string {
 	ca, dir := gatetest.NewCA(t, "ours"), t.TempDir()
 	secured := rpc.TLSConfig{}
 	secured.CertFile, secured.KeyFile = ca.Server(gatetest.Certificate{}).Files(t, dir, "server")
-	s, err := server.Open(t.Context(), server.Config{DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", TLS: secured})
+	s, err := server.Open(t.Context(), server.Config{DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", TLS: secured,
+		Peers: server.PeersConfig{Addr: "127.0.0.1:0", Gossip: server.GossipConfig{Addr: "127.0.0.1:0"}, Expect: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +212,7 @@ func TestMetricNames(t *testing.T) {
 			continue
 		}
 		for _, l := range labels {
-			if !slices.Contains([]string{"face", "rpc", "code", "kind", "outcome", "pool", "le", "version", "go_version"}, l) {
+			if !slices.Contains([]string{"face", "rpc", "code", "kind", "outcome", "pool", "le", "version", "go_version", "member", "carries", "direction", "reason"}, l) {
 				t.Errorf("%s has the label %s", name, l)
 			}
 		}

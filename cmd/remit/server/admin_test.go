@@ -54,6 +54,14 @@ func TestAdminShowsANodeFromItsStartToItsEnd(t *testing.T) {
 		default:
 		}
 	}
+	// It leads, so it is behind nobody.
+	for query, want := range map[string]int{
+		"?max_lag=0s": http.StatusOK, "?max_lag=1m": http.StatusOK, "?max_lag=soon": http.StatusBadRequest, "?max_lag=-1s": http.StatusBadRequest,
+	} {
+		if status, body := get(t, admin+"/readyz"+query); status != want {
+			t.Errorf("/readyz%s is %d %s, want %d", query, status, body, want)
+		}
+	}
 	status, body := get(t, admin+"/metrics")
 	if status != http.StatusOK {
 		t.Fatalf("/metrics is %d: %s", status, body)

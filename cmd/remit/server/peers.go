@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,12 @@ func openPeers(ctx context.Context, config *Config, id string, epoch func() uint
 			return nil, peerFault(err)
 		}
 		port.ServerTLS, port.ClientTLS = p.certificates.Peer(c.TLSName)
+		if registry != nil {
+			registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "remit_peer_certificate_expiry_timestamp_seconds",
+				Help: "When the certificate that this node shows other nodes expires, in seconds since 1970.",
+			}, func() float64 { return float64(p.certificates.NotAfter().Unix()) }))
+		}
 		running, stop := context.WithCancel(context.WithoutCancel(ctx))
 		p.stop = stop
 		go func() { defer close(p.watched); p.certificates.Run(running) }()
@@ -80,8 +87,11 @@ func (p *peers) openGossip(ctx context.Context, config *Config, id string, regis
 	return nil
 }
 
+// peerSettings are the names that the settings of a TLSConfig have here.
+var peerSettings = strings.NewReplacer("tls-client-ca", "peer-tls-ca", "tls-cert", "peer-tls-cert", "tls-key", "peer-tls-key")
+
 // peerFault tells of files in the names of the settings that they come from here.
-func peerFault(err error) error { return fmt.Errorf("the certificates for other nodes: %w", err) }
+func peerFault(err error) error { return errors.New(peerSettings.Replace(err.Error())) }
 
 // find is where the addresses of other nodes come from.
 func (p *peers) find(config *PeersConfig) (discover.Find, error) {
