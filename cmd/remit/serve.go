@@ -24,6 +24,7 @@ type serveConfig struct {
 	logFormat, logLevel string
 	logRequests         string
 	logDecisions        string
+	minFreeMiB          int
 }
 
 // serveSettings is the one table of what serve can be told: flags of a command, and what
@@ -34,6 +35,7 @@ func serveSettings(flags *pflag.FlagSet, c *serveConfig) *settings {
 	serverSettings(s, &c.Config)
 	s.address(&c.AdminAddr, "admin-addr", "", "serve metrics, health and profiles here, as `host:port`; without it nowhere")
 	s.text(&c.DataDir, "data-dir", "./data", "the `folder` that holds all data").needed = true
+	s.number(&c.minFreeMiB, "min-free-mib", 0, -1, "refuse writes while the disk of --data-dir has fewer `MiB` left; 0 is a twentieth of it, at most 2048, and -1 is none")
 	s.heading = "Cluster"
 	peerSettings(s, &c.Config)
 	s.heading = "Who is let in"
@@ -95,6 +97,7 @@ func openfgaSettings(s *settings, c *openfga.Config) {
 func (c *serveConfig) effective(s *settings) error {
 	err := s.resolve()
 	c.Requests = observe.Selection(c.logRequests)
+	c.Disk.MinFreeBytes = int64(c.minFreeMiB) << 20
 	c.OpenFGA.ListUsersMaxResults = c.OpenFGA.ListObjectsMaxResults
 	c.OpenFGA.ListUsersDeadline = c.OpenFGA.ListObjectsDeadline
 	return errors.Join(err, c.effectiveDecisions(s), settingFaults(c.Validate()))

@@ -53,9 +53,6 @@ type Config struct {
 
 	// Peers is how the node meets others. Default: it is alone.
 	Peers PeersConfig
-	// MinFreeMiB is how much space the data directory's file system must have for writes to
-	// be taken. Default: a twentieth of it, or 2 GiB if that is less.
-	MinFreeMiB int
 
 	// Requests is which calls are logged, and SlowRequest how long one takes that is
 	// slow. Defaults: none, and observe.DefaultSlow.
