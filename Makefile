@@ -8,7 +8,7 @@ LDFLAGS = -X main.version=$(VERSION)
 
 CONFORMANCE = rpc/openfga/conformance
 
-.PHONY: all help build demo cluster test test-all conformance conformance-random conformance-js fuzz cover lint fmt generate check-generate bench bench-compare clean
+.PHONY: all help build demo cluster test test-faults test-all conformance conformance-random conformance-js fuzz cover lint fmt generate check-generate bench bench-compare clean
 
 all: build test lint ## build, test and lint
 
@@ -26,6 +26,11 @@ cluster: build ## three local nodes and a read replica: shows the leader, kills 
 
 test: ## every package with the race detector; a seeded share of the random tests
 	$(GO) test -race ./...
+	$(GO) test -count=1 ./cluster -run 'TestSchedulesOf' -schedules 300
+
+FOR ?= 2m
+test-faults: ## four real nodes under faults and a checked load, FOR a time (default 2m); prints what happens
+	REMIT_TEST_FLEET=$(FOR) $(GO) test -count=1 -timeout 60m -v ./cmd/remit -run TestFleetUnderFaults
 
 test-all: ## the same with all of the random, crash and process tests; takes long
 	REMIT_TEST_ALL=1 $(GO) test -count=1 -p 1 -timeout 90m -v ./... 2>&1 | scripts/summary.sh test-all.log
