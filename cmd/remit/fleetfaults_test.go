@@ -63,9 +63,7 @@ func TestFleetUnderFaults(t *testing.T) {
 		m.longest = 6 * time.Second
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("what happened, with -fleet.seed=%d:\n%s", seed, strings.Join(m.story, "\n"))
-		}
+		t.Logf("what happened, with -fleet.seed=%d:\n%s", seed, strings.Join(m.story, "\n"))
 	})
 	f.startAll()
 	f.pilot(&remitv1.Autopilot{ServerStabilizationTime: durationpb.New(200 * time.Millisecond)})

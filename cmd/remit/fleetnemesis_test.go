@@ -98,6 +98,7 @@ func (m *nemesis) rage(length time.Duration) {
 		m.f.proxy.Heal()
 		if calm || first.alone {
 			m.recovers()
+			m.tell("all is well")
 		}
 		if time.Since(report) > 30*time.Second {
 			report = time.Now()
