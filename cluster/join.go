@@ -259,5 +259,17 @@ func (n *Node) meet(ctx context.Context, c change) error {
 		return fmt.Errorf("%w: at %s, where node %s says that it is, node %s finds node %s; "+
 			"have it give an address by which others reach it (--peer-advertise)", ErrMembership, c.Address, c.ID, n.id, g.hello.ID)
 	}
+	// A copy of a member's data that took its place would lack what the member has
+	// acknowledged since: it would vote as if it had forgotten it.
+	for _, s := range n.servers() {
+		if string(s.ID) != c.ID || string(s.Address) == c.Address {
+			continue
+		}
+		was := greet(ctx, n.cfg.Peers, []string{string(s.Address)}, n.present())[0]
+		if was.err == nil && was.hello.ID == c.ID && was.hello.Run != g.hello.Run {
+			return fmt.Errorf("%w: node %s runs at %s already, and the one at %s is a copy of its data; "+
+				"stop one of the two and empty its data directory, so that it comes back as a new node", ErrMembership, c.ID, s.Address, c.Address)
+		}
+	}
 	return nil
 }
