@@ -177,8 +177,12 @@ func (s *clusterService) change(ctx context.Context, reason string, c backend.Me
 	return err
 }
 
-// known refuses to change a member that there is none of, before anything is put on record.
+// known refuses to change a member that there is none of, or where there can be none, before
+// anything is put on record.
 func (s *clusterService) known(c backend.MemberChange) error {
+	if _, alone := s.cluster.(lone); alone {
+		return errLone
+	}
 	if c.Action == backend.AddMember || c.Action == backend.RemoveMember || c.Node == "" {
 		return nil
 	}

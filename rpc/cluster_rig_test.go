@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2/connectinprocess"
+
 	"github.com/remit-authz/remit/cluster"
 	"github.com/remit-authz/remit/cluster/clustertest"
 	"github.com/remit-authz/remit/fsm"

@@ -77,10 +77,18 @@ var timedCalls = map[string]timedCall{
 	"/remit.v1.AccessService/DiffAccess": timed(catchesUp|visits, `{"store":"STORE","from":{"atExactSnapshot":"BEFORE"},"to":{"fullyConsistent":true},
 		"subject":{"subject":"user:olga","relation":"reader","type":"document"}}`),
 
-	"/remit.v1.AuditService/ListChanges":        timed(catchesUp, `{"store":"STORE"}`),
-	"/remit.v1.AuditService/ListClusterChanges": timed(catchesUp, `{}`),
-	"/remit.v1.BackupService/Save":              timed(slotless, `{}`),
-	"/remit.v1.EraseService/Erase":              timed(catchesUp|proposes, `{"store":"STORE","entity":"user:gone"}`),
+	"/remit.v1.AuditService/ListChanges":          timed(catchesUp, `{"store":"STORE"}`),
+	"/remit.v1.AuditService/ListClusterChanges":   timed(catchesUp, `{}`),
+	"/remit.v1.BackupService/Save":                timed(slotless, `{}`),
+	"/remit.v1.ClusterService/GetCluster":         timed(slotless, `{}`),
+	"/remit.v1.ClusterService/AddMember":          timed(slotless, `{"id":"NODE","peerAddr":"127.0.0.1:7400"}`),
+	"/remit.v1.ClusterService/RemoveMember":       timed(slotless, `{"id":"NODE"}`),
+	"/remit.v1.ClusterService/PromoteMember":      timed(slotless, `{"id":"NODE"}`),
+	"/remit.v1.ClusterService/DemoteMember":       timed(slotless, `{"id":"NODE"}`),
+	"/remit.v1.ClusterService/TransferLeadership": timed(slotless, `{}`),
+	"/remit.v1.ClusterService/GetAutopilot":       timed(slotless, `{}`),
+	"/remit.v1.ClusterService/SetAutopilot":       timed(slotless|proposes, `{"autopilot":{}}`),
+	"/remit.v1.EraseService/Erase":                timed(catchesUp|proposes, `{"store":"STORE","entity":"user:gone"}`),
 
 	"/remit.v1.IdentityService/CreateKey":  timed(proposes, `{"name":"new","grants":[{"store":"STORE","permissions":["PERMISSION_READ"]}]}`),
 	"/remit.v1.IdentityService/RotateKey":  timed(proposes, `{"name":"old"}`),
@@ -529,7 +537,8 @@ func wantEndInQueue(t *testing.T, r *timedRig) {
 		case !p.is(slotless):
 			p.wantEnded("waiting for a slot", p.stream(ctx))
 		case !p.is(endless):
-			if err := p.call(p.stream(t.Context())); err != nil {
+			// A server alone judges changes of its members, and refuses them.
+			if err := p.call(p.stream(t.Context())); err != nil && !errors.Is(err, cluster.ErrMembership) {
 				t.Errorf("%s, which needs no slot: %v", p.name, err)
 			}
 		}

@@ -55,6 +55,16 @@ var procedures = map[string]kind{
 	remitv1connect.AuditServiceListChangesProcedure:        long,
 	remitv1connect.AuditServiceListClusterChangesProcedure: long,
 
+	// Who looks after a cluster that is overloaded is not kept waiting by it.
+	remitv1connect.ClusterServiceGetClusterProcedure:         exempt,
+	remitv1connect.ClusterServiceAddMemberProcedure:          exempt,
+	remitv1connect.ClusterServiceRemoveMemberProcedure:       exempt,
+	remitv1connect.ClusterServicePromoteMemberProcedure:      exempt,
+	remitv1connect.ClusterServiceDemoteMemberProcedure:       exempt,
+	remitv1connect.ClusterServiceTransferLeadershipProcedure: exempt,
+	remitv1connect.ClusterServiceGetAutopilotProcedure:       exempt,
+	remitv1connect.ClusterServiceSetAutopilotProcedure:       exempt,
+
 	remitv1connect.TransferServiceExportProcedure: long,
 	remitv1connect.TransferServiceImportProcedure: manual,
 	remitv1connect.WatchServiceWatchProcedure:     manual,
