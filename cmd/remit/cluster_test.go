@@ -40,9 +40,16 @@ func TestADeadAddressFailsOver(t *testing.T) {
 		for _, args := range [][]string{
 			{"check", "member:bea", "speak", "channel:tea", "--store", "chat"},
 			{"who", "reader", "channel:tea", "--kind", "member"},
-			{"store", "list"}, {"whoami"}, {"key", "list"}, {"cluster", "status", "--check"}, {"cluster", "autopilot"},
-			{"write", "channel:tea#writer@member:cyd"}, {"delete", "channel:tea#writer@member:cyd"},
-			{"store", "export", "chat"}, {"backup", "save", dir}, {"audit", "--cluster"},
+			{"store", "list"},
+			{"whoami"},
+			{"key", "list"},
+			{"cluster", "status", "--check"},
+			{"cluster", "autopilot"},
+			{"write", "channel:tea#writer@member:cyd"},
+			{"delete", "channel:tea#writer@member:cyd"},
+			{"store", "export", "chat"},
+			{"backup", "save", dir},
+			{"audit", "--cluster"},
 			{"store", "import", "testdata/stores/blocklist.fga.yaml", "--into", "chat"},
 		} {
 			if out, errs, status := remit(t, append(args, addrs...)...); status != exitYes {

@@ -32,8 +32,10 @@ func metricsOf(t *testing.T) map[string][]string {
 	ca, dir := gatetest.NewCA(t, "ours"), t.TempDir()
 	secured := rpc.TLSConfig{}
 	secured.CertFile, secured.KeyFile = ca.Server(gatetest.Certificate{}).Files(t, dir, "server")
-	s, err := server.Open(t.Context(), server.Config{DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", TLS: secured,
-		Peers: server.PeersConfig{Addr: "127.0.0.1:0", Gossip: server.GossipConfig{Addr: "127.0.0.1:0"}, Expect: 1}})
+	s, err := server.Open(t.Context(), server.Config{
+		DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", TLS: secured,
+		Peers: server.PeersConfig{Addr: "127.0.0.1:0", Gossip: server.GossipConfig{Addr: "127.0.0.1:0"}, Expect: 1},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,10 +33,11 @@ type peers struct {
 // openPeers opens the port for other nodes and begins to look for them.
 func openPeers(ctx context.Context, config *Config, id string, epoch func() uint64, registry prometheus.Registerer) (p *peers, err error) {
 	c := &config.Peers
-	p = &peers{watched: make(chan struct{})}
+	opened := &peers{watched: make(chan struct{})} // not p, which a return of nil takes away
+	p = opened
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.close())
+			err = errors.Join(err, opened.close())
 			p = nil
 		}
 	}()
@@ -109,7 +110,7 @@ func (p *peers) find(config *PeersConfig) (discover.Find, error) {
 }
 
 // reload reads the files of certificates and keys again.
-func (p *peers) reload(ctx context.Context, log *slog.Logger) {
+func (p *peers) reload(ctx context.Context, logger *slog.Logger) {
 	if p.certificates != nil {
 		p.certificates.Reload()
 	}
@@ -117,7 +118,7 @@ func (p *peers) reload(ctx context.Context, log *slog.Logger) {
 		return
 	}
 	if err := p.gossip.Reload(ctx); err != nil {
-		log.Error("changed keys of gossip cannot be used; those read before stay in use", "error", err)
+		logger.Error("changed keys of gossip cannot be used; those read before stay in use", "error", err)
 	}
 }
 

@@ -72,13 +72,25 @@ func (c *PeersConfig) validate(insecure bool) error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if !c.Enabled() {
-		for setting, given := range map[string]bool{
-			"peer-advertise": c.Advertise != "", "join": len(c.Join) > 0, "bootstrap-expect": c.Expect != 0, "replica": c.Replica,
-			"gossip-addr": c.Gossip.Addr != "", "peer-tls-cert": c.TLS.CertFile != "", "peer-tls-key": c.TLS.KeyFile != "",
-			"peer-tls-ca": c.TLS.ClientCAFile != "", "peer-tls-name": c.TLSName != "",
+		for _, needs := range []struct {
+			setting string
+			given   bool
+		}{
+			{"peer-advertise", c.Advertise != ""},
+			{"join", len(c.Join) > 0},
+			{"bootstrap-expect", c.Expect != 0},
+			{"replica", c.Replica},
+			{"peer-tls-cert", c.TLS.CertFile != ""},
+			{"peer-tls-key", c.TLS.KeyFile != ""},
+			{"peer-tls-ca", c.TLS.ClientCAFile != ""},
+			{"peer-tls-name", c.TLSName != ""},
+			{"gossip-addr", c.Gossip.Addr != ""},
+			{"gossip-advertise", c.Gossip.Advertise != ""},
+			{"gossip-join", len(c.Gossip.Join) > 0},
+			{"gossip-key-file", c.Gossip.KeyFile != ""},
 		} {
-			if given {
-				fault("%s is given without peer-addr, where other nodes reach this one", setting)
+			if needs.given {
+				fault("%s is given without peer-addr, where other nodes reach this one", needs.setting)
 			}
 		}
 		return errors.Join(faults...)
