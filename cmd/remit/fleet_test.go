@@ -246,9 +246,15 @@ func (n *fleetNode) end() {
 const readyWithin = 60 * time.Second
 
 // ready reports whether the node says so; query may say how far it may lag.
-func (n *fleetNode) ready(query string) bool {
+func (n *fleetNode) ready(query string) bool { return n.says("/readyz" + query) }
+
+// healthy reports whether the node runs, be it that it starts.
+func (n *fleetNode) healthy() bool { return n.says("/healthz") }
+
+// says reports whether one of the pages about the node says yes.
+func (n *fleetNode) says(page string) bool {
 	c := http.Client{Timeout: time.Second}
-	res, err := c.Get("http://" + n.admin + "/readyz" + query)
+	res, err := c.Get("http://" + n.admin + page)
 	if err != nil {
 		return false
 	}

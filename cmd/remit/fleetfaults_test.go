@@ -39,7 +39,7 @@ func faultyFor(t *testing.T) time.Duration {
 	case os.Getenv("REMIT_TEST_ALL") != "":
 		return 10 * time.Minute
 	}
-	return 12 * time.Second
+	return 10 * time.Second
 }
 
 // Processes are killed and paused, links cut and slowed, clocks and disks go wrong, all at
