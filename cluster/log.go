@@ -25,7 +25,8 @@ type raftLog struct {
 	away    *recently
 }
 
-// awayMessages are how Raft says, as errors, that another node does not hear it, or not yet.
+// awayMessages are how Raft says, as errors or warnings, that another node does not hear it,
+// or not yet, or is not the one to hear; again and again, as long as it is so.
 var awayMessages = map[string]bool{
 	"failed to appendEntries to": true, "failed to heartbeat to": true, "failed to make requestVote RPC": true,
 	"failed to send snapshot to": true, "failed to install snapshot": true, "failed to receive whole snapshot": true,
@@ -33,7 +34,12 @@ var awayMessages = map[string]bool{
 	"peer has newer term, stopping replication": true, "target does not support pre-vote RPC, treating as granted": true,
 	// Of an entry that a follower would need next: it gets a snapshot instead. Entries that
 	// must be there are read through the log that ends the node.
-	"failed to get log": true,
+	"failed to get log":                                             true,
+	"rejecting vote request since we have a leader":                 true,
+	"rejecting vote request since node is not in configuration":     true,
+	"rejecting pre-vote request since we have a leader":             true,
+	"rejecting pre-vote request since node is not in configuration": true,
+	"Election timeout reached, restarting election":                 true,
 }
 
 // awayInterval is how often one of them is told.
@@ -74,7 +80,7 @@ func RaftLog(l *slog.Logger) hclog.Logger {
 func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
 	ctx := context.Background() // Raft's goroutines belong to no request
 	to := slogLevel(level)
-	away := level == hclog.Error && awayMessages[msg]
+	away := level >= hclog.Warn && awayMessages[msg]
 	switch {
 	case msg == electionBegins:
 		to = slog.LevelDebug
@@ -86,7 +92,7 @@ func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
 	}
 	if away {
 		what := msg
-		if len(args) > 1 && args[0] == "peer" { // members are few
+		if len(args) > 1 && (args[0] == "peer" || args[0] == "from") { // members are few
 			what = fmt.Sprint(msg, args[1])
 		}
 		unsaid, ok := l.away.tell(what, time.Now())

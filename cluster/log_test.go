@@ -31,11 +31,15 @@ func TestRaftLog(t *testing.T) {
 		l.Error("failed to heartbeat to", "peer", "n2", "error", "refused")
 	}
 	l.Error("failed to heartbeat to", "peer", "n3", "error", "refused")
+	for range 3 {
+		l.Warn("rejecting pre-vote request since we have a leader", "from", "n4")
+	}
 	l.StandardLogger(nil).Print("from the standard library")
 	want := `level=WARN msg=slow component=raft.replication peer=n2 servers="[1 2]"
 level=ERROR msg="odd arguments" component=raft !BADKEY=alone
 level=WARN msg="failed to heartbeat to" component=raft peer=n2 error=refused
 level=WARN msg="failed to heartbeat to" component=raft peer=n3 error=refused
+level=WARN msg="rejecting pre-vote request since we have a leader" component=raft from=n4
 level=INFO msg="from the standard library"
 `
 	if got := out.String(); got != want {
