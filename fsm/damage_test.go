@@ -92,7 +92,7 @@ func TestACompactionThatMeetsDamageEndsTheNode(t *testing.T) {
 	if err := <-fatal; !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "cannot be tidied up") {
 		t.Errorf("the node ends with %v", err)
 	}
-	m.s.cfg.damageListener().BackgroundError(errors.New("no space"))
+	m.s.cfg.diskListener().BackgroundError(errors.New("no space"))
 	for len(fatal) > 0 {
 		if err := <-fatal; !errors.Is(err, ErrCorrupt) {
 			t.Errorf("a full disk ends the node: %v", err)

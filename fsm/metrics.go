@@ -86,6 +86,10 @@ var diskReadings = []reading[disk]{
 	gauge("remit_disk_size_bytes", "The size of the file system of the state.", func(d disk) float64 { return float64(d.total) }),
 }
 
+// slow counts what a disk that hangs shows before anything fails.
+var slow = prometheus.NewDesc("remit_pebble_disk_slow_total",
+	"How often the state waited for its disk for more than 5 seconds; one wait counts again every 2 seconds.", nil, nil)
+
 // removed counts rows by why they went. They are counted since the start, on every node
 // alike.
 var removed = prometheus.NewDesc("remit_upkeep_removed_total",
@@ -102,6 +106,7 @@ func (stateMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, r := range diskReadings {
 		ch <- r.desc
 	}
+	ch <- slow
 	ch <- removed
 }
 
@@ -112,6 +117,7 @@ func (m stateMetrics) Collect(ch chan<- prometheus.Metric) {
 	for kind, n := range map[string]*atomic.Uint64{"expired": &m.s.cleaned.expired, "version": &m.s.cleaned.versions, "idempotency": &m.s.cleaned.keys} {
 		ch <- prometheus.MustNewConstMetric(removed, prometheus.CounterValue, float64(n.Load()), kind)
 	}
+	ch <- prometheus.MustNewConstMetric(slow, prometheus.CounterValue, float64(m.s.cfg.diskSlow.Load()))
 	if usage, err := m.s.cfg.FS.GetDiskUsage(m.s.cfg.Dir); err == nil { // a file system in memory has none
 		send(ch, diskReadings, disk{usage.AvailBytes, usage.TotalBytes})
 	}

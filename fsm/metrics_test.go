@@ -55,6 +55,7 @@ func TestMetricsTellWhatAStateHolds(t *testing.T) {
 		"remit_index_stores":                      2,
 		"remit_index_tuples":                      1,
 		"remit_index_entities":                    4,
+		"remit_pebble_disk_slow_total":            0,
 		"remit_upkeep_removed_total{expired}":     1,
 		"remit_upkeep_removed_total{version}":     2,
 		"remit_upkeep_removed_total{idempotency}": 1,

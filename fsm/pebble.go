@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -35,20 +36,31 @@ func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
 		BytesPerSync:                512 << 10,
 		WALBytesPerSync:             512 << 10,
 		Logger:                      pebbleLog{cfg.Log},
-		EventListener:               cfg.damageListener(),
+		EventListener:               cfg.diskListener(),
 	}
 	cfg.setLevels(opts)
+	var watch io.Closer
+	if cfg.FS == vfs.Default { // others have no disk that could be slow, or a clock of their own
+		opts.WithFSDefaults()
+		watch, _ = opts.FS.(io.Closer)
+	}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
+		if watch != nil { // a database that is open ends it when it is closed
+			err = errors.Join(err, watch.Close())
+		}
 		return nil, fmt.Errorf("pebble in %s: %w", dir, damaged(err))
 	}
 	return db, nil
 }
 
-// damageListener says what becomes of a block that fails its checksum. Who reads it gets an
+// diskListener says what becomes of a block that fails its checksum. Who reads it gets an
 // error: Apply then ends the process, and whoever asked for it is told. Pebble itself must
 // not go on trying to compact it, until its tables pile up.
-func (c *Config) damageListener() *pebble.EventListener {
+//
+// It also tells of a disk that is slow: of what is not done after five seconds, which are
+// Pebble's own choice, and again every two seconds while it lasts.
+func (c *Config) diskListener() *pebble.EventListener {
 	return &pebble.EventListener{
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			c.Log.Error("database damaged", "file", info.Path, "error", info.Details)
@@ -58,6 +70,10 @@ func (c *Config) damageListener() *pebble.EventListener {
 			if pebble.IsCorruptionError(err) {
 				c.Fatal(fmt.Errorf("the database cannot be tidied up: %w", damaged(err)))
 			}
+		},
+		DiskSlow: func(info pebble.DiskSlowInfo) {
+			c.diskSlow.Add(1)
+			c.Log.Warn("disk slow", "file", info.Path, "operation", info.OpType.String(), "duration", info.Duration.Round(time.Millisecond))
 		},
 	}
 }

@@ -44,6 +44,9 @@ type Config struct {
 
 	// plainTables leaves tables uncompressed, for tests that look for bytes in them.
 	plainTables bool
+
+	// diskSlow counts how often an operation of the disk was found to be slow.
+	diskSlow *atomic.Uint64
 }
 
 // Validate reports every fault at once.
@@ -64,6 +67,9 @@ func (c *Config) fill() {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.diskSlow == nil {
+		c.diskSlow = new(atomic.Uint64)
 	}
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 64 << 20
