@@ -85,7 +85,7 @@ func (p *Port) introduce(ctx context.Context, raw net.Conn, host, address string
 	switch {
 	case answer.decision == refusedOtherCluster || differ(here.cluster, c.peer.cluster):
 		err := otherCluster(here, c.peer)
-		p.noise.warn("node refused", "error", err)
+		p.noise.warn(address, "node refused", "error", err)
 		return nil, err
 	case answer.decision != accepted:
 		return nil, fmt.Errorf("node %s at %s refuses: %s", c.peer.node, c.peer.address, answer.reason)

@@ -32,7 +32,7 @@ func (p *Port) accept() {
 			}
 			// Out of files, most likely: it passes, or others will say so.
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			p.noise.warn("connection not accepted", "error", err)
+			p.noise.warn("", "connection not accepted", "error", err)
 			select {
 			case <-time.After(wait):
 			case <-p.run.Done():
@@ -197,5 +197,7 @@ func (p *Port) refused(raw net.Conn, err error) {
 	if reason == reasonGone {
 		return // a port scan, or a health check of a load balancer
 	}
-	p.noise.warn("connection refused", "from", raw.RemoteAddr().String(), "reason", reason, "error", err)
+	from := raw.RemoteAddr().String()
+	host, _, _ := net.SplitHostPort(from) // whose port is another each time
+	p.noise.warn(host+" "+reason, "connection refused", "from", from, "reason", reason, "error", err)
 }

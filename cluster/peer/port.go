@@ -36,7 +36,7 @@ type Port struct {
 	network  *raft.NetworkTransport
 	listener net.Listener
 	streams  chan *incoming // to Raft's transport
-	noise    noise
+	noise    *noise
 	metrics  *metrics
 	serve    atomic.Pointer[func(context.Context, byte, []byte) []byte] // nil: nobody serves
 
@@ -208,7 +208,7 @@ func (p *Port) look(c *conn, l *line, own uint64) {
 	switch {
 	case differ(own, c.peer.cluster):
 		here := p.identity()
-		p.noise.warn("connection to a node of another cluster closed", "error", otherCluster(here, c.peer))
+		p.noise.warn(c.peer.address, "connection to a node of another cluster closed", "error", otherCluster(here, c.peer))
 		p.metrics.refuse(reasonOtherCluster)
 		if l != nil {
 			l.fail(otherCluster(here, c.peer))
