@@ -94,7 +94,7 @@ func (a *app) callText(err error, e *connect.Error) string {
 	case errors.As(err, &dns):
 		return fmt.Sprintf("no server can be found at %s: %s is unknown", a.asked, dns.Name)
 	case unreachable(e):
-		return fmt.Sprintf("no server answers at %s; start one with \"remit serve\", or name another with --addr or REMIT_ADDR", a.asked)
+		return fmt.Sprintf("no server answers at %s; start one with \"remit serve\" (while it waits for other nodes, its log says for which), or name another with --addr or REMIT_ADDR", a.asked)
 	case !e.IsRemote() && e.Code() == connect.CodeCanceled && a.wasInterrupted():
 		return "interrupted" // a transport cancels on its own accord, too
 	case !e.IsRemote() && e.Code() == connect.CodeDeadlineExceeded:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -110,7 +111,26 @@ check is denied, or with --check, if a cluster is not well), 2 if something went
 	complete(root, "output", "table", "json", "yaml")
 	complete(root, "consistency", "minimize_latency", "fully_consistent", "at_least_as_fresh=", "at_exact_snapshot=", "at_exact_time=")
 	a.completeStores(root)
+	refuseUnknown(root)
 	return root
+}
+
+// isGroup is the annotation of commands that do nothing themselves.
+const isGroup = "group"
+
+// refuseUnknown has commands that only hold others refuse what they do not hold: cobra shows
+// their help and is content, so that a script with a misspelt command would go on.
+func refuseUnknown(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() && !c.Runnable() {
+			c.Args = cobra.NoArgs
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+			own := map[string]string{isGroup: isGroup}
+			maps.Copy(own, c.Annotations) // several commands may share theirs
+			c.Annotations = own
+		}
+		refuseUnknown(c)
+	}
 }
 
 // flagFault says what a flag wants instead of how its value could not be parsed.
@@ -140,7 +160,7 @@ const usageTemplate = usageHead + usageFlags + usageTail
 // What the template is made of: what stands before a command's own flags, these, and what
 // stands behind them.
 const (
-	usageHead = `Usage:{{if .Runnable}}
+	usageHead = `Usage:{{if and .Runnable (not .Annotations.group)}}
   {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
   {{.CommandPath}} COMMAND{{end}}{{if gt (len .Aliases) 0}}
 

@@ -86,7 +86,7 @@ func newRegistry(version string) *prometheus.Registry {
 
 func (a *admin) handler(log *slog.Logger) http.Handler {
 	open, mux := http.NewServeMux(), http.NewServeMux()
-	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, true) })
+	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeState(w, "") })
 	open.HandleFunc("GET /readyz", a.readyz)
 	open.Handle("/", a.guard(mux))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{
@@ -136,20 +136,38 @@ func (a *admin) readyz(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	s := a.served.Load()
-	writeState(w, s != nil && s.api.Ready() && s.node.Leader() != "" && s.node.Staleness() <= most)
+	writeState(w, a.unready(most))
 }
 
-// writeState answers in the words of grpc.health.v1, as the API's own health page does.
-func writeState(w http.ResponseWriter, good bool) {
-	state, code := "SERVING", http.StatusOK
-	if !good {
-		state, code = "NOT_SERVING", http.StatusServiceUnavailable
+// unready is why the node is not ready for readers that may be behind by so much, empty if
+// it is.
+func (a *admin) unready(most time.Duration) string {
+	s := a.served.Load()
+	switch {
+	case s == nil:
+		return "the node is starting; its log says what it waits for"
+	case !s.api.Ready():
+		return "the node does not answer calls yet, or is about to stop"
+	case s.node.Leader() == "":
+		return "no leader is known to this node"
+	}
+	if behind := s.node.Staleness(); behind > most {
+		return fmt.Sprintf("readers may be %s behind, and max_lag is %s", behind.Round(time.Millisecond), most)
+	}
+	return ""
+}
+
+// writeState answers in the words of grpc.health.v1, as the API's own health page does, and
+// says what is wrong, if anything is.
+func writeState(w http.ResponseWriter, wrong string) {
+	state, code := map[string]string{"status": "SERVING"}, http.StatusOK
+	if wrong != "" {
+		state, code = map[string]string{"status": "NOT_SERVING", "reason": wrong}, http.StatusServiceUnavailable
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	// A client that has gone away cannot be told.
-	_ = json.NewEncoder(w).Encode(map[string]string{"status": state})
+	_ = json.NewEncoder(w).Encode(state)
 }
 
 // close ends at once: a profile under way is cut off.

@@ -121,7 +121,9 @@ func (c *Config) check(ctx context.Context) error {
 		return err
 	}
 	had := map[string]string{} // the setting behind each address that is taken here
-	for _, port := range []struct{ setting, addr string }{{"addr", c.Addr}, {"grpc-addr", c.GRPCAddr}, {"admin-addr", c.AdminAddr}} {
+	for _, port := range []struct{ setting, addr string }{
+		{"addr", c.Addr}, {"grpc-addr", c.GRPCAddr}, {"admin-addr", c.AdminAddr}, {"peer-addr", c.Peers.Addr}, {"gossip-addr", c.Peers.Gossip.Addr},
+	} {
 		if port.addr == "" {
 			continue
 		}
