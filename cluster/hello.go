@@ -68,11 +68,16 @@ func (n *Node) supports() uint64 {
 }
 
 // first returns those whom the first configuration names if the log is that and no more.
-// It is read from the log: the latest configuration may be one that is not there any more.
 func (n *Node) first() []Peer {
 	if n.raft.LastIndex() != 1 {
 		return nil
 	}
+	return n.founders()
+}
+
+// founders returns those whom the first configuration names, nobody if it is not in the log.
+// It is read from the log: the latest configuration may be one that is not there any more.
+func (n *Node) founders() []Peer {
 	var entry raft.Log
 	if err := n.logs.GetLog(1, &entry); err != nil || verify(&entry) != nil || entry.Type != raft.LogConfiguration {
 		return nil

@@ -19,7 +19,7 @@ var keyMember = []byte("RemitMember")
 // A joiner has its node become a member, and be one at the address it has.
 type joiner struct {
 	node    *Node
-	member  bool   // the log has named this node, in this run or before
+	member  bool   // a configuration that was committed has named this node, in this run or before
 	outside string // why it is no member any more, if somebody was told
 	promise []Peer // with whom this node would have begun a cluster
 
@@ -72,6 +72,13 @@ func (j *joiner) step(ctx context.Context) time.Duration {
 	n := j.node
 	servers := n.servers()
 	i := slices.IndexFunc(servers, func(s raft.Server) bool { return string(s.ID) == n.id })
+	if i >= 0 && !j.member && n.cfg.Find != nil && !n.enrolled() {
+		// The leader that wrote so may be gone, and the next one know nothing of it.
+		if !j.silence() {
+			return standInterval
+		}
+		return j.ask(ctx, changeAdd, servers)
+	}
 	if i >= 0 {
 		j.remember(ctx)
 		if j.forgotten(ctx, servers) {
@@ -92,6 +99,19 @@ func (j *joiner) step(ctx context.Context) time.Duration {
 		return standInterval
 	}
 	return j.ask(ctx, changeAdd, servers)
+}
+
+// enrolled says whether a configuration that is committed names this node: as the first one
+// is that somebody begins with.
+func (n *Node) enrolled() bool {
+	c, err := n.committed()
+	if err != nil {
+		return false
+	}
+	if c.index == 0 {
+		return among(n.founders(), n.id)
+	}
+	return slices.ContainsFunc(c.Servers, func(s raft.Server) bool { return string(s.ID) == n.id })
 }
 
 // remember keeps that the node is a member. A node that nobody looks for asks for nothing,
@@ -128,11 +148,7 @@ func (j *joiner) leave(ctx context.Context, how string) {
 // it was away, and nobody tells it.
 func (j *joiner) forgotten(ctx context.Context, servers []raft.Server) bool {
 	n := j.node
-	if address, _ := n.raft.LeaderWithID(); address != "" {
-		j.silent, j.outside = time.Now(), ""
-		return false
-	}
-	if time.Since(j.silent) < silence {
+	if !j.silence() {
 		return false
 	}
 	addresses, _ := j.addresses(ctx, servers)
@@ -145,6 +161,14 @@ func (j *joiner) forgotten(ctx context.Context, servers []raft.Server) bool {
 		}
 	}
 	return false
+}
+
+// silence says whether this node has heard of no leader for long.
+func (j *joiner) silence() bool {
+	if address, _ := j.node.raft.LeaderWithID(); address != "" {
+		j.silent, j.outside = time.Now(), ""
+	}
+	return time.Since(j.silent) >= silence
 }
 
 // addresses returns where others may be: what is found, and what the log says. An error
@@ -167,7 +191,7 @@ func (j *joiner) ask(ctx context.Context, what string, servers []raft.Server) ti
 	c := change{What: what, Peer: n.self(), Own: true, Supports: n.supports()}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	leader, reasons := j.leader(ctx, servers)
+	leader, reasons := j.leader(ctx, what, servers)
 	var err error
 	switch {
 	case n.tenure.serving() != 0:
@@ -211,7 +235,7 @@ func (j *joiner) tell() bool {
 }
 
 // leader returns the leader as far as anybody knows, or why nobody does.
-func (j *joiner) leader(ctx context.Context, servers []raft.Server) (leader Peer, reasons []string) {
+func (j *joiner) leader(ctx context.Context, what string, servers []raft.Server) (leader Peer, reasons []string) {
 	n := j.node
 	if address, id := n.raft.LeaderWithID(); id != "" && string(id) != n.id {
 		return Peer{ID: string(id), Address: string(address)}, nil
@@ -230,7 +254,7 @@ func (j *joiner) leader(ctx context.Context, servers []raft.Server) (leader Peer
 		case h.ID == n.id && h.Run == n.run:
 		case h.ID == n.id:
 			reasons = append(reasons, fmt.Sprintf("%s: a copy of this node's data runs there; stop one of the two", g.address))
-		case len(servers) == 0 && j.promise != nil && !among(j.promise, h.ID):
+		case what == changeAdd && j.promise != nil && !among(j.promise, h.ID):
 			reasons = append(reasons, fmt.Sprintf("%s: node %s is none of those with whom this node agreed to begin, %s; "+
 				"if it is to be joined there all the same, empty its data directory, which holds nothing else", g.address, h.ID, names(j.promise)))
 		case h.Leader.ID == "":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -316,4 +317,52 @@ func TestNodeThatIsNoMemberDoesNotVote(t *testing.T) {
 		must(t, c.all[0].rig.node.TransferLeadership(t.Context(), c.all[1].ID))
 		c.until("the second leads", func() bool { return c.all[1].rig.node.Status().Serving })
 	})
+}
+
+// A leader that is cut off writes a node into its own log and the node's, and is replaced. The
+// next leader knows nothing of it, and nothing says that somebody wanted the node away.
+func TestNodeWhoseAdditionWasNeverCommittedIsJoined(t *testing.T) {
+	for _, again := range []string{"it runs on", "it is started again"} {
+		t.Run(again, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := three(t)
+				var leader *formed
+				c.until("a leader", func() bool {
+					for _, f := range c.all {
+						if f.rig.node.Status().Serving {
+							leader = f
+						}
+					}
+					return leader != nil
+				})
+				for _, f := range c.all {
+					c.network.Set(raft.ServerAddress(f.Address), raft.ServerAddress(leader.Address), cut)
+					c.network.Set(raft.ServerAddress(leader.Address), raft.ServerAddress(f.Address), cut)
+				}
+				f := c.place(0)
+				f.find()
+				f.start()
+				go func() { _ = leader.rig.node.AddNonvoter(t.Context(), f.Peer) }() // it fails
+				c.until("its log names it", func() bool { return strings.Contains(f.members(), "(n3)") })
+				leader.end(true)
+				c.network.Heal()
+				if again != "it runs on" {
+					f.end(true)
+					f.start()
+				}
+				c.sighted()
+				c.until("the others have it", func() bool {
+					return !slices.ContainsFunc(c.all, func(f *formed) bool {
+						m, v := f.voters()
+						return f.rig != nil && (m != 4 || v != 3)
+					})
+				})
+				if strings.Contains(f.log.String(), "was removed") {
+					t.Errorf("it says that it was removed:\n%s", f.log)
+				}
+				leader.start()
+				c.begun(3)
+			})
+		})
+	}
 }

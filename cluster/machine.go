@@ -26,8 +26,8 @@ type machine struct {
 	durable atomic.Uint64
 	seen    atomic.Uint64
 
-	// configured is the index of the last entry seen here that says who the members are.
-	configured atomic.Uint64
+	// configured is the last entry seen here that says who the members are; nil if none did.
+	configured atomic.Pointer[configuration]
 
 	// members is told of each of them that comes after known, the end of the log at the
 	// start; nil if nobody wants to know.
@@ -38,6 +38,12 @@ type machine struct {
 	holds  func() uint64 // Config.DurableIndex
 
 	refused error // of the restore at start, before Raft runs
+}
+
+// A configuration is one that is committed.
+type configuration struct {
+	raft.Configuration
+	index uint64
 }
 
 // errReplaying is why a snapshot is refused during the replay. The next one comes.
@@ -62,9 +68,10 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 func (m *machine) note(entries ...*raft.Log) {
 	for _, e := range entries {
 		if e.Type == raft.LogConfiguration {
-			m.configured.Store(e.Index)
+			c := raft.DecodeConfiguration(e.Data)
+			m.configured.Store(&configuration{c, e.Index})
 			if m.members != nil && e.Index > m.known {
-				m.members(raft.DecodeConfiguration(e.Data))
+				m.members(c)
 			}
 		}
 	}

@@ -237,15 +237,24 @@ func (n *Node) configured(ctx context.Context) (uint64, error) {
 	if err := n.cfg.Published(ctx, n.raft.CommitIndex()); err != nil {
 		return 0, err
 	}
+	c, err := n.committed()
+	return c.index, err
+}
+
+// committed returns the last configuration that is known here to be committed: the state
+// machine has seen it, or it is in a snapshot. It is empty if there is none.
+func (n *Node) committed() (c configuration, err error) {
 	list, err := n.cfg.Snapshots.List()
 	if err != nil {
-		return 0, fmt.Errorf("list snapshots: %w", err)
+		return configuration{}, fmt.Errorf("list snapshots: %w", err)
 	}
-	index := n.machine.configured.Load()
-	if len(list) > 0 {
-		index = max(index, list[0].ConfigurationIndex)
+	if seen := n.machine.configured.Load(); seen != nil {
+		c = *seen
 	}
-	return index, nil
+	if len(list) > 0 && list[0].ConfigurationIndex > c.index {
+		c = configuration{list[0].Configuration, list[0].ConfigurationIndex}
+	}
+	return c, nil
 }
 
 // judge says whether a configuration makes c needless, or why c cannot be made in it.
