@@ -147,7 +147,7 @@ func (i *inbox) timed(rpc raft.RPC) raft.RPC {
 // than the message brings: without the question for the entry before, what follows in our
 // log need not be the leader's.
 func shorten(r *raft.AppendEntriesRequest, known uint64) *raft.AppendEntriesRequest {
-	if r.PrevLogEntry == 0 || r.PrevLogEntry > known {
+	if known == 0 || r.PrevLogEntry > known || r.PrevLogEntry == 0 && len(r.Entries) == 0 {
 		return r
 	}
 	short := *r

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,19 @@ func TestMessageIsShortenedToWhatIsNew(t *testing.T) {
 		},
 		{
 			"it begins at the first entry", 40,
+			raft.AppendEntriesRequest{Entries: entries(39, 40, 41), LeaderCommitIndex: 50},
+			raft.AppendEntriesRequest{Entries: entries(41), LeaderCommitIndex: 41},
+			false,
+		},
+		{
+			"nothing is known", 0,
 			raft.AppendEntriesRequest{Entries: entries(1, 2), LeaderCommitIndex: 2},
+			raft.AppendEntriesRequest{},
+			true,
+		},
+		{
+			"it is a heartbeat", 40,
+			raft.AppendEntriesRequest{},
 			raft.AppendEntriesRequest{},
 			true,
 		},
@@ -184,6 +197,46 @@ func FuzzUnframe(f *testing.F) {
 		}
 		if diff := cmp.Diff(request, frame(to, payload)); diff != "" {
 			t.Errorf("framed again (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// lossy loses the answers to messages with entries while it is told to.
+type lossy struct {
+	Transport
+	loses *atomic.Bool
+}
+
+func (l lossy) AppendEntries(id raft.ServerID, to raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	err := l.Transport.AppendEntries(id, to, args, resp)
+	if err == nil && resp.Success && len(args.Entries) > 0 && l.loses.Load() {
+		return errors.New("the answer is lost")
+	}
+	return err
+}
+
+// A new member gets the log from its first entry on, nobody hears that it has, and it throws
+// the entries away. They are sent again, and must not hold it up.
+func TestNewMemberThatThrewItsLogAwayIsBroughtOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var loses atomic.Bool
+		c := newPeers(t, 1, 1, func(cfg *Config) { cfg.Transport = lossy{cfg.Transport, &loses} })
+		l := c.leader()
+		l.propose("a")
+		loses.Store(true)
+		p := c.add(nil)
+		must(t, l.node.AddNonvoter(t.Context(), p.Peer))
+		pass(time.Second)
+		if _, err := p.node.Rewrite(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		loses.Store(false)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		must(t, p.node.WaitReady(ctx))
+		l.propose("b")
+		if all := c.same(); !slices.Contains(all, "b") {
+			t.Errorf("the log holds %q, want b in it", all)
 		}
 	})
 }

@@ -30,10 +30,16 @@ func (n *Node) trailing() uint64 {
 // trail tells Raft how many entries the snapshot that begins leaves, unless a rewriting has
 // said that it is none.
 func (n *Node) trail() {
-	if n.truncating.Load() || !n.running.Load() {
+	if !n.running.Load() {
 		return
 	}
-	if err := n.reload(func(rc *raft.ReloadableConfig) { rc.TrailingLogs = n.trailing() }); err != nil {
+	err := n.reload(func(rc *raft.ReloadableConfig) {
+		// Looked at here, where the rewriting cannot come between.
+		if !n.truncating.Load() {
+			rc.TrailingLogs = n.trailing()
+		}
+	})
+	if err != nil {
 		n.log.Warn("trailing entries not adjusted", "error", err)
 	}
 }
