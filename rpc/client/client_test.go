@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -87,6 +88,26 @@ func TestANodeThatHangsIsLeftForAnother(t *testing.T) {
 	c := newClient(t, client.Config{Addrs: []string{silent.Addr().String(), addr}, Pause: time.Millisecond, AttemptTimeout: 200 * time.Millisecond})
 	if _, err := c.Node.GetNode(t.Context(), &remitv1.GetNodeRequest{}); err != nil {
 		t.Errorf("GetNode = %v", err)
+	}
+}
+
+// A server learns how long an attempt may take, and may be the first to find that it took
+// too long. A deadline that nobody set for an attempt is the call's own.
+func TestANodeThatIsTooSlowIsLeftForAnother(t *testing.T) {
+	r := newRig(t)
+	addr, _ := r.serve()
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusGatewayTimeout)
+		_, _ = io.WriteString(w, `{"code":"deadline_exceeded","message":"it took too long"}`)
+	}))
+	defer slow.Close()
+	for _, timeout := range []time.Duration{time.Minute, 0} {
+		c := newClient(t, client.Config{Addrs: []string{slow.URL, addr}, Pause: time.Millisecond, AttemptTimeout: timeout})
+		_, err := c.Node.GetNode(t.Context(), &remitv1.GetNodeRequest{})
+		if late := connect.CodeOf(err) == connect.CodeDeadlineExceeded; late != (timeout == 0) {
+			t.Errorf("GetNode with attempts of at most %s = %v", timeout, err)
+		}
 	}
 }
 

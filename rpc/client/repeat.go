@@ -235,6 +235,9 @@ func (r *repeater) judge(err error, safe bool) verdict {
 		if e.Code() == connect.CodeUnavailable { // of a proxy, or with an unknown outcome
 			return verdict{again: safe, after: after, shun: true}
 		}
+		if e.Code() == connect.CodeDeadlineExceeded && r.config.AttemptTimeout > 0 {
+			return verdict{again: safe, shun: true} // the server's clock was the first to end the attempt
+		}
 		return verdict{}
 	}
 	if unknown := (*tls.CertificateVerificationError)(nil); errors.As(err, &unknown) {
