@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -65,8 +63,9 @@ func TestFleetUnderFaults(t *testing.T) {
 	t.Cleanup(func() {
 		t.Logf("what happened, with -fleet.seed=%d:\n%s", seed, strings.Join(m.story, "\n"))
 	})
+	m.giveDisk(f.nodes[1])
 	f.startAll()
-	f.pilot(&remitv1.Autopilot{ServerStabilizationTime: durationpb.New(200 * time.Millisecond)})
+	f.pilot(quickPilot)
 	store := f.prepareFaulty()
 	m.ops = f.client(client.Config{AttemptTimeout: 3 * time.Second, Attempts: 60, Pause: 50 * time.Millisecond, Forgetful: true})
 

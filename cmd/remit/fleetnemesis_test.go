@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type nemesis struct {
 	seed    uint64
 	began   time.Time
 	longest time.Duration // that something stays wrong
+	small   *fleetNode    // has a disk of its own that can be filled; nil where none can be made
 	ops     *client.Client
 	working func() int  // counts what the fleet does for its users
 	told    func() bool // somebody has seen what must not be
@@ -64,6 +66,7 @@ var mishaps = []mishap{
 	{"clock of the leader", false, (*nemesis).leaderClock},
 	{"lose the disk", true, (*nemesis).loseDisk},
 	{"damage the log", true, (*nemesis).damageLog},
+	{"fill the disk", false, (*nemesis).fillDisk},
 }
 
 func (m *nemesis) tell(format string, args ...any) {
@@ -77,8 +80,11 @@ func (m *nemesis) rage(length time.Duration) {
 	m.began = time.Now()
 	report := time.Now()
 	for step := uint64(0); time.Since(m.began) < length && !m.told(); step++ {
+		// All come before one comes again.
+		round, turn := step/uint64(len(mishaps)), step%uint64(len(mishaps))
+		first := mishaps[rand.New(rand.NewPCG(m.seed, ^round)).Perm(len(mishaps))[turn]]
 		rng := rand.New(rand.NewPCG(m.seed, step))
-		first, second := mishaps[rng.IntN(len(mishaps))], mishaps[rng.IntN(len(mishaps))]
+		second := mishaps[rng.IntN(len(mishaps))]
 		order := rng.Perm(len(m.f.nodes))
 		hold := 300*time.Millisecond + time.Duration(rng.Int64N(int64(m.longest)))
 		both, calm := rng.IntN(3) == 0, rng.IntN(3) == 0
@@ -377,6 +383,52 @@ func (f *fleet) refuses(n *fleetNode, flags ...string) (said string) {
 		f.t.Fatalf("node %s should have refused, and ended with %s:\n%s", n.name, n.cmd.ProcessState, indent(string(text)))
 	}
 	return string(text)
+}
+
+const (
+	// smallDisk is the size of a disk that can be filled, in MiB, smallReserve what its node
+	// keeps free of it, and ballast what fills it: more than leaves the reserve, and less
+	// than would make a write fail, for nodes of a test hold some MiB.
+	smallDisk    = 160
+	smallReserve = 64
+	ballast      = 100
+)
+
+// giveDisk puts a node's data on a small disk of its own, in memory. Where that is not
+// permitted no disk is filled, which the log of the test then says.
+func (m *nemesis) giveDisk(n *fleetNode) {
+	t := m.f.t
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", smallDisk), "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Logf("no disk is filled, since none can be mounted here: %v: %s", err, out)
+		return
+	}
+	t.Cleanup(func() {
+		n.end()
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("unmount %s: %v: %s", dir, err, out)
+		}
+	})
+	n.dir = filepath.Join(dir, n.name)
+	n.flags = append(n.flags, fmt.Sprintf("--min-free-mib=%d", smallReserve))
+	m.small = n
+}
+
+func (m *nemesis) fillDisk(_ *rand.Rand, n *fleetNode) (mend func()) {
+	if m.small == nil {
+		return m.cutOff(nil, n)
+	}
+	name := filepath.Join(filepath.Dir(m.small.dir), "ballast")
+	m.tell("the disk of %s is full", m.small.name)
+	if err := os.WriteFile(name, make([]byte, ballast<<20), 0o600); err != nil {
+		m.f.t.Fatal(err)
+	}
+	return func() {
+		m.tell("the disk of %s has room", m.small.name)
+		if err := os.Remove(name); err != nil {
+			m.f.t.Fatal(err)
+		}
+	}
 }
 
 // damageEnd changes a byte of the newest entry of a log.
