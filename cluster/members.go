@@ -154,10 +154,14 @@ func (n *Node) changeHere(ctx context.Context, c change) error {
 	done := make(chan error, 1)
 	go func() {
 		defer n.calls.Done()
+		// Close waits for this, and whoever asked may have no deadline.
+		ctx, cancel := n.whileRunning(ctx)
+		defer cancel()
 		select {
 		case n.changing <- struct{}{}:
 			defer func() { <-n.changing }()
 		case <-ctx.Done():
+			done <- n.idle()
 			return
 		}
 		if c.What == changeTransfer {
@@ -375,8 +379,12 @@ func (n *Node) transfer(to string) error {
 // readdress puts the address that this leader has now into the configuration: a node that
 // was alone has its id there, under which nobody finds it.
 func (n *Node) readdress(ctx context.Context, address raft.ServerAddress) {
-	n.changing <- struct{}{}
-	defer func() { <-n.changing }()
+	select {
+	case n.changing <- struct{}{}:
+		defer func() { <-n.changing }()
+	case <-ctx.Done():
+		return
+	}
 	index, err := n.configured(ctx)
 	if err != nil {
 		n.log.WarnContext(ctx, "address not changed", "to", address, "error", err)

@@ -10,8 +10,8 @@ import (
 // Staleness is how long ago, at most, what readers of this node see was the newest state.
 // Everything that was acknowledged longer ago than that is in it.
 //
-// It is 0 while the node serves as the leader: then it shows all that it acknowledges. A
-// leader that was cut off believes that it leads for LeaderLeaseTimeout more, in which
+// It is 0 while the node serves as the leader: then it shows all that it acknowledges. While
+// a write of its log hangs, it is for how long it has. A leader that was cut off believes that it leads for LeaderLeaseTimeout more, in which
 // another can have been elected only if the clocks of nodes run at different speeds; after
 // leadership was handed over, until the new leader's first message. What a node hears of
 // such a leader is as old as it. On every other node it is the time since the leader must
@@ -24,10 +24,14 @@ import (
 // does not keep up, and is math.MaxInt64 if it never heard of a leader. Reads that must
 // not be stale at all use ReadIndex.
 func (n *Node) Staleness() time.Duration {
-	if n.tenure.serving() != 0 {
-		return 0
+	if n.tenure.serving() == 0 {
+		return n.fresh.age(time.Now())
 	}
-	return n.fresh.age(time.Now())
+	// While a write of the log hangs, Raft does not notice that it has lost its leadership.
+	if hung := time.Duration(n.stalled.Load()); hung > n.cfg.LeaderLeaseTimeout {
+		return hung
+	}
+	return 0
 }
 
 // Lag returns how many entries are known here to be committed that readers of this node do

@@ -134,6 +134,15 @@ func TestLeaderWhoseDiskHangsIsReplaced(t *testing.T) {
 				if tt.never {
 					return
 				}
+				// It does not know yet that it is not the leader, and must not pass for one that
+				// shows the newest state.
+				pass(time.Second)
+				if age := l.node.Staleness(); age < time.Second {
+					t.Errorf("Staleness() = %s on a leader that was replaced, want a second at least", age)
+				}
+				if _, err := l.node.ReadIndex(t.Context()); !errors.Is(err, ErrNoLeader) {
+					t.Errorf("ReadIndex on a leader that was replaced: %v, want %v", err, ErrNoLeader)
+				}
 				if now := c.others(l)[0].node.Leader(); now == l.ID || now == "" {
 					t.Errorf("node %q leads, and it was node %s whose disk hangs", now, l.ID)
 				}
