@@ -411,7 +411,7 @@ func (m *nemesis) giveDisk(n *fleetNode) {
 	})
 	n.dir = filepath.Join(dir, n.name)
 	n.flags = append(n.flags, fmt.Sprintf("--min-free-mib=%d", smallReserve))
-	m.small = n
+	m.small, m.f.expected = n, `msg="disk nearly full, writes are refused"`
 }
 
 func (m *nemesis) fillDisk(_ *rand.Rand, n *fleetNode) (mend func()) {
