@@ -15,7 +15,7 @@ import (
 // costs nothing under load, and nobody relies on it: the empty message comes anyway.
 
 // hintDelay is how long the log must have been idle: as long as a batch lingers, so that a
-// client which writes one command after the other causes few hints, and short beside the
+// client which writes one command after the other causes no hints, and short beside the
 // CommitTimeout.
 const hintDelay = time.Millisecond
 
@@ -43,19 +43,10 @@ func (n *Node) hintIn(ctx context.Context, term uint64, changed <-chan struct{})
 	defer sending.Wait()
 	defer cancel()
 	var told uint64
-	timer := time.NewTimer(hintDelay)
-	defer timer.Stop()
+	n.proposer.idle.Reset(hintDelay) // for the entry that opened the term, which came another way
 	for {
 		select {
-		case <-n.proposer.idle:
-		case <-changed:
-			return
-		case <-ctx.Done():
-			return
-		}
-		timer.Reset(hintDelay)
-		select {
-		case <-timer.C:
+		case <-n.proposer.idle.C:
 		case <-changed:
 			return
 		case <-ctx.Done():

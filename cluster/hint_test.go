@@ -111,6 +111,29 @@ func TestNoHintsAreSentWhileEntriesFollow(t *testing.T) {
 	})
 }
 
+func TestNoHintsAreSentToAClientThatHardlyPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newPeers(t, 1, 3, slow(hintDelay/5))
+		l := c.leader()
+		for _, p := range c.others(l) {
+			c.link(l, p, clustertest.Quality{Delay: hintDelay / 20})
+		}
+		pass(time.Second)
+		before := l.node.Counters().Hints
+		for i := range 100 {
+			l.propose("x")
+			pass(hintDelay * time.Duration(1+i%8) / 10)
+		}
+		if hints := l.node.Counters().Hints - before; hints != 0 {
+			t.Errorf("%d hints were sent before the client was done, want none", hints)
+		}
+		pass(2 * hintDelay)
+		if hints := l.node.Counters().Hints - before; hints != 2 {
+			t.Errorf("%d hints were sent, want one to each of 2 members", hints)
+		}
+	})
+}
+
 // Hints are sent again by a bad network at any time. Whatever arrives, a follower may commit
 // only what its leader has.
 func TestStrayHintsDoNoHarm(t *testing.T) {

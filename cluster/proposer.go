@@ -38,8 +38,8 @@ type proposer struct {
 	stop  chan struct{}  // closed by close
 	slots chan struct{}  // holds one token for each outstanding entry
 	freed chan struct{}  // tells the collector that a slot was freed
-	idle  chan struct{}  // tells who wants to know that no entry is outstanding
 	sent  chan sentEntry // outstanding entries, oldest first
+	idle  *time.Timer    // fires when no entry has been outstanding for hintDelay
 	done  sync.WaitGroup // both goroutines
 }
 
@@ -79,8 +79,8 @@ func newProposer(cfg *Config, count *counters, apply func([]byte) raft.ApplyFutu
 		stop:    make(chan struct{}),
 		slots:   make(chan struct{}, cfg.MaxOutstanding),
 		freed:   make(chan struct{}, 1),
-		idle:    make(chan struct{}, 1),
 		sent:    make(chan sentEntry, cfg.MaxOutstanding),
+		idle:    time.NewTimer(hintDelay),
 	}
 	p.done.Go(p.collect)
 	p.done.Go(p.finish)
@@ -272,6 +272,7 @@ func (p *proposer) send(proposals []*proposal) {
 	p.count.entries.Add(1)
 	p.metrics.sealed(len(wanted))
 	p.count.bytes.Add(uint64(len(entry)))
+	p.idle.Stop()
 	p.sent <- sentEntry{wanted, p.apply(entry)}
 }
 
@@ -302,7 +303,7 @@ func (p *proposer) finish() {
 		<-p.slots
 		signal(p.freed)
 		if !p.busy() {
-			signal(p.idle)
+			p.idle.Reset(hintDelay)
 		}
 		for i, q := range e.proposals {
 			o := outcome{err: err}
