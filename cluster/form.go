@@ -183,6 +183,12 @@ func (f *former) round(ctx context.Context) {
 		if g.hello.ID == f.self.ID {
 			continue
 		}
+		if g.hello.Address != g.address {
+			// It counts once it answers where it says that it is: there the others look for it
+			// when the cluster has begun.
+			f.hear(g.hello.Address)
+			continue
+		}
 		f.known[g.hello.ID] = sighting{g.hello, time.Now()}
 		for _, p := range append(g.hello.Seen, g.hello.Leader) {
 			f.hear(p.Address)

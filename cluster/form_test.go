@@ -37,6 +37,7 @@ type formed struct {
 	expect  int
 	log     *logLines
 	options []func(*Config)
+	claims  string // the address that it tells others, if it is not its own
 
 	mu    sync.Mutex
 	finds []string // guarded by mu; what Find gives
@@ -82,6 +83,14 @@ func newForming(t *testing.T, seed uint64, nodes, expect int) *forming {
 	return c
 }
 
+// A misplaced Transport tells others another address than its own.
+type misplaced struct {
+	Transport
+	says raft.ServerAddress
+}
+
+func (m misplaced) LocalAddr() raft.ServerAddress { return m.says }
+
 // place adds a node that finds nobody.
 func (c *forming) place(expect int) *formed {
 	f := &formed{Peer: named(len(c.all)), c: c, disk: clustertest.NewDisk(), expect: expect, log: &logLines{}}
@@ -113,6 +122,9 @@ func (f *formed) start() {
 	port := f.c.network.Join(raft.ServerAddress(f.Address))
 	f.rig = newRig(t, f.disk, append([]func(*Config){func(cfg *Config) {
 		cfg.NodeID, cfg.Transport, cfg.Peers, cfg.Expect = f.ID, port, port, f.expect
+		if f.claims != "" {
+			cfg.Transport = misplaced{port, raft.ServerAddress(f.claims)}
+		}
 		cfg.Log = slog.New(slog.NewTextHandler(f.log, nil))
 		cfg.Autopilot = func() AutopilotConfig { return AutopilotConfig{Off: true} }
 		cfg.Find = func(context.Context) ([]string, error) {
@@ -366,6 +378,13 @@ func TestWhatKeepsNodesFromBeginningIsTold(t *testing.T) {
 			f.ID = c.all[0].ID
 			c.sighted()
 		}, "n0 runs more than once", func(c *forming) { c.all[3].end(false) }},
+		{"one says that it is where nobody reaches it", func(c *forming) {
+			c.all[2].claims = "elsewhere:1"
+		}, "elsewhere:1: ", func(c *forming) {
+			c.all[2].end(false)
+			c.all[2].claims = ""
+			c.all[2].start()
+		}},
 		{"one does not form", func(c *forming) { c.all[2].expect = 0 }, "2 of 3 nodes are there: n0 at host0:1, n1 at host1:1", func(c *forming) {
 			c.all[2].end(false)
 			c.all[2].expect = 3

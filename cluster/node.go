@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -74,208 +73,6 @@ type Node struct {
 	err        error          // of Close, set before ended is closed
 }
 
-// Open starts a node. One that is alone serves when Open returns: it leads, its term is
-// open and everything that was committed before can be read. One with Peers takes part,
-// if it is a member, and WaitReady waits for the rest; only one that is to begin a cluster
-// with others (Config.Expect) waits for them first. An error, or the end of ctx, leaves
-// nothing running.
-func Open(ctx context.Context, cfg Config) (*Node, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	n := newNode(cfg)
-	if err := n.start(ctx); err != nil {
-		return nil, err
-	}
-	if n.cfg.Peers != nil {
-		return n, nil
-	}
-	if err := n.WaitReady(ctx); err != nil {
-		return nil, errors.Join(err, n.Close())
-	}
-	return n, nil
-}
-
-// newNode returns a node that is to be started.
-func newNode(cfg Config) *Node {
-	n := &Node{
-		cfg:       cfg.withDefaults(),
-		run:       rand.Text(),
-		elections: make(chan bool, 16),
-		changing:  make(chan struct{}, 1),
-		failures:  make(chan struct{}),
-		ended:     make(chan struct{}),
-	}
-	n.log = n.cfg.Log
-	n.fresh.epoch = time.Now()
-	return n
-}
-
-// start brings Raft up and leaves nothing open when it fails.
-func (n *Node) start(ctx context.Context) (err error) {
-	logs, stable := n.cfg.Logs, n.cfg.Stable
-	n.id = n.cfg.NodeID
-	if n.cfg.Dir != "" {
-		if err := createDir(n.cfg.Dir); err != nil {
-			return fmt.Errorf("create data directory: %w", err)
-		}
-	}
-	if logs == nil {
-		store, err := openLog(n.cfg.Dir, n.cfg.NoSync)
-		if err != nil {
-			return err
-		}
-		logs, stable, n.logFile = store, store, store
-	}
-	defer func() {
-		if err != nil && n.logFile != nil {
-			err = errors.Join(err, n.logFile.Close())
-		}
-	}()
-
-	f, err := look(logs, stable, n.cfg.Snapshots, n.cfg.DurableIndex())
-	if err != nil {
-		return err
-	}
-	if n.id == "" {
-		if n.id, err = identify(n.cfg.Dir, stable, f); err != nil {
-			return err
-		}
-	}
-	first, restore := f.fresh(), false
-	if !first && (n.cfg.Peers == nil || !f.blank()) {
-		if restore, err = f.restore(); err != nil {
-			return err
-		}
-		if err = f.verifyLog(logs); err != nil {
-			return err
-		}
-	}
-
-	defer func() {
-		if err != nil && n.cfg.Peers != nil {
-			n.cfg.Peers.Handle(nil) // form has others answered
-		}
-	}()
-	transport := n.cfg.Transport
-	if transport == nil {
-		transport = inProcess(n.id)
-	}
-	rc := n.cfg.raft(n.id, restore)
-	rc.Logger = RaftLog(n.log)
-	rc.NotifyCh = n.elections
-	// See the end of this function.
-	rc.HeartbeatTimeout++
-	rc.ElectionTimeout++
-	if first {
-		voters, err := n.firstVoters(ctx, stable, transport.LocalAddr())
-		if err == nil && len(voters) > 0 {
-			err = bootstrap(rc, logs, stable, n.cfg.Snapshots, transport, voters)
-		}
-		if err != nil {
-			return errors.Join(err, transport.Close())
-		}
-		if len(voters) > 0 {
-			n.log.InfoContext(ctx, "cluster created", "node", n.id, "voters", len(voters))
-		} else {
-			n.log.InfoContext(ctx, "waiting to be joined", "node", n.id, "address", transport.LocalAddr())
-		}
-	}
-
-	var in *inbox
-	if n.cfg.Peers != nil {
-		n.outbox = &outbox{Transport: transport, fetches: &fetches{last: func() uint64 { return n.raft.LastIndex() }}}
-		in = newInbox(n.outbox)
-		in.id, in.log = n.id, n.log
-		transport = in
-
-	}
-	n.metrics = newMetrics(n.cfg.Metrics, n)
-	if n.outbox != nil {
-		n.outbox.metrics = n.metrics
-	}
-	n.logs = &guarded{logs: logs, stable: stable, fail: n.fail, metrics: n.metrics, keep: n.keep}
-	n.logs.sizes.sample(logs, f.first, f.last)
-	cache, err := raft.NewLogCache(logCache, n.logs)
-	if err != nil {
-		return errors.Join(err, transport.Close())
-	}
-	fsm := &machine{BatchingFSM: n.cfg.FSM, fail: n.fail, metrics: n.metrics, fresh: &n.fresh, before: n.trail, holds: n.cfg.DurableIndex}
-	fsm.durable.Store(f.durable)
-	fsm.members, fsm.known = n.votes, f.last
-	n.raft, err = raft.NewRaft(rc, fsm, &checked{LogStore: cache, fail: n.fail}, n.logs, n.cfg.Snapshots, transport)
-	if err != nil {
-		return errors.Join(fmt.Errorf("start raft: %w", err), fsm.refused, transport.Close())
-	}
-	fsm.started.Store(true)
-	n.machine = fsm
-	if in != nil {
-		n.inbox, in.node = in, n
-		n.delivering.Go(func() {
-			in.run(func() uint64 { return max(n.raft.CommitIndex(), n.raft.AppliedIndex(), f.durable) },
-				func() bool { return len(n.servers()) > 0 })
-		})
-	}
-
-	members := n.raft.GetConfiguration().Configuration()
-	n.votes(members)
-	alone := checkAlone(members, n.id)
-	if n.cfg.Peers == nil {
-		err = alone
-	}
-	if durable := n.cfg.DurableIndex(); err == nil && restore && durable < f.snapshot {
-		err = fmt.Errorf("the restored state machine is at %d, its snapshot at %d", durable, f.snapshot)
-	}
-	if err != nil {
-		return errors.Join(err, n.halt())
-	}
-
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	n.cancel = cancel
-	n.whileRunning = func(ctx context.Context) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancel(ctx)
-		stop := context.AfterFunc(run, cancel)
-		return ctx, func() { stop(); cancel() }
-	}
-	n.transport = transport
-	n.leader.Go(func() { n.lead(run) })
-	n.leader.Go(func() { n.oversee(run) })
-	n.proposer = newProposer(&n.cfg, &n.counters,
-		func(entry []byte) raft.ApplyFuture { return n.raft.Apply(entry, 0) },
-		func() bool { return n.tenure.serving() != 0 })
-	n.proposer.metrics, n.proposer.stamp = n.metrics, n.stamp
-	if n.cfg.Peers != nil {
-		n.leader.Go(func() { n.hint(run) })
-	}
-	watch, unwatch := context.WithCancel(context.WithoutCancel(ctx))
-	n.unwatch = unwatch
-	n.watching.Go(func() { n.watchWrites(watch) })
-	n.running.Store(true)
-	if n.cfg.Peers != nil {
-		n.cfg.Peers.Handle(n.serve)
-		n.leader.Go(func() { n.join(run) })
-	}
-	if alone != nil {
-		return nil // there may be a leader, and it takes a heartbeat's time to hear of it
-	}
-
-	// Raft waits a heartbeat's time for a leader before it holds an election. A
-	// node that is alone has nobody to wait for, and shortening the timeout of a
-	// running follower, be it by a nanosecond, makes it look at once.
-	err = n.reload(func(rc *raft.ReloadableConfig) {
-		rc.HeartbeatTimeout, rc.ElectionTimeout = n.cfg.HeartbeatTimeout, n.cfg.ElectionTimeout
-	})
-	if err != nil {
-		// Only slower: the election comes when the heartbeat's time is over.
-		n.log.WarnContext(ctx, "first election not hastened", "error", err)
-	}
-	return nil
-}
-
-// logCache is how many of the newest entries stay in memory for followers: eight
-// messages' worth. At the usual cap of 256 KiB an entry that is at most 32 MiB.
-const logCache = 8 * maxAppendEntries
-
 // ID returns the node's id.
 func (n *Node) ID() string { return n.id }
 
@@ -292,6 +89,7 @@ func (n *Node) Counters() Counters { return n.counters.read() }
 // WaitReady waits until the node serves: it leads, or it sees everything that was
 // acknowledged before this call. It returns ErrShuttingDown when it never will.
 func (n *Node) WaitReady(ctx context.Context) error {
+	told := time.Now()
 	for {
 		term, changed := n.tenure.watch()
 		if err := n.refusal(); err != nil {
@@ -302,8 +100,13 @@ func (n *Node) WaitReady(ctx context.Context) error {
 		}
 		var again <-chan time.Time
 		if n.cfg.Peers != nil {
-			if _, err := n.ReadIndex(ctx); err == nil {
+			_, err := n.ReadIndex(ctx)
+			if err == nil {
 				return nil
+			}
+			if time.Since(told) >= readyTold && ctx.Err() == nil {
+				n.log.WarnContext(ctx, "waiting for a leader that this node reaches", "node", n.id, "address", n.transport.LocalAddr(), "error", err)
+				told = time.Now()
 			}
 			again = time.After(readyInterval)
 		}
@@ -321,6 +124,9 @@ func (n *Node) WaitReady(ctx context.Context) error {
 // readyInterval is how often a node that does not lead asks whether it is up to date:
 // often beside the second or two that an election takes.
 const readyInterval = 50 * time.Millisecond
+
+// readyTold is how often such a node says why it is not: after any election.
+const readyTold = 10 * time.Second
 
 // Propose commits command and returns the state machine's answer to it. When it
 // returns an answer, the command is in the log of a quorum, synced, and applied
