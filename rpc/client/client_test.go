@@ -139,6 +139,24 @@ func TestWhereNothingListens(t *testing.T) {
 	}
 }
 
+// Why a server refuses says more than that another is down.
+func TestARefusalIsToldAlthoughOtherNodesAreDown(t *testing.T) {
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"code": "unavailable", "message": "no leader"}`)
+	}))
+	defer refuses.Close()
+	nobody := httptest.NewServer(nil)
+	nobody.Close()
+	for attempts := 1; attempts <= 4; attempts++ {
+		c := newClient(t, client.Config{Addrs: []string{refuses.Listener.Addr().String(), nobody.Listener.Addr().String()}, Attempts: attempts, Pause: time.Millisecond})
+		if _, err := c.Node.GetNode(t.Context(), &remitv1.GetNodeRequest{}); err == nil || !strings.Contains(err.Error(), "no leader") {
+			t.Errorf("after %d attempts: %v, want what the server says", attempts, err)
+		}
+	}
+}
+
 func TestAPortThatIsNotMeantForTheClientIsNamed(t *testing.T) {
 	for status, want := range map[int]string{
 		http.StatusBadRequest: "it takes no calls without TLS, it seems; write https", http.StatusUnsupportedMediaType: "it speaks gRPC alone, it seems",

@@ -94,6 +94,7 @@ func (c *repeated) Receive(res any) error {
 		return c.stream.Receive(res)
 	}
 	pause := c.repeater.config.Pause
+	var refused error // what a server has said, if nothing was sent to one since
 	for attempt := 1; ; attempt++ {
 		to := c.repeater.nodes.pick()
 		err := c.attempt(to, res)
@@ -112,7 +113,17 @@ func (c *repeated) Receive(res any) error {
 		if v.shun {
 			err = to.named(err)
 		}
+		var said *connect.Error
+		switch {
+		case errors.As(err, &said) && said.IsRemote():
+			refused = err
+		case !unsent(err):
+			refused = nil
+		}
 		if !v.again || attempt >= c.repeater.attempts() {
+			if refused != nil {
+				return refused // why a server does not do it, rather than that another is down
+			}
 			return err
 		}
 		// At random, so that many clients do not come back all at once.
@@ -243,8 +254,7 @@ func (r *repeater) judge(err error, safe bool) verdict {
 	if unknown := (*tls.CertificateVerificationError)(nil); errors.As(err, &unknown) {
 		return verdict{shun: true} // another attempt would meet the same certificate
 	}
-	var dial *net.OpError
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dial) && dial.Op == "dial" {
+	if unsent(err) {
 		return verdict{again: true, shun: true}
 	}
 	switch connect.CodeOf(err) {
@@ -254,4 +264,10 @@ func (r *repeater) judge(err error, safe bool) verdict {
 	// The connection broke, which transports tell in many ways, or the attempt took too
 	// long: the call's own context is not done.
 	return verdict{again: safe, shun: true}
+}
+
+// unsent reports whether nobody was reached, so that nothing can have happened.
+func unsent(err error) bool {
+	var dial *net.OpError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dial) && dial.Op == "dial"
 }
