@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -104,7 +105,7 @@ func (s *sight) leader() *cluster.Surveyed {
 func (s *sight) examine(m *cluster.Surveyed, enrolled bool, last uint64, problem func(kind remitv1.ClusterProblem_Kind, node, format string, args ...any)) {
 	status := m.Status
 	if status == nil {
-		problem(remitv1.ClusterProblem_KIND_UNREACHABLE, m.ID, "it does not answer: %v", m.Err)
+		problem(remitv1.ClusterProblem_KIND_UNREACHABLE, m.ID, "it does not answer: %s", strings.ReplaceAll(m.Err.Error(), cluster.ErrNoLeader.Error()+": ", "")) // it is not about the leader
 		return
 	}
 	if contact := status.SinceContact; enrolled && status.State != "Leader" && (contact < 0 || contact > s.autopilot.LastContactThreshold) {
