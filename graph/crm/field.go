@@ -1,0 +1,29 @@
+package crm
+
+// A Field is an attribute of a module's records that some profiles may not read or write.
+// What a person may do with it is the most that any of their profiles lets them, and
+// never more than with the record. Administrators are bound like everybody else.
+type Field struct {
+	Module string
+	ID     string // within the module
+	Name   string // unique within the module
+
+	// Mandatory fields cannot be restricted.
+	Mandatory bool
+
+	// Levels are the profiles that may do less than write.
+	Levels map[string]FieldLevel
+}
+
+// key is the field's id in the model: deal.iban. A module's id contains no dot.
+func (f *Field) key() string { return f.Module + "." + f.ID }
+
+// A FieldLevel is what a profile may do with a field.
+type FieldLevel uint8
+
+// The levels of fields.
+const (
+	FieldWrite FieldLevel = iota // and read
+	FieldRead
+	FieldHidden
+)
