@@ -178,8 +178,8 @@ type Config struct {
 	// that was cut off from outliving the next one's election. Default: 500 ms.
 	LeaderLeaseTimeout time.Duration
 
-	// CommitTimeout is how long a follower may wait to hear of a commit when no
-	// entry follows it. Default: 10 ms.
+	// CommitTimeout is how long a follower may wait, at times twice that, to hear of a
+	// commit when no entry follows it and no hint arrives. Default: 50 ms.
 	CommitTimeout time.Duration
 
 	// NoSync leaves the log in Dir unsynced. UNSAFE: acknowledged writes
@@ -318,7 +318,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HeartbeatTimeout, time.Second)
 	setDefault(&c.ElectionTimeout, time.Second)
 	setDefault(&c.LeaderLeaseTimeout, 500*time.Millisecond)
-	setDefault(&c.CommitTimeout, 10*time.Millisecond)
+	setDefault(&c.CommitTimeout, 50*time.Millisecond)
 	return c
 }
 

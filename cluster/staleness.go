@@ -20,9 +20,9 @@ import (
 // a message was given up on the way and arrives all the same is it older. Clocks of different
 // nodes are not compared.
 //
-// While all is well it is a few CommitTimeouts; it grows while the node hears nothing or
-// does not keep up, and is math.MaxInt64 if it never heard of a leader. Reads that must
-// not be stale at all use ReadIndex.
+// While all is well it is a few CommitTimeouts, although hints show what is new sooner; it
+// grows while the node hears nothing or does not keep up, and is math.MaxInt64 if it never
+// heard of a leader. Reads that must not be stale at all use ReadIndex.
 func (n *Node) Staleness() time.Duration {
 	if n.tenure.serving() == 0 {
 		return n.fresh.age(time.Now())
