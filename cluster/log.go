@@ -7,10 +7,11 @@ import (
 	"log"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/remit-authz/remit/cluster/seldom"
 )
 
 // raftLog is Raft's logger on top of slog. What Raft calls Info are the steps on the
@@ -22,7 +23,7 @@ type raftLog struct {
 	handler slog.Handler
 	name    string
 	implied []any
-	away    *recently
+	away    *seldom.Memory
 }
 
 // awayMessages are how Raft says, as errors or warnings, that another node does not hear it,
@@ -42,38 +43,13 @@ var awayMessages = map[string]bool{
 	"Election timeout reached, restarting election":                 true,
 }
 
-// awayInterval is how often one of them is told.
-const awayInterval = 10 * time.Second
-
-// recently remembers what was told of late.
-type recently struct {
-	mu    sync.Mutex
-	at    map[string]time.Time // guarded by mu
-	quiet map[string]int       // guarded by mu; how often it was not told since
-}
-
-// tell reports whether something may be told now, and how often it was not since it last
-// was.
-func (r *recently) tell(what string, now time.Time) (unsaid int, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if last, told := r.at[what]; told && now.Sub(last) < awayInterval {
-		r.quiet[what]++
-		return 0, false
-	}
-	unsaid = r.quiet[what]
-	delete(r.quiet, what)
-	r.at[what] = now
-	return unsaid, true
-}
-
 // electionBegins is how Raft says, as a warning, that it has heard of no leader.
 const electionBegins = "heartbeat timeout reached, starting election"
 
 // RaftLog returns a logger for hashicorp/raft and what belongs to it. What Raft tells as
 // information is for debugging here.
 func RaftLog(l *slog.Logger) hclog.Logger {
-	return &raftLog{handler: l.Handler(), name: "raft", away: &recently{at: map[string]time.Time{}, quiet: map[string]int{}}}
+	return &raftLog{handler: l.Handler(), name: "raft", away: &seldom.Memory{}}
 }
 
 // Log writes one message at a level.
@@ -95,7 +71,7 @@ func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
 		if len(args) > 1 && (args[0] == "peer" || args[0] == "from") { // members are few
 			what = fmt.Sprint(msg, args[1])
 		}
-		unsaid, ok := l.away.tell(what, time.Now())
+		unsaid, ok := l.away.Tell(what, time.Now())
 		if !ok {
 			return
 		}

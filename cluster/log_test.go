@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -44,18 +43,6 @@ level=INFO msg="from the standard library"
 `
 	if got := out.String(); got != want {
 		t.Errorf("log is\n%s\nwant\n%s", got, want)
-	}
-	// What is told again says how often it was not.
-	r := &recently{at: map[string]time.Time{}, quiet: map[string]int{}}
-	now := time.Now()
-	for _, step := range []struct {
-		after  time.Duration
-		unsaid int
-		told   bool
-	}{{0, 0, true}, {1, 0, false}, {awayInterval - 1, 0, false}, {awayInterval, 2, true}, {awayInterval + 1, 0, false}} {
-		if unsaid, told := r.tell("away", now.Add(step.after)); unsaid != step.unsaid || told != step.told {
-			t.Errorf("tell after %s = %d, %v, want %d, %v", step.after, unsaid, told, step.unsaid, step.told)
-		}
 	}
 	if l.IsTrace() || l.IsDebug() || l.IsInfo() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.Warn {
 		t.Errorf("level is %v, want %v", l.GetLevel(), hclog.Warn)

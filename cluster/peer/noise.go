@@ -10,39 +10,30 @@ import (
 	"net"
 	"os"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/remit-authz/remit/cluster/seldom"
 )
 
 // noise warns of connections that are refused, but of no more in a while than a person
 // would read: anybody may come as often as they like, and a node that is set up wrong comes
 // several times a second until somebody sees to it.
 type noise struct {
-	log   *slog.Logger
-	limit *rate.Limiter
-
-	mu     sync.Mutex
-	last   map[string]time.Time // guarded by mu; when what was last told
-	unsaid map[string]int       // guarded by mu; and how often it was not since
+	log  *slog.Logger
+	told seldom.Memory
 }
 
-const (
-	// repeatInterval is how often the same is told of the same host.
-	repeatInterval = 10 * time.Second
-	// maxNoted is how many such things are remembered: more come from strangers alone.
-	maxNoted = 64
-)
-
 func newNoise(log *slog.Logger) *noise {
-	return &noise{log: log, limit: rate.NewLimiter(1, 20), last: map[string]time.Time{}, unsaid: map[string]int{}}
+	limit := rate.NewLimiter(1, 20) // whoever it is about: strangers are many
+	return &noise{log: log, told: seldom.Memory{Limit: func(now time.Time) bool { return limit.AllowN(now, 1) }}}
 }
 
 // warn tells what happened about somebody, unless the same was told of late.
 func (n *noise) warn(about, msg string, args ...any) {
-	unsaid, ok := n.tell(about+" "+msg, time.Now())
+	unsaid, ok := n.told.Tell(about+" "+msg, time.Now())
 	level := slog.LevelWarn
 	if !ok {
 		level = slog.LevelDebug
@@ -51,28 +42,6 @@ func (n *noise) warn(about, msg string, args ...any) {
 		args = append(slices.Clip(args), "repeated", unsaid)
 	}
 	n.log.Log(context.Background(), level, msg, args...) //nolint:sloglint // the messages are constants of the callers
-}
-
-// tell reports whether something may be told now, and how often it was not since it last
-// was.
-func (n *noise) tell(what string, now time.Time) (unsaid int, ok bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if last, told := n.last[what]; told && now.Sub(last) < repeatInterval {
-		n.unsaid[what]++
-		return 0, false
-	}
-	if !n.limit.AllowN(now, 1) {
-		return 0, false
-	}
-	if len(n.last) >= maxNoted {
-		clear(n.last)
-		clear(n.unsaid)
-	}
-	unsaid = n.unsaid[what]
-	delete(n.unsaid, what)
-	n.last[what] = now
-	return unsaid, true
 }
 
 // Why connections are refused, as the metric's label.
