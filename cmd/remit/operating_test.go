@@ -32,9 +32,11 @@ func metricsOf(t *testing.T) map[string][]string {
 	ca, dir := gatetest.NewCA(t, "ours"), t.TempDir()
 	secured := rpc.TLSConfig{}
 	secured.CertFile, secured.KeyFile = ca.Server(gatetest.Certificate{}).Files(t, dir, "server")
+	peers := server.PeersConfig{Addr: "127.0.0.1:0", TLS: secured, Gossip: server.GossipConfig{Addr: "127.0.0.1:0"}, Expect: 1}
+	peers.TLS.ClientCAFile = gatetest.File(t, dir, "peers.crt", ca.PEM())
 	s, err := server.Open(t.Context(), server.Config{
 		DataDir: t.TempDir(), Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", TLS: secured,
-		Peers: server.PeersConfig{Addr: "127.0.0.1:0", Gossip: server.GossipConfig{Addr: "127.0.0.1:0"}, Expect: 1},
+		Peers: peers,
 	})
 	if err != nil {
 		t.Fatal(err)
