@@ -140,7 +140,7 @@ type standing struct{ healthy, votes bool }
 func (p *pilot) KnownServers() map[raft.ServerID]*autopilot.Server {
 	seen, _ := p.n.lookout.all()
 	known := map[raft.ServerID]*autopilot.Server{}
-	for _, s := range p.n.raft.GetConfiguration().Configuration().Servers {
+	for _, s := range p.n.servers() {
 		it := seen[string(s.ID)]
 		server := &autopilot.Server{
 			ID: s.ID, Name: string(s.ID), Address: s.Address, NodeStatus: autopilot.NodeUnknown,

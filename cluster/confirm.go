@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
-
-	"github.com/hashicorp/raft"
 )
 
 // A position is what a leader found about its log: in which term, and the commit index
@@ -104,23 +102,12 @@ func (n *Node) confirm(ctx context.Context) (position, error) {
 
 // stillLeads asks the voters.
 func (n *Node) stillLeads(ctx context.Context, term uint64) error {
-	var others []Peer
-	needed, voters := 0, 0
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage != raft.Voter {
-			continue
-		}
-		voters++
-		if string(s.ID) != n.id {
-			others = append(others, Peer{ID: string(s.ID), Address: string(s.Address)})
-		}
-	}
-	needed = voters/2 + 1 - (voters - len(others)) // this node's own word is below
-	if needed > 0 {
+	e := n.electorate()
+	if needed := e.needed(); needed > 0 { // this node's own word is below
 		if n.cfg.Peers == nil {
 			return fmt.Errorf("%w: there are other voters, and no way to ask them", ErrNoLeader)
 		}
-		if err := n.askTerms(ctx, term, others, needed); err != nil {
+		if err := n.askTerms(ctx, term, e.others, needed); err != nil {
 			return err
 		}
 	}

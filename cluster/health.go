@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -90,33 +89,6 @@ func (n *Node) healthHere(ctx context.Context) (Health, error) {
 			return Health{}, ctx.Err()
 		}
 	}
-}
-
-// A helm is where the autopilot of a tenure is, from its first round on.
-type helm struct {
-	mu      sync.Mutex
-	pilot   *autopilot.Autopilot // guarded by mu; nil: none
-	changed chan struct{}        // guarded by mu; closed at the next change
-}
-
-func (h *helm) set(pilot *autopilot.Autopilot) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.pilot = pilot
-	if h.changed != nil {
-		close(h.changed)
-		h.changed = nil
-	}
-}
-
-// watch returns who is there, and a channel that is closed when that changes.
-func (h *helm) watch() (pilot *autopilot.Autopilot, changed <-chan struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.changed == nil {
-		h.changed = make(chan struct{})
-	}
-	return h.pilot, h.changed
 }
 
 // healthBy tells what an autopilot thinks in a term.

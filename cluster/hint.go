@@ -66,7 +66,7 @@ func (n *Node) hintIn(ctx context.Context, term uint64, changed <-chan struct{})
 			continue
 		}
 		told = at.index
-		for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		for _, s := range n.servers() {
 			to := Peer{ID: string(s.ID), Address: string(s.Address)}
 			if to.ID == n.id {
 				continue

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"sync"
 
 	"github.com/hashicorp/raft"
 )
@@ -11,42 +10,10 @@ import (
 // won an election serves only when the entry that opens its term is applied:
 // from then on its state holds everything that was acknowledged before, and
 // every later entry reaches the state machine.
-type tenure struct {
-	mu      sync.Mutex
-	term    uint64        // guarded by mu; 0: not serving
-	changed chan struct{} // guarded by mu; closed at the next change
-}
+type tenure struct{ cell[uint64] }
 
 // serving returns the term in which this node serves, 0 for none.
-func (t *tenure) serving() uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.term
-}
-
-// set begins a tenure, or ends it with 0.
-func (t *tenure) set(term uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.term == term {
-		return
-	}
-	t.term = term
-	if t.changed != nil {
-		close(t.changed)
-		t.changed = nil
-	}
-}
-
-// watch returns the term and a channel that is closed when it changes.
-func (t *tenure) watch() (term uint64, changed <-chan struct{}) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.changed == nil {
-		t.changed = make(chan struct{})
-	}
-	return t.term, t.changed
-}
+func (t *tenure) serving() uint64 { return t.get() }
 
 // lead is the goroutine that follows Raft's elections, until ctx ends.
 func (n *Node) lead(ctx context.Context) {

@@ -39,7 +39,6 @@ type Status struct {
 
 // Status tells what this node knows, without asking another.
 func (n *Node) Status() Status {
-	future := n.raft.GetConfiguration()
 	s := Status{
 		ID: n.id, State: n.raft.State().String(), Serving: n.tenure.serving() != 0,
 		Term: n.raft.CurrentTerm(), LastContact: n.raft.LastContact(),
@@ -51,7 +50,7 @@ func (n *Node) Status() Status {
 		s.LastContact = time.Time{}
 	}
 	leader := n.Leader()
-	for _, m := range future.Configuration().Servers {
+	for _, m := range n.servers() {
 		s.Members = append(s.Members, Member{
 			Peer:  Peer{ID: string(m.ID), Address: string(m.Address)},
 			Voter: m.Suffrage == raft.Voter, Leader: leader != "" && string(m.ID) == leader,
@@ -59,6 +58,40 @@ func (n *Node) Status() Status {
 	}
 	slices.SortFunc(s.Members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	return s
+}
+
+// An electorate is who votes, as this node's log has it.
+type electorate struct {
+	others []Peer // beside this node
+	self   bool   // this node votes, too
+	quorum int
+}
+
+func (n *Node) electorate() (e electorate) {
+	for _, s := range n.servers() {
+		switch {
+		case s.Suffrage != raft.Voter:
+		case string(s.ID) == n.id:
+			e.self = true
+		default:
+			e.others = append(e.others, Peer{ID: string(s.ID), Address: string(s.Address)})
+		}
+	}
+	e.quorum = e.voters()/2 + 1
+	return e
+}
+
+// voters is how many vote.
+func (e electorate) voters() int { return len(e.others) + e.own() }
+
+// needed is how many of the others make a quorum with this node.
+func (e electorate) needed() int { return e.quorum - e.own() }
+
+func (e electorate) own() int {
+	if e.self {
+		return 1
+	}
+	return 0
 }
 
 // What a change does.
@@ -343,32 +376,24 @@ func (n *Node) transfer(to string) error {
 	if n.tenure.serving() == 0 {
 		return n.idle()
 	}
-	var target *raft.Server
-	voters := 0
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage != raft.Voter {
-			continue
-		}
-		voters++
-		if string(s.ID) == to {
-			target = &s
-		}
-	}
-	switch {
-	case to == n.id:
+	if to == n.id {
 		return nil
-	case voters < 2:
+	}
+	e := n.electorate()
+	target := slices.IndexFunc(e.others, func(p Peer) bool { return p.ID == to })
+	switch {
+	case e.voters() < 2:
 		return fmt.Errorf("%w: there is no other voter that could lead", ErrMembership)
-	case to != "" && target == nil:
+	case to != "" && target < 0:
 		return fmt.Errorf("%w: node %s is no voter, so it cannot lead", ErrMembership, to)
 	}
 	n.draining.Store(true)
 	defer n.draining.Store(false)
 	var future raft.Future
-	if target == nil {
+	if to == "" {
 		future = n.raft.LeadershipTransfer()
 	} else {
-		future = n.raft.LeadershipTransferToServer(target.ID, target.Address)
+		future = n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(e.others[target].Address))
 	}
 	if err := future.Error(); err != nil {
 		return unknown(fmt.Errorf("transfer leadership: %w", err))
@@ -390,7 +415,7 @@ func (n *Node) readdress(ctx context.Context, address raft.ServerAddress) {
 		n.log.WarnContext(ctx, "address not changed", "to", address, "error", err)
 		return
 	}
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+	for _, s := range n.servers() {
 		if string(s.ID) != n.id || s.Suffrage != raft.Voter || s.Address == address {
 			continue
 		}

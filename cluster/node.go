@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	autopilot "github.com/hashicorp/raft-autopilot"
 )
 
 // A Node is one running member of a cluster. Its methods may be called from any
@@ -51,9 +52,9 @@ type Node struct {
 	questions     rounds      // to another node that leads
 	draining      atomic.Bool // leadership is being handed over
 
-	lookout lookout   // of this node as the leader
-	helm    helm      // of oversee
-	yielded time.Time // when it last handed over because it could not write; of oversee
+	lookout lookout                    // of this node as the leader
+	helm    cell[*autopilot.Autopilot] // that of the tenure, nil for none; of oversee
+	yielded time.Time                  // when it last handed over because it could not write; of oversee
 	vote    franchise
 
 	// whileRunning gives a context that also ends when Close has answered all proposals.

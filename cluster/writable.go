@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/raft"
 )
 
 // unwritable returns why this node should not write, nil if it can.
@@ -39,56 +37,41 @@ func (n *Node) unfit(now time.Time) (mine, others error) {
 	if err := n.unwritable(); err != nil {
 		mine = fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
-	quorum, voters := n.otherVoters()
-	if quorum == 1 {
+	e := n.electorate()
+	if e.quorum == 1 {
 		return mine, nil
 	}
 	n.lookout.mu.Lock()
 	defer n.lookout.mu.Unlock()
-	sane, able := 1, 1
+	sane, able := e.own(), e.own()
 	var leads, full []string
-	for _, id := range voters {
-		s := n.lookout.seen[id]
+	for _, v := range e.others {
+		s := n.lookout.seen[v.ID]
 		if !s.fresh() {
 			continue
 		}
 		if by := s.ahead(now); by > n.cfg.MaxClockAhead {
-			leads = append(leads, fmt.Sprintf("%s ahead of node %s's", by.Round(100*time.Millisecond), id))
+			leads = append(leads, fmt.Sprintf("%s ahead of node %s's", by.Round(100*time.Millisecond), v.ID))
 		} else {
 			sane++
 		}
 		if s.status.ReadOnly != "" {
-			full = append(full, fmt.Sprintf("node %s: %s", id, s.status.ReadOnly))
+			full = append(full, fmt.Sprintf("node %s: %s", v.ID, s.status.ReadOnly))
 		} else {
 			able++
 		}
 	}
-	if mine == nil && sane < quorum && len(leads) > 0 {
+	if mine == nil && sane < e.quorum && len(leads) > 0 {
 		mine = fmt.Errorf("%w: the clock of node %s is %s, and may be %s ahead of a quorum's; set the clocks right",
 			ErrReadOnly, n.id, strings.Join(leads, " and "), n.cfg.MaxClockAhead)
 	}
 	switch {
-	case able < quorum && len(full) > 0:
+	case able < e.quorum && len(full) > 0:
 		others = fmt.Errorf("%w: no quorum should be written: %s", ErrReadOnly, strings.Join(full, "; "))
-	case sane < quorum || able < quorum:
+	case sane < e.quorum || able < e.quorum:
 		others = fmt.Errorf("%w: too few voters have told their clocks yet", ErrNoLeader)
 	}
 	return mine, others
-}
-
-// otherVoters returns how many voters are a quorum, and the ids of those beside this node.
-func (n *Node) otherVoters() (quorum int, others []string) {
-	voters := 0
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage != raft.Voter {
-			continue
-		}
-		voters++
-		if string(s.ID) != n.id {
-			others = append(others, string(s.ID))
-		}
-	}
-	return voters/2 + 1, others
 }
 
 // yieldInterval is how often a leader hands over because it cannot write: seldom enough
@@ -118,30 +101,30 @@ func (n *Node) yieldLeadership(ctx context.Context) {
 // one whose clock most others agree with, and then the one with the longest log. It
 // returns "" if there is none, or if it could not write either, for want of others.
 func (n *Node) successor() string {
-	quorum, voters := n.otherVoters()
+	e := n.electorate()
 	seen, _ := n.lookout.all()
 	best, agreed, reached := "", 0, uint64(0)
 	able := 0
 	if n.unwritable() == nil {
 		able++
 	}
-	for _, id := range voters {
-		if s := seen[id]; s.fresh() && s.status.ReadOnly == "" {
+	for _, v := range e.others {
+		if s := seen[v.ID]; s.fresh() && s.status.ReadOnly == "" {
 			able++
 		}
 	}
-	if able < quorum {
+	if able < e.quorum {
 		return ""
 	}
-	for _, id := range voters {
-		s := seen[id]
+	for _, v := range e.others {
+		s := seen[v.ID]
 		if s.err != nil || !s.fresh() || s.status.ReadOnly != "" {
 			continue
 		}
 		sane, agree := 1, 0
-		for _, other := range append(voters, n.id) {
-			o := seen[other]
-			if other == id || !o.fresh() {
+		for _, other := range append(e.others, n.self()) {
+			o := seen[other.ID]
+			if other.ID == v.ID || !o.fresh() {
 				continue
 			}
 			if s.aheadOf(o) <= n.cfg.MaxClockAhead {
@@ -150,10 +133,10 @@ func (n *Node) successor() string {
 				}
 			}
 		}
-		if sane < quorum || (best != "" && (agree < agreed || (agree == agreed && s.status.LastIndex <= reached))) {
+		if sane < e.quorum || (best != "" && (agree < agreed || (agree == agreed && s.status.LastIndex <= reached))) {
 			continue
 		}
-		best, agreed, reached = id, agree, s.status.LastIndex
+		best, agreed, reached = v.ID, agree, s.status.LastIndex
 	}
 	return best
 }
