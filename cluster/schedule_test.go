@@ -128,6 +128,7 @@ type schedule struct {
 	*peers
 	history history
 	percent int // of unsynced data that survives a loss of power
+	disks   stalling
 	down    map[*peer]clustertest.Disk
 	story   []string // what was done to it, for the reader of a failure
 	over    atomic.Bool
@@ -178,7 +179,7 @@ func (s *schedule) client(rng *rand.Rand) {
 func (s *schedule) misfortune() {
 	up := s.up()
 	one := up[s.rng.IntN(len(up))]
-	switch s.rng.IntN(12) {
+	switch s.rng.IntN(14) {
 	case 0, 1:
 		s.tell("%s is cut off", one.ID)
 		s.isolate(one)
@@ -256,6 +257,13 @@ func (s *schedule) misfortune() {
 		s.tell("%s takes a snapshot", one.ID)
 		node := one.node
 		s.stopping.Go(func() { _ = node.Snapshot(context.Background()) })
+	case 12:
+		s.tell("%s throws its log away", one.ID)
+		node := one.node
+		s.stopping.Go(func() { _, _ = node.Rewrite(context.Background()) })
+	case 13:
+		s.tell("the disk of %s hangs", one.ID)
+		s.disks.of(one).hang()
 	}
 }
 
@@ -264,6 +272,7 @@ func (s *schedule) mend() {
 	s.tell("all is well again")
 	s.network.Heal()
 	for _, p := range s.all {
+		s.disks.of(p).goOn()
 		if left, ok := s.down[p]; ok {
 			s.restart(p, left)
 		}
@@ -303,6 +312,7 @@ func (s *schedule) reshape() {
 			return
 		}
 		made("is removed", func(ctx context.Context) error { return at.Remove(ctx, last.ID) })
+		s.disks.of(last).goOn()
 		s.crash(last, 0)
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -324,7 +334,8 @@ func runSchedule(t *testing.T, seed uint64) (done int) {
 				t.Logf("schedule %d; run it again with go test ./cluster -run Schedules -schedule %d\n%s", seed, seed, strings.Join(s.story, "\n"))
 			}
 		}()
-		s.peers = newPeers(t, seed, voters, slow(time.Millisecond), func(cfg *Config) {
+		s.peers = newPeers(t, seed, voters, slow(time.Millisecond), s.disks.option, func(cfg *Config) {
+			cfg.StallTransfer, cfg.StallFatal = time.Second, time.Hour
 			cfg.TrailingLogs = 1 + uint64(rng.IntN(30))
 			cfg.SnapshotThreshold, cfg.SnapshotInterval = 40, time.Second
 			cfg.CommitTimeout = 40 * time.Millisecond

@@ -24,7 +24,9 @@ type hangingLogs struct {
 func (h *hangingLogs) hang() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.hanging = make(chan struct{})
+	if h.hanging == nil {
+		h.hanging = make(chan struct{})
+	}
 }
 
 func (h *hangingLogs) goOn() {
@@ -83,6 +85,13 @@ func (s *stalling) option(c *Config) {
 		defer s.mu.Unlock()
 		s.causes[id] = err
 	}
+}
+
+// of returns the disk of a node's present run.
+func (s *stalling) of(p *peer) *hangingLogs {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.disks[p.ID]
 }
 
 func (s *stalling) cause(p *peer) error {
