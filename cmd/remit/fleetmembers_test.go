@@ -25,10 +25,10 @@ func (f *fleet) remove(n *fleetNode, voters int) {
 	if _, err := c.Cluster.RemoveMember(f.t.Context(), &remitv1.RemoveMemberRequest{Id: n.id()}); err != nil {
 		f.t.Fatalf("remove node %s: %v", n.name, err)
 	}
-	f.awaitVoters(voters)
-	n.stop()
 	f.nodes = f.others(n)
 	f.gone = append(f.gone, n)
+	f.awaitVoters(voters) // asks the others: who was removed may not have heard of it
+	n.stop()
 }
 
 // enter starts nodes that were prepared, which join and get their votes.
