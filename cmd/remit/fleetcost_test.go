@@ -25,6 +25,8 @@ const (
 	// tell each other of it.
 	leastThroughput = 0.25
 	mostCPU         = 3.5
+	// mostIdle is how much of a processor, in percent, a node may use to which nobody writes.
+	mostIdle = 1.5
 	// mostTokenWait is how long a follower may take, in the median, to show a write that
 	// the leader has just acknowledged.
 	mostTokenWait = 5 * time.Millisecond
@@ -139,6 +141,31 @@ func TestFleetCosts(t *testing.T) {
 		if cpu > mostCPU {
 			t.Errorf("%d writers: a write costs three nodes %.2f times what it costs one, want at most %.1f", writers, cpu, mostCPU)
 		}
+	}
+}
+
+// A cluster to which nobody writes costs little: some times a second its leader tells the
+// others that nothing is new.
+func TestFleetIdles(t *testing.T) {
+	one, three := newFleet(t, 1, 0), newFleet(t, 3, 0)
+	one.startAll()
+	three.startAll()
+	leader := three.leader()
+	nodes := append(slices.Clone(one.nodes), leader)
+	nodes = append(nodes, three.others(leader)...)
+	<-time.After(time.Duration(volume(1, 5)) * time.Second) // what comes after a start is over
+	used, began := make([]float64, len(nodes)), time.Now()
+	for i, n := range nodes {
+		used[i] = n.metric("process_cpu_seconds_total")
+	}
+	<-time.After(time.Duration(volume(1, 20)) * time.Second)
+	took := time.Since(began).Seconds()
+	for i, n := range nodes {
+		used[i] = 100 * (n.metric("process_cpu_seconds_total") - used[i]) / took
+	}
+	t.Logf("idle, in percent of a processor: a node alone %.2f, of three the leader %.2f and the others %.2f", used[0], used[1], used[2:])
+	if most := slices.Max(used); os.Getenv("REMIT_TEST_ALL") != "" && most > mostIdle {
+		t.Errorf("an idle node uses %.2f %% of a processor, want at most %.1f", most, mostIdle)
 	}
 }
 
