@@ -118,10 +118,10 @@ func (g *generator) settings() {
 }
 
 func (g *generator) roles() {
-	for i := range g.between(4, 8) {
+	for i := range g.between(4, 9) {
 		r := Role{ID: g.id("r", i), Name: g.name("Role", i), Peers: pick(g, []Level{0, 0, 0, LevelView, LevelEdit, LevelDelete})}
 		if i > 0 {
-			r.Parent = g.o.Roles[g.between(max(0, i-3), i-1)].ID
+			r.Parent = g.o.Roles[g.between(max(0, i-2), i-1)].ID
 		}
 		g.o.Roles = append(g.o.Roles, r)
 	}
@@ -130,7 +130,7 @@ func (g *generator) roles() {
 func (g *generator) profiles() {
 	for i := range g.between(3, 5) {
 		p := Profile{
-			ID: g.id("p", i), Name: g.name("Profile", i), Administrator: i == 0 || g.chance(5),
+			ID: g.id("p", i), Name: g.name("Profile", i), Administrator: i == 0 || g.chance(3),
 			Gated: g.chance(40), Modules: map[string]Permissions{},
 		}
 		for _, m := range g.o.Modules {
@@ -141,7 +141,7 @@ func (g *generator) profiles() {
 				bits = 0
 			default:
 				for _, b := range permissionRelations {
-					if g.chance(20) {
+					if g.chance(12) {
 						bits &^= b.bit
 					}
 				}
@@ -240,9 +240,11 @@ func (g *generator) seats() {
 		}
 		if i == 0 {
 			s.Suspended, g.o.SuperAdmin = false, s.ID
+		} else if i > 1 && s.Role == g.o.Roles[0].ID { // whoever reaches all shows little
+			s.Role = pick(g, g.o.Roles).ID
 		}
 		for j, p := range g.o.Profiles {
-			if g.chance(35) && (j > 0 || g.chance(40)) || i > 0 && j == i%len(g.o.Profiles) && j > 0 {
+			if g.chance(35) && (j > 0 || g.chance(20)) || i > 0 && j == i%len(g.o.Profiles) && j > 0 {
 				s.Profiles = append(s.Profiles, p.ID)
 			}
 		}
@@ -253,9 +255,12 @@ func (g *generator) seats() {
 		g.o.Seats = append(g.o.Seats, s)
 	}
 	for i := range g.o.Seats {
-		s, m := &g.o.Seats[i], pick(g, g.o.Seats)
-		if depths[m.Role] < depths[s.Role] && g.chance(80) {
-			s.Manager = m.ID
+		s := &g.o.Seats[i]
+		for range 4 { // managers in the root role would hide what chains do
+			m := pick(g, g.o.Seats)
+			if depths[m.Role] < depths[s.Role] && (depths[m.Role] > 0 || g.chance(20)) {
+				s.Manager = m.ID
+			}
 		}
 	}
 	for i := range g.o.Roles {
@@ -278,9 +283,9 @@ func (g *generator) party(everyone bool) Party {
 	switch n := g.IntN(100); {
 	case everyone && n < 10:
 		return Party{Kind: Everyone}
-	case n < 30 && len(g.o.Groups) > 0:
+	case n < 40 && len(g.o.Groups) > 0:
 		return Party{Kind: MembersOf, ID: pick(g, g.o.Groups).ID}
-	case n < 50:
+	case n < 55:
 		return Party{Kind: RoleAndSubordinates, ID: pick(g, g.o.Roles).ID}
 	case n < 75:
 		return Party{Kind: HoldersOf, ID: pick(g, g.o.Roles).ID}
@@ -290,8 +295,11 @@ func (g *generator) party(everyone bool) Party {
 }
 
 func (g *generator) groups() {
-	for i := range g.IntN(5) {
+	for i := range g.between(1, 6) {
 		group := Group{ID: g.id("g", i), Name: g.name("Group", i)}
+		if i > 0 && g.chance(40) {
+			group.Members = []Party{{Kind: MembersOf, ID: g.o.Groups[i-1].ID}}
+		}
 		for range g.IntN(4) {
 			if m := g.party(false); !slices.Contains(group.Members, m) {
 				group.Members = append(group.Members, m)
@@ -314,7 +322,7 @@ func (g *generator) moduleSettings() {
 		m := &g.o.Modules[i]
 		if m.Kind == Standard {
 			m.NoHierarchy = g.chance(20)
-			m.Default = pick(g, []Level{0, 0, 0, 0, LevelView, LevelEdit, LevelDelete})
+			m.Default = pick(g, []Level{0, 0, 0, 0, 0, 0, LevelView, LevelEdit, LevelDelete})
 		}
 		for j := range g.IntN(3) {
 			f := Field{Module: m.ID, ID: g.id("f", j), Name: g.name("Field", j), Levels: map[string]FieldLevel{}}
@@ -330,15 +338,13 @@ func (g *generator) moduleSettings() {
 }
 
 func (g *generator) rules() {
-	for i := range g.IntN(7) {
-		m := pick(g, g.o.Modules)
-		if m.Kind != Standard {
-			continue
-		}
+	standard := slices.DeleteFunc(slices.Clone(g.o.Modules), func(m Module) bool { return m.Kind != Standard })
+	for i := range g.between(4, 12) {
+		m := pick(g, standard)
 		g.o.Rules = append(g.o.Rules, Rule{
 			ID: g.id("x", i), Name: g.name("Rule", i), Module: m.ID,
 			Source: g.party(false), Target: g.party(true), Level: pick(g, []Level{LevelView, LevelEdit, LevelDelete}),
-			Superiors: g.chance(40), Disabled: g.chance(15),
+			Superiors: g.chance(60), Disabled: g.chance(15),
 		})
 	}
 }
@@ -346,9 +352,9 @@ func (g *generator) rules() {
 func (g *generator) records() {
 	byModule := map[string][]Ref{}
 	for _, m := range g.o.Modules {
-		n := 4
-		if m.Kind.private() {
-			n = 2
+		n := 7
+		if m.Kind != Standard {
+			n = 3
 		}
 		for i := range n {
 			r := Record{Module: m.ID, ID: g.id("", i), Owner: pick(g, g.o.Seats).ID}
