@@ -41,6 +41,8 @@ var awayMessages = map[string]bool{
 	"rejecting pre-vote request since we have a leader":             true,
 	"rejecting pre-vote request since node is not in configuration": true,
 	"Election timeout reached, restarting election":                 true,
+	// One for each entry by which a log that has to go differs, or that is missing.
+	"failed to get previous log": true, "previous log term mis-match": true, "appendEntries rejected, sending older logs": true,
 }
 
 // electionBegins is how Raft says, as a warning, that it has heard of no leader.

@@ -318,6 +318,8 @@ func (c change) judge(present raft.Configuration) (needless bool, err error) {
 		switch {
 		case c.Address == "":
 			return false, fmt.Errorf("the address of node %s is missing", c.ID)
+		case len(c.ID) > maxIDLen:
+			return false, fmt.Errorf("the id of the node at %s has %d bytes, at most %d can be named", c.Address, len(c.ID), maxIDLen)
 		case it == nil:
 			return false, nil
 		case string(it.Address) == c.Address:

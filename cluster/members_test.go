@@ -106,6 +106,7 @@ func TestAClusterGrowsAndShrinks(t *testing.T) {
 			{"an address twice", left.node.AddNonvoter(t.Context(), Peer{"n9", replica.Address}), "remove it first"},
 			{"a voter that moves", left.node.AddNonvoter(t.Context(), Peer{left.ID, "elsewhere"}), "remove it before"},
 			{"a node without an address", left.node.AddNonvoter(t.Context(), Peer{ID: "n9"}), "address"},
+			{"a node with a long id", left.node.AddNonvoter(t.Context(), Peer{strings.Repeat("n", 256), "elsewhere"}), "256 bytes"},
 			{"a node without an id", left.node.AddNonvoter(t.Context(), Peer{Address: "elsewhere"}), "id is missing"},
 			{"leadership for a non-voter", replica.node.TransferLeadership(t.Context(), "n2"), "no other voter"},
 		} {

@@ -141,7 +141,7 @@ func (n *Node) register(registry prometheus.Registerer) {
 		value      func(n *Node) uint64
 	}{
 		{"remit_raft_term", "Raft's current term.", func(n *Node) uint64 { return n.raft.CurrentTerm() }},
-		{"remit_raft_leader", "1 if this node leads and serves, 0 if not.", func(n *Node) uint64 { return min(n.tenure.serving(), 1) }},
+		{"remit_raft_leader", "1 if this node leads and serves, 0 if not.", (*Node).serves},
 		{"remit_raft_commit_index", "The last index that Raft has committed.", func(n *Node) uint64 { return n.raft.CommitIndex() }},
 		{"remit_raft_applied_index", "The last index that the state machine was given.", func(n *Node) uint64 { return n.raft.AppliedIndex() }},
 		{"remit_apply_lag_entries", "Committed entries that the state machine was not given yet.", (*Node).lag},
@@ -181,6 +181,14 @@ func (n *Node) readings(registry prometheus.Registerer) {
 			return g.value(n)
 		}))
 	}
+}
+
+// serves is 0 as well on a leader that has fallen silent: another one may serve.
+func (n *Node) serves() uint64 {
+	if n.hangs() != nil {
+		return 0
+	}
+	return min(n.tenure.serving(), 1)
 }
 
 func (n *Node) stalenessSeconds() float64 {

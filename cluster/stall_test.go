@@ -149,6 +149,9 @@ func TestLeaderWhoseDiskHangsIsReplaced(t *testing.T) {
 				if age := l.node.Staleness(); age < time.Second {
 					t.Errorf("Staleness() = %s on a leader that was replaced, want a second at least", age)
 				}
+				if l.node.serves() != 0 {
+					t.Error("its metric says that it serves")
+				}
 				if _, err := l.node.ReadIndex(t.Context()); !errors.Is(err, ErrNoLeader) {
 					t.Errorf("ReadIndex on a leader that was replaced: %v, want %v", err, ErrNoLeader)
 				}
