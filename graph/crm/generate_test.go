@@ -301,7 +301,11 @@ func (g *generator) groups() {
 			group.Members = []Party{{Kind: MembersOf, ID: g.o.Groups[i-1].ID}}
 		}
 		for range g.IntN(4) {
-			if m := g.party(false); !slices.Contains(group.Members, m) {
+			m := g.party(false)
+			if g.chance(30) {
+				m = Party{Kind: User, ID: pick(g, g.o.Seats).ID}
+			}
+			if !slices.Contains(group.Members, m) {
 				group.Members = append(group.Members, m)
 			}
 		}
@@ -341,11 +345,18 @@ func (g *generator) rules() {
 	standard := slices.DeleteFunc(slices.Clone(g.o.Modules), func(m Module) bool { return m.Kind != Standard })
 	for i := range g.between(4, 12) {
 		m := pick(g, standard)
-		g.o.Rules = append(g.o.Rules, Rule{
+		r := Rule{
 			ID: g.id("x", i), Name: g.name("Rule", i), Module: m.ID,
-			Source: g.party(false), Target: g.party(true), Level: pick(g, []Level{LevelView, LevelEdit, LevelDelete}),
+			Source: g.party(false), Target: g.party(true), Level: pick(g, []Level{LevelView, LevelView, LevelEdit, LevelDelete}),
 			Superiors: g.chance(60), Disabled: g.chance(15),
-		})
+		}
+		if g.chance(30) { // a wide source, so that the target matters
+			r.Source = Party{Kind: RoleAndSubordinates, ID: g.o.Roles[g.IntN(2)].ID}
+		}
+		if r.Superiors && g.chance(40) { // a narrow target, so that its superiors are others
+			r.Target = Party{Kind: MembersOf, ID: pick(g, g.o.Groups).ID}
+		}
+		g.o.Rules = append(g.o.Rules, r)
 	}
 }
 

@@ -2,6 +2,7 @@ package crm
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,11 +82,10 @@ func (s *store) entity(t testing.TB, o graph.ObjectName) graph.ID {
 type question struct {
 	*store
 	query graph.Query
-	users map[string]graph.ID
 }
 
 func (s *store) at(now time.Time) *question {
-	return &question{store: s, query: graph.Query{View: s, Plan: s.plan, At: now}, users: map[string]graph.ID{}}
+	return &question{store: s, query: graph.Query{View: s, Plan: s.plan, At: now}}
 }
 
 func (q *question) check(t testing.TB, object graph.ObjectName, relation, user string) bool {
@@ -105,6 +105,29 @@ func (q *question) check(t testing.TB, object graph.ObjectName, relation, user s
 		t.Fatalf("Check(%s#%s@user:%s): %v", object, relation, user, err)
 	}
 	return allowed
+}
+
+// list is the ids of a module's records that the user has the relation to, sorted.
+func (q *question) list(t testing.TB, module, relation, user string) []string {
+	t.Helper()
+	r, err := graph.ResolveRelation(q.plan, module, relation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	err = q.query.ListObjects(t.Context(), r, graph.Subject{ID: q.entity(t, entity(typeUser, user))}, 0, func(id graph.ID) bool {
+		name, err := q.Name(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, name)
+		return true
+	})
+	if err != nil {
+		t.Fatalf("ListObjects(%s#%s, %s): %v", module, relation, user, err)
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // can asks what the oracle's can decides.

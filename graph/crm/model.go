@@ -326,7 +326,8 @@ func (w *modelWriter) standard(m *Module) {
 		"open_d: broad_d but not restricted",
 		"rec_edit: base or share_w or open_e"+related("rel_w"),
 		"rec_delete: base or open_d",
-		"rec_view: rec_edit or share_r or rec_delete or open_v"+related("rel_r"),
+		// Whoever may delete may edit: each way to open_d is one to open_e as well.
+		"rec_view: rec_edit or share_r or open_v"+related("rel_r"),
 	)
 	w.can(ActionView, "rec_view", "")
 	w.can(ActionEdit, "rec_edit", "p_edit")
