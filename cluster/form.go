@@ -183,9 +183,10 @@ func (f *former) round(ctx context.Context) {
 		if g.hello.ID == f.self.ID {
 			continue
 		}
-		if g.hello.Address != g.address {
+		if g.hello.Fresh && g.hello.Address != g.address {
 			// It counts once it answers where it says that it is: there the others look for it
-			// when the cluster has begun.
+			// when the cluster has begun. Who has history counts wherever it is found: nobody
+			// begins beside it.
 			f.hear(g.hello.Address)
 			continue
 		}

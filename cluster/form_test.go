@@ -315,6 +315,25 @@ func TestNodesBeginAClusterWhenAllAreThere(t *testing.T) {
 	}
 }
 
+// A member may be found by another address than its own, be it of a name or of a port that is
+// forwarded. Nobody begins a cluster beside it.
+func TestNobodyBeginsBesideAMemberThatIsFoundElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newForming(t, 1, 2, 1)
+		first, second := c.all[0], c.all[1]
+		first.find()
+		first.claims = "elsewhere:1"
+		first.start()
+		c.until("the first has begun", func() bool { _, v := first.voters(); return v == 1 })
+		second.start()
+		second.node()
+		pass(time.Minute)
+		if got := second.members(); got != "" {
+			t.Errorf("members as the second sees them: %s, want none, since it does not reach the first where that is", got)
+		}
+	})
+}
+
 func TestAClusterOfOneIsJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newForming(t, 1, 3, 0)
