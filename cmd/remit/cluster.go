@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -31,6 +32,9 @@ its addresses.`,
 
 // memberNamed finds a member by what people call it.
 func (a *app) memberNamed(ctx context.Context, c *services, name string) (*remitv1.Member, *remitv1.GetClusterResponse, error) {
+	if name == "" {
+		return nil, nil, errors.New(`the member has no name; "remit cluster status" shows the id of each`)
+	}
 	res, err := call(ctx, a, c.clusters.GetCluster, &remitv1.GetClusterRequest{})
 	if err != nil {
 		return nil, nil, err

@@ -113,7 +113,9 @@ func TestAutopilotIsShownAndSet(t *testing.T) {
 	if out := must(t, "cluster", "autopilot", "set", "--defaults"); !strings.Contains(out, "off                        false\n") || !strings.Contains(out, "min-quorum                 3\n") {
 		t.Errorf("autopilot by default is\n%s", out)
 	}
-	refused(t, "dead_after", "cluster", "autopilot", "set", "--dead-after", "1ms")
+	refused(t, "the member has no name", "cluster", "promote", "")
+	refused(t, `unknown command "add" for "remit cluster"`, "cluster", "add", "n4")
+	refused(t, "--dead-after: must be", "cluster", "autopilot", "set", "--dead-after", "1ms")
 	if out := must(t, "audit", "--cluster", "--kind", "autopilot_set"); strings.Count(out, "\n") < 3 || !strings.Contains(out, "leaves 5 voters") || !strings.Contains(out, "spot machines") {
 		t.Errorf("the audit shows\n%s", out)
 	}

@@ -177,11 +177,11 @@ meanwhile, nothing is changed.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&off, "off", false, "leave everything to people")
 	flags.BoolVar(&cleanup, "cleanup-dead-servers", false, "remove dead members")
-	flags.Uint64Var(&quorum, "min-quorum", 0, "how `many` voters removal leaves at least (default 3)")
-	flags.DurationVar(&dead, "dead-after", 0, "for how `long` the leader has not reached a dead member (default 10m)")
-	flags.DurationVar(&contact, "last-contact-threshold", 0, "how `long` ago a healthy member heard of the leader (default 3s)")
-	flags.Uint64Var(&trailing, "max-trailing-logs", 0, "how `many` entries a healthy member is behind at most (default 1000)")
-	flags.DurationVar(&stable, "server-stabilization-time", 0, "how `long` a new member is healthy before it gets a vote (default 10s)")
+	flags.Uint64Var(&quorum, "min-quorum", 0, "how many `voters` removal leaves at least (default 3)")
+	flags.DurationVar(&dead, "dead-after", 0, "the `time` for which the leader has not reached a dead member (default 10m)")
+	flags.DurationVar(&contact, "last-contact-threshold", 0, "the `time` since a healthy member heard of the leader, at most (default 3s)")
+	flags.Uint64Var(&trailing, "max-trailing-logs", 0, "how many `entries` a healthy member is behind at most (default 1000)")
+	flags.DurationVar(&stable, "server-stabilization-time", 0, "the `time` for which a new member is healthy before it gets a vote (default 10s)")
 	flags.BoolVar(&defaults, "defaults", false, "give what no other flag names its default")
 	return cmd
 }

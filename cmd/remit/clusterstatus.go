@@ -23,6 +23,9 @@ and by how much their clocks differ from that of the node that was asked. Below 
 what a person should know of: members that do not answer, lag, should not write, or have
 another state at the same revision, which must never happen.
 
+A node tells only when it is ready; one that waits for others, to begin a cluster or to be
+joined to one, says in its log which they are.
+
 With --check the exit status is 1 unless all is well, for scripts that go from node to node.`,
 		Example: "  remit cluster status\n  remit cluster status --check --addr n1:8080,n2:8080,n3:8080\n  remit cluster status -o json",
 		Args:    cobra.NoArgs,

@@ -166,6 +166,11 @@ func (a *app) inOurWords(message, field string) string {
 			message = flag + rest
 		}
 	}
+	if name, ok := strings.CutPrefix(field, "autopilot."); ok {
+		if rest, ok := strings.CutPrefix(message, field); ok {
+			message = "--" + strings.ReplaceAll(name, "_", "-") + rest
+		}
+	}
 	message = apiWords.Replace(message)
 	var i int
 	if _, err := fmt.Sscanf(field, "operations[%d]", &i); err == nil && i >= 0 && i < len(a.operations) {

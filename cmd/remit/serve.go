@@ -134,11 +134,20 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the service",
 		Long: `Serve runs one durable node. Everything that it must not lose lies in the data
-directory, which one process at a time may use. It prints one line when it is ready.
+directory, which one process at a time may use. It prints one line when it is ready: alone
+at once, in a cluster when it has found a leader and has caught up.
 
 --addr serves Connect, gRPC, gRPC-Web and JSON; --grpc-addr serves gRPC on a transport
 of its own, which costs less per call. Any address but loopback needs --tls-cert and
 --tls-key, and callers who say who they are; --insecure does without.
+
+--peer-addr makes the node a part of a cluster. Give all that are to begin one the same
+--bootstrap-expect, and a --join that names them: they begin it when all are there, and log
+what they wait for until then. A node that comes later, or a --replica, is joined to the
+cluster that it finds. Any of them answers reads, and brings writes to the leader. Other
+addresses than loopback need --peer-tls-cert, --peer-tls-key and --peer-tls-ca: whoever shows a
+certificate of that CA is a node. With --gossip-addr nodes tell each other where all are, and
+--gossip-key-file encrypts that. "remit cluster" shows and changes the members.
 
 Callers are asked who they are as soon as there is a way to say it: the operator's key
 (--root-key-file), from which "remit key create" makes others; tokens of an identity
@@ -146,7 +155,8 @@ provider (--oidc-issuer and --oidc-audience); client certificates (--tls-client-
 --tls-client-ca). Without any of them everybody may do everything, which is for
 development: pages in a browser are refused then, unless they are of this machine or
 --openfga-cors-origins names them. Keys are stored; --authenticate keeps asking for them
-without --root-key-file. Files of certificates are read again when they change, and on SIGHUP.
+without --root-key-file. Files of certificates are read again when they change, and on SIGHUP,
+which also has the file of gossip's keys read again.
 
 --admin-addr serves /metrics for Prometheus, /healthz, /readyz and /debug/pprof, from
 the beginning of the start to the end of the stop. On any address but loopback metrics
@@ -170,7 +180,8 @@ SIGHUP, for those who rename it themselves.
 trace that is told, and of the others a share, --trace-sample. Names are not told.
 
 SIGINT and SIGTERM let requests under way end; a second signal ends the process at
-once, which loses nothing that was acknowledged.
+once, which loses nothing that was acknowledged. With --drain-delay the node says first that it
+is not ready, and answers on for that time; if it leads, another one does before it ends.
 
 OpenFGA's clients find their API on the same ports, with OpenFGA's own limits unless the
 flags that begin with --openfga say otherwise.
@@ -185,7 +196,9 @@ them, "remit config schema" what the file may say.`,
   remit serve --data-dir /var/lib/remit --backup-dir /mnt/backups --backup-interval 15m
   remit serve --config remit.yaml --admin-addr 127.0.0.1:2112
   remit serve --decision-log /var/log/remit/decisions.jsonl --decision-log-select all
-  remit serve --addr :8080 --grpc-addr :8081 --tls-cert tls.crt --tls-key tls.key --root-key-file root.key`,
+  remit serve --addr :8080 --grpc-addr :8081 --tls-cert tls.crt --tls-key tls.key --root-key-file root.key
+  remit serve --peer-addr 127.0.0.1:7400 --bootstrap-expect 3 --join 127.0.0.1:7400,127.0.0.1:7401,127.0.0.1:7402
+  remit serve --peer-addr 127.0.0.1:7403 --replica --join 127.0.0.1:7400 --data-dir ./data/replica`,
 		GroupID:     groupRun,
 		Args:        cobra.NoArgs,
 		Annotations: local,
