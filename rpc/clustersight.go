@@ -62,7 +62,7 @@ func (s *sight) assess() *remitv1.GetClusterResponse {
 		problem(remitv1.ClusterProblem_KIND_NO_LEADER, "", "no member that answers leads, so nothing can be written")
 	}
 	if s.refusal != "" {
-		problem(remitv1.ClusterProblem_KIND_READ_ONLY, "", "writes are refused: %s", s.refusal)
+		problem(remitv1.ClusterProblem_KIND_READ_ONLY, "", "writes are refused: %s", strings.TrimPrefix(s.refusal, cluster.ErrReadOnly.Error()+": "))
 	}
 	diverged := s.diverged()
 	for i := range s.members {
