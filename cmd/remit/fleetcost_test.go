@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,6 +69,7 @@ func (f *fleet) cpu() (sum time.Duration) {
 type costWindow struct {
 	rate float64       // per second
 	cpu  time.Duration // of all nodes, per write
+	took []time.Duration
 }
 
 // window has writers write through the leader for a time.
@@ -79,17 +79,17 @@ func (f *fleet) window(store string, writers int, length time.Duration) costWind
 	ctx, cancel := context.WithCancel(f.t.Context()) // a deadline would travel, and come back as an error
 	defer cancel()
 	defer time.AfterFunc(length, cancel).Stop()
-	var written atomic.Int64
 	var running sync.WaitGroup
-	faults := make([]error, writers)
+	faults, took := make([]error, writers), make([][]time.Duration, writers)
 	used, began := f.cpu(), time.Now()
 	for i := range writers {
 		w := f.writer(c, store, fmt.Sprintf("cost-%d", i))
 		running.Go(func() {
 			for n := 0; ctx.Err() == nil && faults[i] == nil; n++ {
+				began := time.Now()
 				err := w.call(ctx, n)
 				if err == nil {
-					written.Add(1)
+					took[i] = append(took[i], time.Since(began))
 				} else if ctx.Err() == nil {
 					faults[i] = err
 				}
@@ -97,13 +97,13 @@ func (f *fleet) window(store string, writers int, length time.Duration) costWind
 		})
 	}
 	running.Wait()
-	took := time.Since(began)
+	lasted := time.Since(began)
 	used = f.cpu() - used
 	if err := errors.Join(faults...); err != nil {
 		f.t.Fatal(err)
 	}
-	n := written.Load()
-	return costWindow{float64(n) / took.Seconds(), used / time.Duration(max(n, 1))}
+	all := slices.Concat(took...)
+	return costWindow{float64(len(all)) / lasted.Seconds(), used / time.Duration(max(len(all), 1)), all}
 }
 
 // Three nodes beside one on the same machine, with the same writers: windows take turns,
@@ -119,9 +119,11 @@ func TestFleetCosts(t *testing.T) {
 	for _, writers := range []int{1, 64} {
 		var rates, cpus []float64
 		var last [2]costWindow
+		var took [2][]time.Duration
 		for range volume(1, 9) {
 			for i, f := range []*fleet{one, three} {
 				last[i] = f.window(stores[f], writers, time.Duration(volume(1, 3))*time.Second)
+				took[i] = append(took[i], last[i].took...)
 			}
 			rates = append(rates, last[1].rate/last[0].rate)
 			cpus = append(cpus, float64(last[1].cpu)/float64(last[0].cpu))
@@ -132,6 +134,13 @@ func TestFleetCosts(t *testing.T) {
 		t.Logf("%d writers: three nodes write %.2f (%.2f-%.2f) times as much as one, each write costs %.2f (%.2f-%.2f) times the processor; in the last window %.0f/s at %s and %.0f/s at %s",
 			writers, rate, rates[0], rates[len(rates)-1], cpu, cpus[0], cpus[len(cpus)-1],
 			last[0].rate, last[0].cpu, last[1].rate, last[1].cpu)
+		for i, nodes := range []string{"one node", "three nodes"} {
+			if len(took[i]) == 0 {
+				t.Fatalf("%d writers: on %s no write was answered", writers, nodes)
+			}
+			slices.Sort(took[i])
+			t.Logf("%d writers: on %s a write takes %s in the median, p99 %s", writers, nodes, median(took[i]), took[i][len(took[i])*99/100])
+		}
 		if os.Getenv("REMIT_TEST_ALL") == "" {
 			continue
 		}
