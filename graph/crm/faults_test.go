@@ -25,40 +25,70 @@ func TestFaults(t *testing.T) {
 		}, nil},
 		{"people may bear one name", func(o *Organisation) { o.seat("rob").Name = "Mia" }, nil},
 		{"a name is not empty", func(o *Organisation) { o.role("rep").Name = " " }, []string{"role:rep: it has no name"}},
-		{"a name has no space around it", func(o *Organisation) { o.Name = "Acme " },
-			[]string{`org:acme: its name "Acme " begins or ends with white space`}},
-		{"a name is one line", func(o *Organisation) { o.role("rep").Name = "a\nb" },
-			[]string{`role:rep: its name "a\nb" contains control characters or is not UTF-8`}},
-		{"a name is short", func(o *Organisation) { o.role("rep").Name = strings.Repeat("x", MaxName+1) },
-			[]string{"role:rep: its name has 901 bytes, at most 900 are allowed"}},
-		{"a name is short also as a claim", func(o *Organisation) { o.role("rep").Name = strings.Repeat("x ", 400) + "x" },
-			[]string{"role:rep: its name is too long when its case is folded: shorten it"}},
-		{"an id can be written", func(o *Organisation) {
-			o.Shifts = append(o.Shifts, Shift{ID: "a b", Name: "X", Hours: Hours{Zone: "UTC"}})
+		{
+			"a name has no space around it", func(o *Organisation) { o.Name = "Acme " },
+			[]string{`org:acme: its name "Acme " begins or ends with white space`},
 		},
-			[]string{`shift:a b: `}},
-		{"an id is unique", func(o *Organisation) { o.Teams = append(o.Teams, Team{ID: "tiger", Name: "Other"}) },
-			[]string{"team:tiger: there are two of this id"}},
-		{"a record's id is unique", func(o *Organisation) { o.Records = append(o.Records, *o.record("deal", "d2")) },
-			[]string{"deal:d2: there are two of this id"}},
+		{
+			"a name is one line", func(o *Organisation) { o.role("rep").Name = "a\nb" },
+			[]string{`role:rep: its name "a\nb" contains control characters or is not UTF-8`},
+		},
+		{
+			"a name is short", func(o *Organisation) { o.role("rep").Name = strings.Repeat("x", MaxName+1) },
+			[]string{"role:rep: its name has 901 bytes, at most 900 are allowed"},
+		},
+		{
+			"a name is short also as a claim", func(o *Organisation) { o.role("rep").Name = strings.Repeat("x ", 400) + "x" },
+			[]string{"role:rep: its name is too long when its case is folded: shorten it"},
+		},
+		{
+			"an id can be written", func(o *Organisation) {
+				o.Shifts = append(o.Shifts, Shift{ID: "a b", Name: "X", Hours: Hours{Zone: "UTC"}})
+			},
+			[]string{`shift:a b: `},
+		},
+		{
+			"an id is unique", func(o *Organisation) { o.Teams = append(o.Teams, Team{ID: "tiger", Name: "Other"}) },
+			[]string{"team:tiger: there are two of this id"},
+		},
+		{
+			"a record's id is unique", func(o *Organisation) { o.Records = append(o.Records, *o.record("deal", "d2")) },
+			[]string{"deal:d2: there are two of this id"},
+		},
 		{"there is a super admin", func(o *Organisation) { o.SuperAdmin = "" }, []string{"org:acme: it has no super admin"}},
-		{"the super admin has a seat", func(o *Organisation) { o.SuperAdmin = "zoe" },
-			[]string{`org:acme: the super admin "zoe" has no seat`}},
-		{"the super admin is active", func(o *Organisation) { o.seat("ada").Suspended = true },
-			[]string{`org:acme: the super admin "ada" is suspended`}},
-		{"there is an administrator profile", func(o *Organisation) { o.profile("administrator").Administrator = false },
-			[]string{"org:acme: it has no administrator profile"}},
-		{"settings are known", func(o *Organisation) { o.Settings.Hierarchy, o.Settings.Assign = 2, 3 },
-			[]string{"org:acme: hierarchy 2 is unknown", "org:acme: assign scope 3 is unknown"}},
-		{"a seat holds a role", func(o *Organisation) { o.seat("rob").Role = "" },
-			[]string{`user:rob: role "" does not exist; a seat holds exactly one`}},
-		{"profiles exist and occur once", func(o *Organisation) { o.seat("rob").Profiles = []string{"x", "standard", "standard"} },
-			[]string{`user:rob: profile "x" does not exist`, `user:rob: profile "standard" occurs twice`}},
-		{"a manager holds a higher role", func(o *Organisation) { o.seat("rob").Manager = "ada"; o.seat("mia").Manager = "rob" },
-			[]string{`user:mia: the manager "rob" must hold a higher role: "rep" is not above "emea"`}},
+		{
+			"the super admin has a seat", func(o *Organisation) { o.SuperAdmin = "zoe" },
+			[]string{`org:acme: the super admin "zoe" has no seat`},
+		},
+		{
+			"the super admin is active", func(o *Organisation) { o.seat("ada").Suspended = true },
+			[]string{`org:acme: the super admin "ada" is suspended`},
+		},
+		{
+			"there is an administrator profile", func(o *Organisation) { o.profile("administrator").Administrator = false },
+			[]string{"org:acme: it has no administrator profile"},
+		},
+		{
+			"settings are known", func(o *Organisation) { o.Settings.Hierarchy, o.Settings.Assign = 2, 3 },
+			[]string{"org:acme: hierarchy 2 is unknown", "org:acme: assign scope 3 is unknown"},
+		},
+		{
+			"a seat holds a role", func(o *Organisation) { o.seat("rob").Role = "" },
+			[]string{`user:rob: role "" does not exist; a seat holds exactly one`},
+		},
+		{
+			"profiles exist and occur once", func(o *Organisation) { o.seat("rob").Profiles = []string{"x", "standard", "standard"} },
+			[]string{`user:rob: profile "x" does not exist`, `user:rob: profile "standard" occurs twice`},
+		},
+		{
+			"a manager holds a higher role", func(o *Organisation) { o.seat("rob").Manager = "ada"; o.seat("mia").Manager = "rob" },
+			[]string{`user:mia: the manager "rob" must hold a higher role: "rep" is not above "emea"`},
+		},
 		{"a higher role may be in another branch", func(o *Organisation) { o.seat("rob").Manager = "kim" }, nil},
-		{"a manager has a seat", func(o *Organisation) { o.seat("rob").Manager = "zoe" },
-			[]string{`user:rob: the manager "zoe" has no seat`}},
+		{
+			"a manager has a seat", func(o *Organisation) { o.seat("rob").Manager = "zoe" },
+			[]string{`user:rob: the manager "zoe" has no seat`},
+		},
 		{"nobody reports to themselves", func(o *Organisation) { o.seat("rob").Manager, o.seat("mia").Manager = "mia", "rob" }, []string{
 			`user:mia: the manager "rob" must hold a higher role: "rep" is not above "emea"`,
 			"user:mia: it is above itself: mia, rob, mia",
@@ -67,8 +97,10 @@ func TestFaults(t *testing.T) {
 		{"one shift at a time", func(o *Organisation) {
 			o.seat("rob").Shifts = append(o.seat("rob").Shifts, Assignment{Shift: "night", Period: Period{From: noon.AddDate(1, 0, 0)}})
 		}, []string{`user:rob: shifts "day" and "night" are at the same time; a seat works one`}},
-		{"a period has a length", func(o *Organisation) { o.seat("rob").Leave = []Period{{noon, noon}} },
-			[]string{"user:rob: leave ends at 2026-06-10T12:00:00Z, which is not after its start"}},
+		{
+			"a period has a length", func(o *Organisation) { o.seat("rob").Leave = []Period{{noon, noon}} },
+			[]string{"user:rob: leave ends at 2026-06-10T12:00:00Z, which is not after its start"},
+		},
 		{"a period can be written", func(o *Organisation) {
 			o.seat("rob").Leave = []Period{{From: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}}
 		}, []string{"user:rob: leave is outside the years 1 to 9999"}},
@@ -81,26 +113,38 @@ func TestFaults(t *testing.T) {
 				at := noon.AddDate(0, 0, 2*i)
 				o.seat("mia").Shifts = append(o.seat("mia").Shifts, Assignment{Shift: "day", Period: Period{at, at.AddDate(0, 0, 1)}})
 			}
-		}, []string{`user:mia: shift "day" has 201 periods, at most 200 are allowed`}},
-		{"there is one root", func(o *Organisation) { o.role("emea").Parent = "" },
+		}, []string{"user:mia: shifts have 201 periods, at most 200 are allowed"}},
+		{
+			"there is one root", func(o *Organisation) { o.role("emea").Parent = "" },
 			[]string{
 				"org:acme: exactly one role has none above it, not 2: [ceo emea]",
 				`user:mia: the manager "ada" must hold a higher role: "ceo" is not above "emea"`,
-			}},
+			},
+		},
 		{"there is a root", func(o *Organisation) { o.role("ceo").Parent = "rep" }, []string{
 			"role:ceo: it is above itself: ceo, rep, emea, manager, ceo",
 			"org:acme: exactly one role has none above it, not 0: []",
 		}},
-		{"roles have no cycle", func(o *Organisation) { o.role("emea").Parent = "rep" },
-			[]string{"role:emea: it is above itself: emea, rep, emea"}},
-		{"the role above exists", func(o *Organisation) { o.role("rep").Parent = "x" },
-			[]string{`role:rep: the role above it, "x", does not exist`}},
-		{"peers do not own", func(o *Organisation) { o.role("rep").Peers = LevelFull },
-			[]string{"role:rep: peers cannot have full on each other's records: none, view, edit or delete"}},
-		{"forecast managers exist", func(o *Organisation) { o.role("rep").ForecastManagers = []string{"zoe"} },
-			[]string{`role:rep: forecast manager "zoe" does not exist`}},
-		{"permissions are of known modules", func(o *Organisation) { o.profile("support").Modules = map[string]Permissions{"x": 128} },
-			[]string{`profile:support: module "x" does not exist`, `profile:support: it has unknown permissions in module "x"`}},
+		{
+			"roles have no cycle", func(o *Organisation) { o.role("emea").Parent = "rep" },
+			[]string{"role:emea: it is above itself: emea, rep, emea"},
+		},
+		{
+			"the role above exists", func(o *Organisation) { o.role("rep").Parent = "x" },
+			[]string{`role:rep: the role above it, "x", does not exist`},
+		},
+		{
+			"peers do not own", func(o *Organisation) { o.role("rep").Peers = LevelFull },
+			[]string{"role:rep: peers cannot have full on each other's records: none, view, edit or delete"},
+		},
+		{
+			"forecast managers exist", func(o *Organisation) { o.role("rep").ForecastManagers = []string{"zoe"} },
+			[]string{`role:rep: forecast manager "zoe" does not exist`},
+		},
+		{
+			"permissions are of known modules", func(o *Organisation) { o.profile("support").Modules = map[string]Permissions{"x": 128} },
+			[]string{`profile:support: module "x" does not exist`, `profile:support: it has unknown permissions in module "x"`},
+		},
 		{"tools are known and occur once", func(o *Organisation) {
 			o.profile("support").Tools = []Tool{"hammer", ToolPrint, ToolPrint}
 			o.profile("support").Setup = []Setup{"manage_all"}
@@ -119,10 +163,14 @@ func TestFaults(t *testing.T) {
 			`module:note: parent module "email" is not a standard one`, `module:note: parent module "x" does not exist`,
 			`note:n1: the parent deal:d1 is of a module that module "note" is not below`,
 		}},
-		{"a child module has a parent", func(o *Organisation) { o.module("email").Parents = nil },
-			[]string{"module:email: a child module needs a parent module"}},
-		{"a private module stands alone", func(o *Organisation) { o.module("forecast").Parents = []string{"deal"} },
-			[]string{"module:forecast: a private module has no parent modules"}},
+		{
+			"a child module has a parent", func(o *Organisation) { o.module("email").Parents = nil },
+			[]string{"module:email: a child module needs a parent module"},
+		},
+		{
+			"a private module stands alone", func(o *Organisation) { o.module("forecast").Parents = []string{"deal"} },
+			[]string{"module:forecast: a private module has no parent modules"},
+		},
 		{"only standard modules have defaults", func(o *Organisation) {
 			o.module("forecast").Default, o.module("note").NoHierarchy = LevelView, true
 		}, []string{
@@ -162,8 +210,10 @@ func TestFaults(t *testing.T) {
 		{"groups have no cycle", func(o *Organisation) {
 			o.Groups[0].Members = append(o.Groups[0].Members, Party{Kind: MembersOf, ID: "all"})
 		}, []string{"group:all: it is above itself: all, desk, all"}},
-		{"a team is of people", func(o *Organisation) { o.Teams[0].Managers, o.Teams[0].Members = []string{"x"}, []string{"kim", "kim"} },
-			[]string{`team:tiger: manager "x" does not exist`, `team:tiger: member "kim" occurs twice`}},
+		{
+			"a team is of people", func(o *Organisation) { o.Teams[0].Managers, o.Teams[0].Members = []string{"x"}, []string{"kim", "kim"} },
+			[]string{`team:tiger: manager "x" does not exist`, `team:tiger: member "kim" occurs twice`},
+		},
 		{"a rule shares records of owners", func(o *Organisation) {
 			o.Rules[0] = Rule{ID: "emea_desk", Name: "X", Module: "forecast", Source: Party{Kind: Everyone}, Target: Party{Kind: Everyone, ID: "x"}, Level: LevelFull}
 		}, []string{
@@ -182,8 +232,10 @@ func TestFaults(t *testing.T) {
 				o.Shifts = append(o.Shifts, Shift{ID: fmt.Sprint(i), Name: fmt.Sprint(i), Hours: Hours{Zone: "UTC"}})
 			}
 		}, []string{"org:acme: it has 31 shifts, at most 30 are allowed"}},
-		{"a zone exists", func(o *Organisation) { o.shift("day").Hours.Zone = "Mars/Olympus" },
-			[]string{`shift:day: hours: schedule: zone: "Mars/Olympus": `}},
+		{
+			"a zone exists", func(o *Organisation) { o.shift("day").Hours.Zone = "Mars/Olympus" },
+			[]string{`shift:day: hours: schedule: zone: "Mars/Olympus": `},
+		},
 		{"dates and times exist", func(o *Organisation) {
 			h := &o.shift("day").Hours
 			h.Week[0] = []Window{{Span: Span{-1, 24*60 + 1}}}
@@ -216,12 +268,16 @@ func TestFaults(t *testing.T) {
 			o.shift("night").Hours.Week[time.Friday] = []Window{{Span: Span{22 * 60, 6 * 60}}}
 		}, []string{"shift:night: it is not inside the business hours"}},
 		{"business hours have windows", func(o *Organisation) {
-			o.Settings.BusinessHours = &BusinessHours{FirstDay: 7, Week: Week{time.Monday: {{Span: Span{0, 0}, Breaks: []Span{{60, 120}}}}, time.Tuesday: {{Span: Span{0, 0}}}}}
+			o.Settings.BusinessHours = &BusinessHours{FirstDay: 7, Week: Week{{{Span: Span{-1, 60}}}, time.Monday: {{Span: Span{0, 0}, Breaks: []Span{{60, 120}}}}, time.Tuesday: {{Span: Span{0, 0}}}}}
 		}, []string{
-			"org:acme: the first day of the week is none: 7", "org:acme: business hours 00:00-00:00 have a break: write two windows",
+			"org:acme: the first day of the week is none: 7",
+			"org:acme: business hours 00:-1-01:00 on sunday: a time is from 00:00 to 24:00, and starts before 24:00",
+			"org:acme: business hours 00:00-00:00 have a break: write two windows",
 		}},
-		{"a record has an owner", func(o *Organisation) { o.record("deal", "d1").Owner = "zoe" },
-			[]string{`deal:d1: the owner "zoe" has no seat`}},
+		{
+			"a record has an owner", func(o *Organisation) { o.record("deal", "d1").Owner = "zoe" },
+			[]string{`deal:d1: the owner "zoe" has no seat`},
+		},
 		{"a record is of a module", func(o *Organisation) { o.record("deal", "d2").Module = "x" }, []string{`x:d2: module "x" does not exist`}},
 		{"a record's fields are values", func(o *Organisation) { o.record("deal", "d1").Fields["x"] = 1 }, []string{"deal:d1: its fields cannot be stored: "}},
 		{"parents exist and occur once", func(o *Organisation) {
@@ -231,8 +287,10 @@ func TestFaults(t *testing.T) {
 			o.module("deal").Parents = []string{"account", "deal"}
 			o.record("deal", "d2").Parents = []Ref{{"deal", "d2"}}
 		}, []string{"deal:d2: it is its own parent"}},
-		{"a child has one parent", func(o *Organisation) { o.record("note", "n1").Parents = nil },
-			[]string{"note:n1: a record of a child module has one parent, not 0"}},
+		{
+			"a child has one parent", func(o *Organisation) { o.record("note", "n1").Parents = nil },
+			[]string{"note:n1: a record of a child module has one parent, not 0"},
+		},
 		{"only standard records are shared or confidential", func(o *Organisation) {
 			o.record("note", "n1").Confidentiality = Secret
 			o.record("forecast", "f1").Shares = []Share{{To: Party{Kind: Everyone}, Level: LevelView}}
@@ -244,7 +302,8 @@ func TestFaults(t *testing.T) {
 			o.record("deal", "d2").Confidentiality = 3
 			o.record("deal", "d2").Shares = []Share{
 				{To: Party{Kind: User, ID: "zoe"}, Level: LevelDelete, Expires: time.Unix(0, 0)},
-				{To: Party{Kind: Everyone}, Level: LevelView, Reason: "\xff"}, {To: Party{Kind: Everyone}, Level: LevelFull},
+				{To: Party{Kind: Everyone}, Level: LevelView, Reason: "\xff"},
+				{To: Party{Kind: Everyone}, Level: LevelFull},
 			}
 		}, []string{
 			"deal:d2: confidentiality 3 is unknown", "deal:d2: a share's recipient user zoe does not exist",

@@ -283,11 +283,11 @@ func (g *generator) party(everyone bool) Party {
 	switch n := g.IntN(100); {
 	case everyone && n < 10:
 		return Party{Kind: Everyone}
-	case n < 40 && len(g.o.Groups) > 0:
+	case n < 35 && len(g.o.Groups) > 0:
 		return Party{Kind: MembersOf, ID: pick(g, g.o.Groups).ID}
 	case n < 55:
 		return Party{Kind: RoleAndSubordinates, ID: pick(g, g.o.Roles).ID}
-	case n < 75:
+	case n < 78:
 		return Party{Kind: HoldersOf, ID: pick(g, g.o.Roles).ID}
 	default:
 		return Party{Kind: User, ID: pick(g, g.o.Seats).ID}
@@ -350,8 +350,11 @@ func (g *generator) rules() {
 			Source: g.party(false), Target: g.party(true), Level: pick(g, []Level{LevelView, LevelView, LevelEdit, LevelDelete}),
 			Superiors: g.chance(60), Disabled: g.chance(15),
 		}
-		if g.chance(30) { // a wide source, so that the target matters
+		switch n := g.IntN(100); {
+		case n < 25: // a wide source, so that the target matters
 			r.Source = Party{Kind: RoleAndSubordinates, ID: g.o.Roles[g.IntN(2)].ID}
+		case n < 60:
+			r.Source = Party{Kind: MembersOf, ID: pick(g, g.o.Groups).ID}
 		}
 		if r.Superiors && g.chance(40) { // a narrow target, so that its superiors are others
 			r.Target = Party{Kind: MembersOf, ID: pick(g, g.o.Groups).ID}

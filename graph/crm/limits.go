@@ -20,7 +20,7 @@ const (
 	// it is part of the id of a claim, which may have 1,016.
 	MaxName = 900
 
-	// MaxPeriods bounds the periods that one seat works one shift, and those of its
-	// leave: they are the context of one tuple.
+	// MaxPeriods bounds the periods that one seat works shifts, and those of its leave:
+	// they may all be the context of one tuple.
 	MaxPeriods = 200
 )

@@ -39,9 +39,6 @@ const (
 	ImportJob ModuleKind = "import_job" // by owner, superiors and administrators
 )
 
-// private reports whether the kind is closed to everything but the hierarchy.
-func (k ModuleKind) private() bool { return k == Forecast || k == ImportJob }
-
 // reserved are the types that every organisation has, and those that are kept for what
 // is to come.
 var reserved = map[string]bool{

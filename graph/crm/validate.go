@@ -50,6 +50,8 @@ type validator struct {
 	shifts   map[string]*Shift
 	records  map[Ref]*Record
 
+	business *Week // business hours that can be compared with, nil if there are none
+
 	claims map[graph.ObjectName]string // whose the name is
 	faults []Fault
 }
@@ -170,7 +172,9 @@ func (v *validator) organisation() {
 		if b.FirstDay < time.Sunday || b.FirstDay > time.Saturday {
 			v.fault(subject, "the first day of the week is none: %d", b.FirstDay)
 		}
-		v.hours(subject, "business hours", &Hours{Zone: "UTC", Week: b.Week})
+		if v.hours(subject, "business hours", &Hours{Zone: "UTC", Week: b.Week}) {
+			v.business = &b.Week
+		}
 		for _, windows := range b.Week {
 			for _, w := range windows {
 				if len(w.Breaks) > 0 {
@@ -273,22 +277,19 @@ func (v *validator) cycles(kind string, edges map[string][]string) {
 }
 
 func (v *validator) assignments(subject string, s *Seat) {
-	count := map[string]int{}
+	if len(s.Shifts) > MaxPeriods {
+		v.fault(subject, "shifts have %d periods, at most %d are allowed", len(s.Shifts), MaxPeriods)
+		return
+	}
 	for i, a := range s.Shifts {
 		if v.shifts[a.Shift] == nil {
 			v.fault(subject, "shift %q does not exist", a.Shift)
 		}
 		v.period(subject, "shift "+a.Shift, a.Period)
-		count[a.Shift]++
 		for _, b := range s.Shifts[:i] {
 			if a.overlaps(b.Period) {
 				v.fault(subject, "shifts %q and %q are at the same time; a seat works one", b.Shift, a.Shift)
 			}
-		}
-	}
-	for shift, n := range count {
-		if n > MaxPeriods {
-			v.fault(subject, "shift %q has %d periods, at most %d are allowed", shift, n, MaxPeriods)
 		}
 	}
 }
@@ -542,7 +543,7 @@ func (v *validator) shiftsAll() {
 		if !v.hours(subject, "hours", &s.Hours) {
 			continue
 		}
-		if b := v.o.Settings.BusinessHours; b != nil && !s.Hours.Week.within(&b.Week) {
+		if v.business != nil && !s.Hours.Week.within(v.business) {
 			v.fault(subject, "it is not inside the business hours")
 		}
 	}
