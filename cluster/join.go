@@ -74,7 +74,7 @@ func (j *joiner) step(ctx context.Context) time.Duration {
 	i := slices.IndexFunc(servers, func(s raft.Server) bool { return string(s.ID) == n.id })
 	if i >= 0 && !j.member && n.cfg.Find != nil && !n.enrolled() {
 		// The leader that wrote so may be gone, and the next one know nothing of it.
-		if !j.silence() {
+		if !j.unheard() {
 			return standInterval
 		}
 		return j.ask(ctx, changeAdd, servers)
@@ -148,7 +148,7 @@ func (j *joiner) leave(ctx context.Context, how string) {
 // it was away, and nobody tells it.
 func (j *joiner) forgotten(ctx context.Context, servers []raft.Server) bool {
 	n := j.node
-	if !j.silence() {
+	if !j.unheard() {
 		return false
 	}
 	addresses, _ := j.addresses(ctx, servers)
@@ -163,8 +163,8 @@ func (j *joiner) forgotten(ctx context.Context, servers []raft.Server) bool {
 	return false
 }
 
-// silence says whether this node has heard of no leader for long.
-func (j *joiner) silence() bool {
+// unheard says whether this node has heard of no leader for long.
+func (j *joiner) unheard() bool {
 	if address, _ := j.node.raft.LeaderWithID(); address != "" {
 		j.silent, j.outside = time.Now(), ""
 	}
