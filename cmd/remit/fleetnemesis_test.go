@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -387,11 +389,11 @@ func (f *fleet) refuses(n *fleetNode, flags ...string) (said string) {
 
 const (
 	// smallDisk is the size of a disk that can be filled, in MiB, smallReserve what its node
-	// keeps free of it, and ballast what fills it: more than leaves the reserve, and less
-	// than would make a write fail, for nodes of a test hold some MiB.
-	smallDisk    = 160
+	// keeps free of it, and left what is left of it when it is full: less than the reserve, and
+	// more than the nodes of a test write until they notice.
+	smallDisk    = 512
 	smallReserve = 64
-	ballast      = 100
+	left         = 32
 )
 
 // giveDisk puts a node's data on a small disk of its own, in memory. Where that is not
@@ -418,14 +420,21 @@ func (m *nemesis) fillDisk(_ *rand.Rand, n *fleetNode) (mend func()) {
 	if m.small == nil {
 		return m.cutOff(nil, n)
 	}
-	name := filepath.Join(filepath.Dir(m.small.dir), "ballast")
+	disk := filepath.Dir(m.small.dir)
+	name := filepath.Join(disk, "ballast")
 	m.tell("the disk of %s is full", m.small.name)
-	if err := os.WriteFile(name, make([]byte, ballast<<20), 0o600); err != nil {
+	var free syscall.Statfs_t
+	if err := syscall.Statfs(disk, &free); err != nil {
 		m.f.t.Fatal(err)
+	}
+	if room := int64(free.Bavail)*int64(free.Bsize) - left<<20; room > 0 {
+		if err := os.WriteFile(name, make([]byte, room), 0o600); err != nil {
+			m.f.t.Fatal(err)
+		}
 	}
 	return func() {
 		m.tell("the disk of %s has room", m.small.name)
-		if err := os.Remove(name); err != nil {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			m.f.t.Fatal(err)
 		}
 	}
