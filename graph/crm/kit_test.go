@@ -25,14 +25,7 @@ type store struct {
 // it is told to.
 func load(t testing.TB, o *Organisation, backwards bool) *store {
 	t.Helper()
-	table := model.NewTable()
-	m := mustModel(t, o.Modules)
-	table.Define(m.Declarations())
-	plan, err := m.Compile("", table)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &store{Memory: graph.NewMemory(1, time.Time{}), plan: plan}
+	s := &store{Memory: graph.NewMemory(1, time.Time{}), plan: compiled(t, o.Modules)}
 	e := Encode(o)
 	if backwards {
 		for i := len(e.Tuples) - 1; i >= 0; i-- {
@@ -42,6 +35,26 @@ func load(t testing.TB, o *Organisation, backwards bool) *store {
 	}
 	s.apply(t, Difference(Encoding{}, e))
 	return s
+}
+
+// plans are what models were compiled to, by their text: parsing takes longer than all
+// else in most tests.
+var plans = map[string]*model.Plan{}
+
+func compiled(t testing.TB, modules []Module) *model.Plan {
+	t.Helper()
+	text := ModelText(modules)
+	if plans[text] == nil {
+		m := mustModel(t, modules)
+		table := model.NewTable()
+		table.Define(m.Declarations())
+		plan, err := m.Compile("", table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plans[text] = plan
+	}
+	return plans[text]
 }
 
 func (s *store) put(t testing.TB, tuple graph.Tuple) {

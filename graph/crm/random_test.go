@@ -16,7 +16,7 @@ const (
 	allOrganisations = 1000
 
 	// fewOrganisations is how many every run asks about.
-	fewOrganisations = 40
+	fewOrganisations = 20
 )
 
 // volume says which random organisations to try: by default a few, the same each time.
