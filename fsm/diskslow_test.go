@@ -57,8 +57,8 @@ func TestASlowDiskIsWatchedWhileTheStateIsOpen(t *testing.T) {
 
 // What is slow is counted and told as a warning: it ends by itself, or other nodes take over.
 func TestASlowDiskIsCountedAndTold(t *testing.T) {
-	var log bytes.Buffer
-	s, err := Open(Config{Dir: "state", FS: vfs.NewMem(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	var told bytes.Buffer
+	s, err := Open(Config{Dir: "state", FS: vfs.NewMem(), Log: slog.New(slog.NewTextHandler(&told, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +72,8 @@ func TestASlowDiskIsCountedAndTold(t *testing.T) {
 		t.Errorf("counted %v times, want once", got)
 	}
 	for _, want := range []string{"level=WARN", `msg="disk slow"`, "file=gen-000001/000002.log", "operation=sync", "duration=7s"} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("the log has no %s: %s", want, log.String())
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("the log has no %s: %s", want, told.String())
 		}
 	}
 }

@@ -161,14 +161,14 @@ func (n *fleetNode) start(flags ...string) {
 		args = append(args, "--replica", "--bootstrap-expect=0")
 	}
 	args = append(append(args, n.flags...), flags...)
-	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	said, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	n.cmd = exec.Command(os.Args[0], args...)
 	n.cmd.Env = append(os.Environ(), asRemit+"=1", "GORACE=halt_on_error=1 exitcode=66", clockFile+"="+n.clock())
-	n.cmd.Stdout, n.cmd.Stderr = log, log
-	if err := errors.Join(n.cmd.Start(), log.Close()); err != nil {
+	n.cmd.Stdout, n.cmd.Stderr = said, said
+	if err := errors.Join(n.cmd.Start(), said.Close()); err != nil {
 		f.t.Fatal(err)
 	}
 	n.life++

@@ -171,7 +171,7 @@ func (r *registers) check(t *testing.T) {
 		if result == porcupine.Ok {
 			continue
 		}
-		dir, err := os.MkdirTemp("", "remit-history-")
+		dir, err := os.MkdirTemp("", "remit-history-") //nolint:usetesting // a person looks at it after the test
 		if err != nil {
 			t.Fatal(err)
 		}
