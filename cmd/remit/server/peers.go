@@ -31,16 +31,21 @@ type peers struct {
 }
 
 // openPeers opens the port for other nodes and begins to look for them.
-func openPeers(ctx context.Context, config *Config, id string, epoch func() uint64, registry prometheus.Registerer) (p *peers, err error) {
+func openPeers(ctx context.Context, config *Config, id string, epoch func() uint64, registry prometheus.Registerer) (*peers, error) {
+	p := &peers{watched: make(chan struct{})}
+	err := p.openPort(ctx, config, id, epoch, registry)
+	if err == nil {
+		err = p.openGossip(ctx, config, id, registry)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// openPort opens the port, secured if it is to be.
+func (p *peers) openPort(ctx context.Context, config *Config, id string, epoch func() uint64, registry prometheus.Registerer) (err error) {
 	c := &config.Peers
-	opened := &peers{watched: make(chan struct{})} // not p, which a return of nil takes away
-	p = opened
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, opened.close())
-			p = nil
-		}
-	}()
 	port := peer.Config{
 		Bind: c.Addr, Advertise: c.Advertise, NodeID: id, Cluster: epoch, Log: config.Log, Metrics: registry,
 	}
@@ -48,7 +53,7 @@ func openPeers(ctx context.Context, config *Config, id string, epoch func() uint
 		files := c.TLS
 		files.ClientAuth = rpc.ClientAuthRequired
 		if p.certificates, err = rpc.LoadCertificates(files, time.Now, config.Log); err != nil {
-			return nil, peerFault(err)
+			return peerFault(err)
 		}
 		port.ServerTLS, port.ClientTLS = p.certificates.Peer(c.TLSName)
 		if registry != nil {
@@ -62,9 +67,9 @@ func openPeers(ctx context.Context, config *Config, id string, epoch func() uint
 		go func() { defer close(p.watched); p.certificates.Run(running) }()
 	}
 	if p.port, err = peer.Listen(ctx, port); err != nil {
-		return nil, fmt.Errorf("peer-addr: %w", err)
+		return fmt.Errorf("peer-addr: %w", err)
 	}
-	return p, p.openGossip(ctx, config, id, registry)
+	return nil
 }
 
 // openGossip begins to gossip, if this node is to.
