@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -13,6 +15,13 @@ import (
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
+// How much there is to catch up with; 0 is little, and with REMIT_TEST_ALL 2.5 million of the
+// one and a million of the other.
+var (
+	fleetTuples    = flag.Int("fleet.tuples", 0, "how many tuples an empty node is to join in TestFleetCatchesUp")
+	fleetRevisions = flag.Int("fleet.revisions", 0, "how many revisions a node is to be behind in TestFleetCatchesUp")
+)
+
 // mostCatchUp is how many times the leader's p99 may be its usual one while it helps
 // another node to catch up.
 const mostCatchUp = 3.0
@@ -20,7 +29,7 @@ const mostCatchUp = 3.0
 // A node that was away for long, and one that has nothing yet, catch up under a write load
 // of a quarter of what the cluster can take, and the leader's callers hardly notice.
 func TestFleetCatchesUp(t *testing.T) {
-	tuples, revisions := volume(20_000, 2_500_000), volume(2_000, 1_000_000)
+	tuples, revisions := cmp.Or(*fleetTuples, volume(20_000, 2_500_000)), cmp.Or(*fleetRevisions, volume(2_000, 1_000_000))
 	f := newFleet(t, 3, 0, "--snapshot-interval=5s", "--trailing-logs="+fmt.Sprint(volume(1_000, 200_000)),
 		"--snapshot-threshold="+fmt.Sprint(volume(500, 65_536)))
 	f.startAll()
