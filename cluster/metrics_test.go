@@ -48,6 +48,7 @@ func TestMetricsTellWhatANodeDoes(t *testing.T) {
 		for i := range commands {
 			r.propose(fmt.Sprint("command ", i))
 		}
+		synctest.Wait() // Raft notes what was applied a little after the answer
 		got := gathered(t, registry)
 		entries := got["remit_raft_entries_total"]
 		for name, want := range map[string]float64{
