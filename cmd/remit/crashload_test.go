@@ -44,6 +44,10 @@ type loadWriter struct {
 	rng  *rand.Rand
 	next int64 // numbers batches, and marks what they put
 
+	// outlived is whether the store may carry a batch out when its writer has given up long
+	// ago, as a cluster may: what is to be refused must then be wrong for ever.
+	outlived bool
+
 	held map[int]int64 // tuples and their marks after all acknowledged batches
 	open *loadBatch    // its outcome is unknown
 	past []*loadBatch  // the last ones that were acknowledged, oldest first
@@ -329,6 +333,9 @@ func (w *loadWriter) invent() *loadBatch {
 			b.requires = n
 		}
 		break
+	}
+	if b.wrong && w.outlived {
+		b.requires = loadTuples // which nobody ever writes
 	}
 	return b
 }

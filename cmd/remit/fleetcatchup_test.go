@@ -148,7 +148,7 @@ func (f *fleet) pace(c *client.Client, store string, rate float64) *pacer {
 	p := &pacer{cancel: cancel}
 	w := f.writer(c, store, "paced")
 	p.running.Go(func() {
-		tick := time.NewTicker(time.Duration(float64(time.Second) / rate))
+		tick := time.NewTicker(time.Duration(float64(time.Second) / max(rate, 1)))
 		defer tick.Stop()
 		for n := 0; ; n++ {
 			select {

@@ -70,6 +70,9 @@ func TestFleetUnderFaults(t *testing.T) {
 	m.ops = f.client(client.Config{AttemptTimeout: 3 * time.Second, Attempts: 60, Pause: 50 * time.Millisecond, Forgetful: true})
 
 	load := newLoad(seed)
+	for _, w := range load.writers {
+		w.outlived = true
+	}
 	w := &witnesses{f: f, store: store, registers: newRegisters(f, store)}
 	m.working, m.told = w.answers, w.accused
 	load.acknowledged = func() { w.count("batches of the load", 1) }

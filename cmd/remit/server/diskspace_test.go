@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,13 +65,14 @@ func TestDiskWithoutAReserveIsWrittenToTheEnd(t *testing.T) {
 
 func TestDiskSpaceIsLookedAtAllTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		free := uint64(10 << 30)
-		w := &diskWatcher{minFree: 1 << 30, log: slog.New(slog.DiscardHandler), measure: func(string) (uint64, uint64, error) { return free, 100 << 30, nil }}
+		var free atomic.Uint64
+		free.Store(10 << 30)
+		w := &diskWatcher{minFree: 1 << 30, log: slog.New(slog.DiscardHandler), measure: func(string) (uint64, uint64, error) { return free.Load(), 100 << 30, nil }}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); w.run(ctx) }()
 		synctest.Wait()
-		free = 0
+		free.Store(0)
 		time.Sleep(diskWatch + time.Millisecond) //nolint:forbidigo // virtual time
 		synctest.Wait()
 		if w.Writable() == nil {

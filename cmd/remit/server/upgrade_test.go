@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +15,10 @@ import (
 	"github.com/remit-authz/remit/fsm"
 )
 
-// members is a cluster as far as an upgrader sees it.
+// members is a cluster as far as an upgrader sees it, and the upgrader's log.
 type members struct {
+	mu        sync.Mutex // held by the test, but for when it lets time pass
+	told      strings.Builder
 	status    cluster.Status
 	supported uint64
 	refused   error // why nobody knows what all support
@@ -25,14 +28,34 @@ type members struct {
 	answer    error // of the log
 }
 
-func (m *members) Status() cluster.Status { return m.status }
+func (m *members) Status() cluster.Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.status
+}
+
+func (m *members) Write(line []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.told.Write(line)
+}
+
+func (m *members) version() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.present
+}
 
 func (m *members) Supported(context.Context) (uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.asked++
 	return m.supported, m.refused
 }
 
 func (m *members) Propose(_ context.Context, command []byte) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	c, err := fsm.DecodeCommand(command)
 	if err != nil {
 		return nil, err
@@ -47,13 +70,18 @@ func (m *members) Propose(_ context.Context, command []byte) ([]byte, error) {
 
 func TestClusterVersionIsRaisedWhenAllSupportIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out strings.Builder
 		m := &members{supported: fsm.ClusterVersion, refused: errors.New("node n2 does not answer")}
-		u := &upgrader{node: m, present: func() uint64 { return m.present }, known: fsm.ClusterVersion, log: slog.New(slog.NewTextHandler(&out, nil))}
+		u := &upgrader{node: m, present: m.version, known: fsm.ClusterVersion, log: slog.New(slog.NewTextHandler(m, nil))}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); u.run(ctx) }()
-		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() } //nolint:forbidigo // time itself is what the test is about
+		m.mu.Lock()
+		pass := func(d time.Duration) {
+			m.mu.Unlock()
+			time.Sleep(d) //nolint:forbidigo // time itself is what the test is about
+			synctest.Wait()
+			m.mu.Lock()
+		}
 		want := func(what string, asked, commands int) {
 			t.Helper()
 			if m.asked != asked || len(m.commands) != commands {
@@ -66,8 +94,8 @@ func TestClusterVersionIsRaisedWhenAllSupportIt(t *testing.T) {
 		m.status.Serving = true
 		pass(upgradeWatch)
 		want("one does not answer", 1, 0)
-		if !strings.Contains(out.String(), "n2 does not answer") {
-			t.Errorf("the log is %q, want why the version is not raised", out.String())
+		if !strings.Contains(m.told.String(), "n2 does not answer") {
+			t.Errorf("the log is %q, want why the version is not raised", m.told.String())
 		}
 		m.refused, m.answer = nil, cluster.ErrNoLeader
 		pass(upgradeInterval - 2*upgradeWatch)
@@ -81,11 +109,12 @@ func TestClusterVersionIsRaisedWhenAllSupportIt(t *testing.T) {
 		if m.present != fsm.ClusterVersion || m.commands[1] != fmt.Sprintf(`remit "all members support it" %d`, fsm.ClusterVersion) {
 			t.Errorf("version %d by %s", m.present, m.commands[1])
 		}
-		if !strings.Contains(out.String(), fmt.Sprintf("cluster version raised\" from=0 to=%d", fsm.ClusterVersion)) {
-			t.Errorf("the log is %q", out.String())
+		if !strings.Contains(m.told.String(), fmt.Sprintf("cluster version raised\" from=0 to=%d", fsm.ClusterVersion)) {
+			t.Errorf("the log is %q", m.told.String())
 		}
 		pass(time.Hour)
 		want("there is nothing to raise", 3, 2)
+		m.mu.Unlock()
 		cancel()
 		<-done
 	})
