@@ -24,13 +24,17 @@ demo: build ## one durable node with the example organisation acme, real decisio
 cluster: build ## three local nodes and a read replica: shows the leader, kills it, shows that all goes on, then serves
 	scripts/cluster.sh
 
-test: ## every package with the race detector; a seeded share of the random tests
-	$(GO) test -race ./...
-	$(GO) test -count=1 ./cluster -run 'TestSchedulesOf' -schedules 300
+# Clusters of processes have targets of their own: beside everything else, with the race
+# detector, they would measure the machine.
+test: ## every package with the race detector, a seeded share of the random tests; a few clusters
+	$(GO) test -race -skip '^TestFleet' ./...
+	$(GO) test -count=1 ./cluster -run '^TestSchedulesOf' -schedules 300
+	$(GO) test -count=1 ./cmd/remit -run '^TestFleet(Outlives|Hands|Restarts|Reads)'
 
 FOR ?= 2m
-test-faults: ## four real nodes under faults and a checked load, FOR a time (default 2m); prints what happens
-	REMIT_TEST_FLEET=$(FOR) $(GO) test -count=1 -timeout 60m -v ./cmd/remit -run TestFleetUnderFaults
+test-faults: ## clusters of processes: under faults and a checked load for a time FOR (default 2m), and all else
+	REMIT_TEST_FLEET=$(FOR) $(GO) test -race -count=1 -timeout 60m -v ./cmd/remit -run '^TestFleetUnderFaults'
+	$(GO) test -count=1 -timeout 30m ./cmd/remit -run '^TestFleet' -skip '^TestFleet(UnderFaults|Outlives|Hands|Restarts|Reads)'
 
 test-all: ## the same with all of the random, crash and process tests; takes long
 	REMIT_TEST_ALL=1 $(GO) test -count=1 -p 1 -timeout 90m -v ./... 2>&1 | scripts/summary.sh test-all.log
