@@ -39,7 +39,12 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-const stormers = 64
+// A storm that something is claimed of has 64 callers; one that is only to be weathered has
+// as many as show whether everybody is answered.
+const (
+	stormers    = 64
+	fewStormers = 8
+)
 
 // A storm is calls that one tenant makes as fast as it can.
 type storm struct {
@@ -72,10 +77,11 @@ func stormQuestion(i int) *remitv1.Question {
 // An order is what a tenant shall do, and a report is what became of it.
 type (
 	order struct {
-		Store string
-		Storm string        // which; it lasts until the next order
-		For   time.Duration // to ask steadily, if there is no storm
-		Every time.Duration // to ask, at fixed times, whether it has been answered or not
+		Store   string
+		Storm   string        // which; it lasts until the next order
+		Callers int           // of the storm
+		For     time.Duration // to ask steadily, if there is no storm
+		Every   time.Duration // to ask, at fixed times, whether it has been answered or not
 	}
 	report struct {
 		Took  []float64 // every steady question, in µs
@@ -104,7 +110,7 @@ func (n *tenant) order(o order) report {
 	}
 	for i := range storms {
 		if storms[i].name == o.Storm {
-			n.stop = n.begin(&storms[i], o.Store)
+			n.stop = n.begin(&storms[i], o.Store, o.Callers)
 			return report{}
 		}
 	}
@@ -113,14 +119,14 @@ func (n *tenant) order(o order) report {
 
 // begin begins a storm, which lasts until stop returns; by now its first call has been
 // answered.
-func (n *tenant) begin(s *storm, store string) (stop func() report) {
+func (n *tenant) begin(s *storm, store string, size int) (stop func() report) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var begun sync.Once
 	first := make(chan struct{})
 	var callers sync.WaitGroup
 	var calls atomic.Int64
 	var failed atomic.Value // the error's text
-	for i := range stormers {
+	for i := range size {
 		req := s.request(store, i)
 		callers.Go(func() {
 			for ctx.Err() == nil {
@@ -262,10 +268,10 @@ const mostStorm = 2.0
 // storm has the lowest priority, or it would take the processors from the server. Without shares
 // it is told what these are good for.
 func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
-	pairs := 1
+	pairs, size := 1, fewStormers
 	all := os.Getenv("REMIT_TEST_ALL") != ""
 	if all {
-		pairs = 10
+		pairs, size = 10, stormers
 	}
 	r := newRig(t)
 	loud, quiet := r.stormStore("loud"), r.stormStore("quiet")
@@ -300,7 +306,7 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 				var calls int64
 				for range pairs {
 					calm := told(t, steady.order(ask)).Took
-					told(t, stormer.order(order{Store: loud, Storm: s.name}))
+					told(t, stormer.order(order{Store: loud, Storm: s.name, Callers: size}))
 					beside := told(t, steady.order(ask)).Took
 					calls += told(t, stormer.order(order{})).Calls
 					without, with = append(without, calm...), append(with, beside...)
