@@ -617,7 +617,7 @@ func TestLongWritesOutlastLeaders(t *testing.T) {
 		store := f.leader().store("acme")
 		m := f.node(3)
 		var all []*remitv1.Tuple
-		for i := range 3000 {
+		for i := range 900 {
 			all = append(all, tuple(t, fmt.Sprintf("document:%d#owner@user:anna", i)))
 		}
 		under := func(what string, do func() error) {
@@ -646,25 +646,25 @@ func TestLongWritesOutlastLeaders(t *testing.T) {
 		}
 		under("Import", func() error {
 			done, err := imports(context.Background(), m.clients, store, all, 100)
-			if err == nil && done.Written+done.Unchanged != 3000 {
-				err = fmt.Errorf("%d tuples were written and %d were there, want 3000", done.Written, done.Unchanged)
+			if err == nil && done.Written+done.Unchanged != 900 {
+				err = fmt.Errorf("%d tuples were written and %d were there, want 900", done.Written, done.Unchanged)
 			}
 			return err
 		})
 		f.settled()
-		if !m.check(fully(store), "document:2999#viewer@user:anna") {
+		if !m.check(fully(store), "document:899#viewer@user:anna") {
 			t.Error("what was imported is not there")
 		}
 		under("DeleteTuples", func() error {
-			expected := uint64(3000)
+			expected := uint64(900)
 			stream, err := m.tuples.DeleteTuples(context.Background(), &remitv1.DeleteTuplesRequest{
 				Store: store, Everything: true, ExpectedCount: &expected,
 			})
 			for err == nil {
 				var res *remitv1.DeleteTuplesResponse
 				if res, err = stream.Receive(); err == nil && res.Done {
-					if res.Deleted != 3000 || res.Gone != 0 || res.Newer != 0 {
-						err = fmt.Errorf("it ends with %v, want 3000 deleted", res)
+					if res.Deleted != 900 || res.Gone != 0 || res.Newer != 0 {
+						err = fmt.Errorf("it ends with %v, want 900 deleted", res)
 					}
 					return err
 				}
