@@ -28,7 +28,7 @@ cluster: build ## three local nodes and a read replica: shows the leader, kills 
 # detector, they would measure the machine.
 test: ## every package with the race detector, a seeded share of the random tests; a few clusters
 	$(GO) test -race -skip '^TestFleet' ./...
-	$(GO) test -count=1 ./cluster -run '^TestSchedulesOf' -schedules 300
+	$(GO) test -count=1 ./cluster -run '^TestSchedulesOfFaults' -schedules 300
 	$(GO) test -count=1 ./rpc -run '^TestSchedulesOf' -schedules 60
 	$(GO) test -count=1 ./cmd/remit -run '^TestFleet(Outlives|Hands|Restarts|Reads)'
 
