@@ -25,7 +25,7 @@ const (
 	leastThroughput = 0.25
 	mostCPU         = 3.5
 	// mostIdle is how much of a processor, in percent, a node may use to which nobody writes.
-	mostIdle = 3.0
+	mostIdle = 1.5
 	// mostTokenWait is how long a follower may take, in the median, to show a write that
 	// the leader has just acknowledged.
 	mostTokenWait = 5 * time.Millisecond
