@@ -143,7 +143,8 @@ type register
     define holder: [user]
 `
 
-// prepareFaulty makes a store for the load and its witnesses, and returns its id.
+// prepareFaulty makes a store for the load and its witnesses, and returns its id. All
+// nodes hold it then: who reads what a node has may not find less than a model.
 func (f *fleet) prepareFaulty() string {
 	f.t.Helper()
 	store := f.prepare()
@@ -153,6 +154,7 @@ func (f *fleet) prepareFaulty() string {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.wantEqual()
 	return store
 }
 
