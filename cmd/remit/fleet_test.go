@@ -47,6 +47,7 @@ type fleetNode struct {
 
 	life   int // how often it was started
 	cmd    *exec.Cmd
+	began  time.Time     // when the process was started
 	exited chan struct{} // closed when the process has ended
 	log    string        // the file of what it says
 }
@@ -172,6 +173,7 @@ func (n *fleetNode) start(flags ...string) {
 		f.t.Fatal(err)
 	}
 	n.life++
+	n.began = time.Now()
 	n.exited = make(chan struct{})
 	go func(cmd *exec.Cmd, exited chan struct{}) {
 		_ = cmd.Wait() // its state is looked at where that matters
@@ -222,17 +224,21 @@ func (n *fleetNode) kill() {
 	}
 }
 
-// stop ends the process as an operator does.
+// stop ends the process as an operator does. One that has only just begun may not listen to
+// signals yet.
 func (n *fleetNode) stop() {
 	n.fleet.t.Helper()
+	young := time.Since(n.began) < time.Second
 	n.signal(syscall.SIGTERM)
 	select {
 	case <-n.exited:
 	case <-time.After(time.Minute):
 		n.fleet.t.Fatalf("node %s does not stop", n.name)
 	}
-	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
-		n.fleet.t.Fatalf("node %s ended with %s", n.name, n.cmd.ProcessState)
+	state := n.cmd.ProcessState
+	status, _ := state.Sys().(syscall.WaitStatus)
+	if state.ExitCode() != 0 && !(status.Signaled() && status.Signal() == syscall.SIGTERM && young) {
+		n.fleet.t.Fatalf("node %s ended with %s", n.name, state)
 	}
 }
 
