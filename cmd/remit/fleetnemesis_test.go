@@ -423,19 +423,35 @@ func (m *nemesis) fillDisk(_ *rand.Rand, n *fleetNode) (mend func()) {
 	disk := filepath.Dir(m.small.dir)
 	name := filepath.Join(disk, "ballast")
 	m.tell("the disk of %s is full", m.small.name)
-	var free syscall.Statfs_t
-	if err := syscall.Statfs(disk, &free); err != nil {
+	if err := fill(disk, name); err != nil {
 		m.f.t.Fatal(err)
-	}
-	if room := int64(free.Bavail)*int64(free.Bsize) - left<<20; room > 0 {
-		if err := os.WriteFile(name, make([]byte, room), 0o600); err != nil {
-			m.f.t.Fatal(err)
-		}
 	}
 	return func() {
 		m.tell("the disk of %s has room", m.small.name)
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			m.f.t.Fatal(err)
+		}
+	}
+}
+
+// fill writes a file until no more than is left is free. The node writes, too, so it looks
+// again before every piece.
+func fill(disk, name string) error {
+	ballast, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	piece := make([]byte, 1<<20)
+	for {
+		var free syscall.Statfs_t
+		if err := syscall.Statfs(disk, &free); err != nil {
+			return errors.Join(err, ballast.Close())
+		}
+		if int64(free.Bavail)*int64(free.Bsize) < left<<20+int64(len(piece)) {
+			return ballast.Close()
+		}
+		if _, err := ballast.Write(piece); err != nil {
+			return errors.Join(err, ballast.Close())
 		}
 	}
 }
