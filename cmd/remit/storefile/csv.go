@@ -43,14 +43,14 @@ func (r *reader) csvTuples(name string, data []byte) []Tuple {
 func (r *reader) csvHeader(name string, table *csv.Reader) (map[string]int, bool) {
 	header, err := table.Read()
 	if errors.Is(err, io.EOF) {
-		r.faultf(Place{File: name, Line: 1, Column: 1}, "the file is empty; its first line must name the columns %s", strings.Join(columns[:neededColumns], ", "))
+		r.Faultf(Place{File: name, Line: 1, Column: 1}, "the file is empty; its first line must name the columns %s", strings.Join(columns[:neededColumns], ", "))
 		return nil, false
 	}
 	if err != nil {
 		r.csvFault(name, err)
 		return nil, false
 	}
-	faults := len(r.faults)
+	faults := len(r.Faults)
 	index := map[string]int{}
 	for i, title := range header {
 		title = strings.TrimSpace(title)
@@ -61,34 +61,34 @@ func (r *reader) csvHeader(name string, table *csv.Reader) (map[string]int, bool
 			known = known || c == title
 		}
 		if !known {
-			r.faultf(place, "unknown column %q; known are %s", title, strings.Join(columns, ", "))
+			r.Faultf(place, "unknown column %q; known are %s", title, strings.Join(columns, ", "))
 		}
 		if _, ok := index[title]; ok && known {
-			r.faultf(place, "column %q was given already", title)
+			r.Faultf(place, "column %q was given already", title)
 		}
 		index[title] = i
 	}
 	first := Place{File: name, Line: 1, Column: 1}
 	for _, c := range columns[:neededColumns] {
 		if _, ok := index[c]; !ok {
-			r.faultf(first, "column %q is missing", c)
+			r.Faultf(first, "column %q is missing", c)
 		}
 	}
 	if _, ok := index["condition_context"]; ok {
 		if _, ok := index["condition_name"]; !ok {
-			r.faultf(first, "column \"condition_context\" needs column \"condition_name\"")
+			r.Faultf(first, "column \"condition_context\" needs column \"condition_name\"")
 		}
 	}
-	return index, len(r.faults) == faults
+	return index, len(r.Faults) == faults
 }
 
 func (r *reader) csvFault(name string, err error) {
 	var parse *csv.ParseError
 	if errors.As(err, &parse) {
-		r.faultf(Place{File: name, Line: parse.Line, Column: parse.Column}, "not CSV: %s", parse.Err)
+		r.Faultf(Place{File: name, Line: parse.Line, Column: parse.Column}, "not CSV: %s", parse.Err)
 		return
 	}
-	r.faultf(Place{File: name}, "not CSV: %s", err)
+	r.Faultf(Place{File: name}, "not CSV: %s", err)
 }
 
 // A csvRow is one record and where it stands.
@@ -110,7 +110,7 @@ func (c csvRow) cell(column string) (string, Place) {
 }
 
 func (r *reader) csvTuple(row csvRow) Tuple {
-	faults := len(r.faults)
+	faults := len(r.Faults)
 	var t Tuple
 	line, column := row.table.FieldPos(0)
 	t.Place = Place{File: row.name, Line: line, Column: column}
@@ -132,19 +132,19 @@ func (r *reader) csvTuple(row csvRow) Tuple {
 	t.Condition, t.condition = row.cell("condition_name")
 	if context, place := row.cell("condition_context"); strings.TrimSpace(context) != "" {
 		if t.Condition == "" {
-			r.faultf(place, "condition_context needs condition_name")
+			r.Faultf(place, "condition_context needs condition_name")
 		}
 		inner := &reader{}
-		t.Context = inner.values(row.name, inner.jsonNode(row.name, []byte(context), 1), "condition_context")
-		for _, f := range inner.faults { // the cell's place: quoting moves what is inside
-			r.faultf(place, "condition_context: %s", f.Message)
+		t.Context = inner.Values(row.name, inner.jsonNode(row.name, []byte(context), 1), "condition_context")
+		for _, f := range inner.Faults { // the cell's place: quoting moves what is inside
+			r.Faultf(place, "condition_context: %s", f.Message)
 		}
 	}
 	if expires, place := row.cell("expires_at"); expires != "" {
 		t.expires = place
 		t.Expires = r.instant(place, expires)
 	}
-	if len(r.faults) != faults {
+	if len(r.Faults) != faults {
 		t.Relation = ""
 	}
 	return t

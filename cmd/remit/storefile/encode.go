@@ -2,15 +2,13 @@ package storefile
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/remit-authz/remit/cmd/remit/yamlfile"
 	"github.com/remit-authz/remit/graph"
 )
 
@@ -26,7 +24,7 @@ type Writer struct {
 func NewWriter(w io.Writer, name, dsl string) *Writer {
 	e := &Writer{w: bufio.NewWriter(w)}
 	if name != "" {
-		e.printf("name: %s\n", scalar(name))
+		e.printf("name: %s\n", yamlfile.Scalar(name))
 	}
 	if dsl != "" {
 		e.printf("model: |\n")
@@ -48,11 +46,11 @@ func (e *Writer) Tuple(t graph.Tuple) error {
 	}
 	e.tuples++
 	e.printf("  - user: %s\n    relation: %s\n    object: %s\n",
-		scalar(t.Subject.String()), scalar(t.Relation), scalar(t.Object.String()))
+		yamlfile.Scalar(t.Subject.String()), yamlfile.Scalar(t.Relation), yamlfile.Scalar(t.Object.String()))
 	if t.Condition != "" {
-		e.printf("    condition:\n      name: %s\n", scalar(t.Condition))
+		e.printf("    condition:\n      name: %s\n", yamlfile.Scalar(t.Condition))
 		if len(t.Context) > 0 {
-			e.printf("      context: %s\n", quoted(t.Context))
+			e.printf("      context: %s\n", yamlfile.Quoted(t.Context))
 		}
 	}
 	if !t.Expires.IsZero() {
@@ -76,43 +74,4 @@ func (e *Writer) printf(format string, args ...any) {
 	if e.err == nil {
 		_, e.err = fmt.Fprintf(e.w, format, args...)
 	}
-}
-
-// scalar writes a text so that YAML reads back the same text: plain where that is surely
-// safe, otherwise in double quotes.
-func scalar(s string) string {
-	if plain.MatchString(s) && !strings.HasSuffix(s, ":") && !keywords[strings.ToLower(s)] {
-		return s
-	}
-	return string(quoted(s))
-}
-
-var (
-	plain    = regexp.MustCompile(`^[A-Za-z][-A-Za-z0-9_.:/@|*#+=]*$`)
-	keywords = map[string]bool{"y": true, "n": true, "yes": true, "no": true, "on": true, "off": true, "true": true, "false": true, "null": true}
-)
-
-// quoted writes a value as JSON, which is YAML too once the characters are escaped that
-// YAML does not allow to stand for themselves. Outside of strings JSON has none of them.
-func quoted(v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil { // values are JSON's own, see value.Value
-		return []byte("null")
-	}
-	var escaped []byte
-	for i, c := range string(text) {
-		switch {
-		case c == 0x7f, c >= 0x80 && c < 0xa0, c == 0x2028, c == 0x2029, c == 0xfeff, c == 0xfffe, c == 0xffff:
-			if escaped == nil {
-				escaped = append(make([]byte, 0, len(text)+16), text[:i]...)
-			}
-			escaped = fmt.Appendf(escaped, "\\u%04x", c)
-		case escaped != nil:
-			escaped = utf8.AppendRune(escaped, c)
-		}
-	}
-	if escaped != nil {
-		return escaped
-	}
-	return text
 }

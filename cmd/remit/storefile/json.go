@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/remit-authz/remit/cmd/remit/yamlfile"
 )
 
 // jsonNode parses JSON into YAML's nodes, so that what follows has one shape and places
@@ -34,7 +36,7 @@ func (r *reader) jsonNode(file string, data []byte, first int) *yaml.Node {
 	} else {
 		p.place(p.from) // the decoder's own offsets are not reliable between tokens
 	}
-	r.faultf(Place{File: file, Line: p.line, Column: p.column}, "not JSON: %s", err)
+	r.Faultf(Place{File: file, Line: p.line, Column: p.column}, "not JSON: %s", err)
 	return nil
 }
 
@@ -92,8 +94,8 @@ func (p *jsonParser) next() (*yaml.Node, error) {
 		if t == '{' {
 			node.Kind, node.Tag = yaml.MappingNode, "!!map"
 		}
-		if p.depth++; p.depth > maxDepth {
-			return nil, fmt.Errorf("values are nested more than %d deep", maxDepth)
+		if p.depth++; p.depth > yamlfile.MaxDepth {
+			return nil, fmt.Errorf("values are nested more than %d deep", yamlfile.MaxDepth)
 		}
 		for p.decoder.More() {
 			child, err := p.next()

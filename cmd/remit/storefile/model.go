@@ -8,30 +8,31 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/remit-authz/remit/cmd/remit/yamlfile"
 	"github.com/remit-authz/remit/graph/model"
 )
 
 // model reads the model that a store file holds or names. As OpenFGA's command line
 // does, it takes the inline one if there are both.
 func (r *reader) model(file *File, data []byte, inline, reference *yaml.Node) {
-	text := r.text(file.Path, inline, "model")
-	name := r.text(file.Path, reference, "model_file")
+	text := r.Text(file.Path, inline, "model")
+	name := r.Text(file.Path, reference, "model_file")
 	switch {
 	case text != "":
 		if name != "" {
-			r.warnf(at(file.Path, reference), "model_file has no effect beside model")
+			r.Warnf(yamlfile.At(file.Path, reference), "model_file has no effect beside model")
 		}
-		r.inlineModel(file, data, follow(inline), text)
+		r.inlineModel(file, data, yamlfile.Follow(inline), text)
 	case name != "":
-		place := at(file.Path, reference)
-		r.modelFile(file, beside(file.Path, name), &place)
+		place := yamlfile.At(file.Path, reference)
+		r.modelFile(file, yamlfile.Beside(file.Path, name), &place)
 	}
 }
 
 // ReadModel reads a model file: the modelling language, JSON (*.json) or modules
 // (fga.mod).
 func ReadModel(name string) (*model.Model, Source, error) {
-	return ReadModelWith(name, readFile)
+	return ReadModelWith(name, yamlfile.ReadFile)
 }
 
 // ReadModelWith is ReadModel over another source of files.
@@ -39,7 +40,7 @@ func ReadModelWith(name string, open func(string) ([]byte, error)) (*model.Model
 	r := &reader{open: open}
 	file := &File{Path: name}
 	r.modelFile(file, name, nil)
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, Source{}, err
 	}
 	return file.Model, file.Source, nil
@@ -62,7 +63,7 @@ func (r *reader) inlineModel(file *File, data []byte, n *yaml.Node, text string)
 // other styles fold lines, so the text's beginning must do.
 func inlinePlaces(file string, data []byte, n *yaml.Node) func(model.Fault) Place {
 	return func(f model.Fault) Place {
-		place := at(file, n)
+		place := yamlfile.At(file, n)
 		if n.Style&yaml.LiteralStyle == 0 || f.Line == 0 {
 			return place
 		}
@@ -108,10 +109,10 @@ func (r *reader) modelFile(file *File, name string, from *Place) {
 // unreadable reports a file that cannot be read, where it is named if it is.
 func (r *reader) unreadable(name string, from *Place, err error) {
 	if from == nil {
-		r.faultf(Place{File: name}, "%s", reason(err))
+		r.Faultf(Place{File: name}, "%s", yamlfile.Reason(err))
 		return
 	}
-	r.faultf(*from, "%s: %s", name, reason(err))
+	r.Faultf(*from, "%s: %s", name, yamlfile.Reason(err))
 }
 
 // modules reads fga.mod and the files it lists, which lie relative to it.
@@ -124,9 +125,9 @@ func (r *reader) modules(file *File, name, text string) {
 	file.Source.Schema = schema
 	failed := false
 	for _, module := range names {
-		contents, err := r.open(beside(name, module))
+		contents, err := r.open(yamlfile.Beside(name, module))
 		if err != nil {
-			r.unreadable(beside(name, module), &Place{File: name}, err)
+			r.unreadable(yamlfile.Beside(name, module), &Place{File: name}, err)
 			failed = true
 			continue
 		}
@@ -155,10 +156,10 @@ func (r *reader) keepModel(file *File, m *model.Model, err error, place func(mod
 func (r *reader) modelFaults(err error, place func(model.Fault) Place) {
 	var faulty *model.Error
 	if !errors.As(err, &faulty) || len(faulty.Faults) == 0 {
-		r.faultf(place(model.Fault{}), "%s", err)
+		r.Faultf(place(model.Fault{}), "%s", err)
 		return
 	}
 	for _, f := range faulty.Faults {
-		r.faultf(place(f), "%s", f.Message)
+		r.Faultf(place(f), "%s", f.Message)
 	}
 }

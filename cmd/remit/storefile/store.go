@@ -6,6 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/remit-authz/remit/cmd/remit/yamlfile"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
 )
@@ -13,38 +14,38 @@ import (
 // store reads a store file's own text and all that it names.
 func (r *reader) store(name string, data []byte) *File {
 	file := &File{Path: name}
-	root := r.yamlNode(name, data)
+	root := r.Document(name, data)
 	if root == nil {
-		if len(r.faults) == 0 {
-			r.faultf(Place{File: name, Line: 1, Column: 1}, "the file is empty")
+		if len(r.Faults) == 0 {
+			r.Faultf(Place{File: name, Line: 1, Column: 1}, "the file is empty")
 		}
 		return file
 	}
 	var inline, modelFile, tests *yaml.Node
 	var inlineTuples, tupleFile, tupleFiles *yaml.Node
-	for _, e := range r.mapping(name, root, "a store file") {
-		switch e.key {
+	for _, e := range r.Mapping(name, root, "a store file") {
+		switch e.Key {
 		case "name":
-			file.Name = r.text(name, e.value, "name")
+			file.Name = r.Text(name, e.Value, "name")
 		case "model":
-			inline = e.value
+			inline = e.Value
 		case "model_file":
-			modelFile = e.value
+			modelFile = e.Value
 		case "tuples":
-			inlineTuples = e.value
+			inlineTuples = e.Value
 		case "tuple_file":
-			tupleFile = e.value
+			tupleFile = e.Value
 		case "tuple_files":
-			tupleFiles = e.value
+			tupleFiles = e.Value
 		case "tests":
-			tests = e.value
+			tests = e.Value
 		default:
 			r.unknown(e, "a store file", "name, model, model_file, tuples, tuple_file, tuple_files, tests")
 		}
 	}
 	r.model(file, data, inline, modelFile)
 	file.Tuples = r.allTuples(name, inlineTuples, tupleFile, tupleFiles)
-	for _, n := range r.list(name, tests, "tests") {
+	for _, n := range r.List(name, tests, "tests") {
 		file.Tests = append(file.Tests, r.test(name, n))
 	}
 	r.judge(file)
@@ -52,35 +53,35 @@ func (r *reader) store(name string, data []byte) *File {
 }
 
 // unknown reports a key that OpenFGA's command line refuses too.
-func (r *reader) unknown(e entry, where, known string) {
-	r.faultf(e.place, "unknown key %q in %s; known are %s", e.key, where, known)
+func (r *reader) unknown(e yamlfile.Entry, where, known string) {
+	r.Faultf(e.Place, "unknown key %q in %s; known are %s", e.Key, where, known)
 }
 
 func (r *reader) test(file string, n *yaml.Node) Test {
-	test := Test{Place: at(file, n)}
+	test := Test{Place: yamlfile.At(file, n)}
 	var inline, tupleFile, tupleFiles *yaml.Node
-	for _, e := range r.mapping(file, n, "a test") {
-		switch e.key {
+	for _, e := range r.Mapping(file, n, "a test") {
+		switch e.Key {
 		case "name":
-			test.Name = r.text(file, e.value, "name")
+			test.Name = r.Text(file, e.Value, "name")
 		case "description":
-			test.Description = r.text(file, e.value, "description")
+			test.Description = r.Text(file, e.Value, "description")
 		case "tuples":
-			inline = e.value
+			inline = e.Value
 		case "tuple_file":
-			tupleFile = e.value
+			tupleFile = e.Value
 		case "tuple_files":
-			tupleFiles = e.value
+			tupleFiles = e.Value
 		case "check":
-			for _, n := range r.list(file, e.value, "check") {
+			for _, n := range r.List(file, e.Value, "check") {
 				test.Checks = append(test.Checks, r.check(file, n))
 			}
 		case "list_objects":
-			for _, n := range r.list(file, e.value, "list_objects") {
+			for _, n := range r.List(file, e.Value, "list_objects") {
 				test.ListObjects = append(test.ListObjects, r.listObjects(file, n))
 			}
 		case "list_users":
-			for _, n := range r.list(file, e.value, "list_users") {
+			for _, n := range r.List(file, e.Value, "list_users") {
 				test.ListUsers = append(test.ListUsers, r.listUsers(file, n))
 			}
 		default:
@@ -92,25 +93,25 @@ func (r *reader) test(file string, n *yaml.Node) Test {
 }
 
 func (r *reader) check(file string, n *yaml.Node) Check {
-	check := Check{Place: at(file, n)}
+	check := Check{Place: yamlfile.At(file, n)}
 	var user, object string
-	for _, e := range r.mapping(file, n, "a check") {
-		switch e.key {
+	for _, e := range r.Mapping(file, n, "a check") {
+		switch e.Key {
 		case "user":
-			user = r.text(file, e.value, "user")
+			user = r.Text(file, e.Value, "user")
 		case "users":
-			check.Users = r.texts(file, e.value, "users")
+			check.Users = r.Texts(file, e.Value, "users")
 		case "object":
-			object = r.text(file, e.value, "object")
+			object = r.Text(file, e.Value, "object")
 		case "objects":
-			check.Objects = r.texts(file, e.value, "objects")
+			check.Objects = r.Texts(file, e.Value, "objects")
 		case "context":
-			check.Context = r.values(file, e.value, "context")
+			check.Context = r.Values(file, e.Value, "context")
 		case "assertions":
-			for _, a := range r.mapping(file, e.value, "assertions") {
+			for _, a := range r.Mapping(file, e.Value, "assertions") {
 				check.Assertions = append(check.Assertions, CheckAssertion{
-					Place: a.place, Relation: a.key,
-					Allowed: r.boolean(file, a.value, "what is expected of "+a.key),
+					Place: a.Place, Relation: a.Key,
+					Allowed: r.Boolean(file, a.Value, "what is expected of "+a.Key),
 				})
 			}
 		default:
@@ -126,9 +127,9 @@ func (r *reader) check(file string, n *yaml.Node) Check {
 func (r *reader) oneOrMany(p Place, key, one string, many []string) []string {
 	switch {
 	case one != "" && len(many) > 0:
-		r.faultf(p, "a check has either %s or %ss, not both", key, key)
+		r.Faultf(p, "a check has either %s or %ss, not both", key, key)
 	case one == "" && len(many) == 0:
-		r.faultf(p, "a check needs %s or %ss", key, key)
+		r.Faultf(p, "a check needs %s or %ss", key, key)
 	case one != "":
 		return []string{one}
 	}
@@ -136,20 +137,20 @@ func (r *reader) oneOrMany(p Place, key, one string, many []string) []string {
 }
 
 func (r *reader) listObjects(file string, n *yaml.Node) ListObjects {
-	list := ListObjects{Place: at(file, n)}
-	for _, e := range r.mapping(file, n, "an entry of list_objects") {
-		switch e.key {
+	list := ListObjects{Place: yamlfile.At(file, n)}
+	for _, e := range r.Mapping(file, n, "an entry of list_objects") {
+		switch e.Key {
 		case "user":
-			list.User = r.text(file, e.value, "user")
+			list.User = r.Text(file, e.Value, "user")
 		case "type":
-			list.Type = r.text(file, e.value, "type")
+			list.Type = r.Text(file, e.Value, "type")
 		case "context":
-			list.Context = r.values(file, e.value, "context")
+			list.Context = r.Values(file, e.Value, "context")
 		case "assertions":
-			for _, a := range r.mapping(file, e.value, "assertions") {
+			for _, a := range r.Mapping(file, e.Value, "assertions") {
 				list.Assertions = append(list.Assertions, ListAssertion{
-					Place: a.place, Relation: a.key,
-					Want: r.texts(file, a.value, "what is expected of "+a.key),
+					Place: a.Place, Relation: a.Key,
+					Want: r.Texts(file, a.Value, "what is expected of "+a.Key),
 				})
 			}
 		default:
@@ -162,19 +163,19 @@ func (r *reader) listObjects(file string, n *yaml.Node) ListObjects {
 }
 
 func (r *reader) listUsers(file string, n *yaml.Node) ListUsers {
-	list := ListUsers{Place: at(file, n)}
-	for _, e := range r.mapping(file, n, "an entry of list_users") {
-		switch e.key {
+	list := ListUsers{Place: yamlfile.At(file, n)}
+	for _, e := range r.Mapping(file, n, "an entry of list_users") {
+		switch e.Key {
 		case "object":
-			list.Object = r.text(file, e.value, "object")
+			list.Object = r.Text(file, e.Value, "object")
 		case "user_filter":
-			for _, f := range r.list(file, e.value, "user_filter") {
+			for _, f := range r.List(file, e.Value, "user_filter") {
 				list.Filters = append(list.Filters, r.userFilter(file, f))
 			}
 		case "context":
-			list.Context = r.values(file, e.value, "context")
+			list.Context = r.Values(file, e.Value, "context")
 		case "assertions":
-			for _, a := range r.mapping(file, e.value, "assertions") {
+			for _, a := range r.Mapping(file, e.Value, "assertions") {
 				list.Assertions = append(list.Assertions, r.usersAssertion(file, a))
 			}
 		default:
@@ -183,42 +184,42 @@ func (r *reader) listUsers(file string, n *yaml.Node) ListUsers {
 	}
 	r.needs(list.Place, "an entry of list_users", "object", list.Object)
 	if len(list.Filters) == 0 {
-		r.faultf(list.Place, "an entry of list_users needs user_filter, a list of {type, relation}")
+		r.Faultf(list.Place, "an entry of list_users needs user_filter, a list of {type, relation}")
 	}
 	return list
 }
 
 func (r *reader) userFilter(file string, n *yaml.Node) UserFilter {
 	var filter UserFilter
-	for _, e := range r.mapping(file, n, "an entry of user_filter") {
-		switch e.key {
+	for _, e := range r.Mapping(file, n, "an entry of user_filter") {
+		switch e.Key {
 		case "type":
-			filter.Type = r.text(file, e.value, "type")
+			filter.Type = r.Text(file, e.Value, "type")
 		case "relation":
-			filter.Relation = r.text(file, e.value, "relation")
+			filter.Relation = r.Text(file, e.Value, "relation")
 		default:
 			r.unknown(e, "an entry of user_filter", "type, relation")
 		}
 	}
-	r.needs(at(file, n), "an entry of user_filter", "type", filter.Type)
+	r.needs(yamlfile.At(file, n), "an entry of user_filter", "type", filter.Type)
 	return filter
 }
 
-func (r *reader) usersAssertion(file string, a entry) ListAssertion {
-	assertion := ListAssertion{Place: a.place, Relation: a.key}
-	for _, e := range r.mapping(file, a.value, "what is expected of "+a.key) {
-		if e.key != "users" {
-			r.unknown(e, "what is expected of "+a.key, "users")
+func (r *reader) usersAssertion(file string, a yamlfile.Entry) ListAssertion {
+	assertion := ListAssertion{Place: a.Place, Relation: a.Key}
+	for _, e := range r.Mapping(file, a.Value, "what is expected of "+a.Key) {
+		if e.Key != "users" {
+			r.unknown(e, "what is expected of "+a.Key, "users")
 			continue
 		}
-		assertion.Want = r.texts(file, e.value, "users")
+		assertion.Want = r.Texts(file, e.Value, "users")
 	}
 	return assertion
 }
 
 func (r *reader) needs(p Place, what, key, held string) {
 	if held == "" {
-		r.faultf(p, "%s needs %s", what, key)
+		r.Faultf(p, "%s needs %s", what, key)
 	}
 }
 
@@ -231,7 +232,7 @@ func (r *reader) judge(file *File) {
 	symbols.Define(file.Model.Declarations())
 	plan, err := file.Model.Compile("", symbols)
 	if err != nil {
-		r.faultf(Place{File: file.Path}, "%s", err)
+		r.Faultf(Place{File: file.Path}, "%s", err)
 		return
 	}
 	file.Plan = plan
@@ -248,7 +249,7 @@ func (r *reader) judgeTuples(plan *model.Plan, tuples []Tuple) {
 			continue
 		}
 		if _, err := graph.CheckTuple(plan, t.Tuple); err != nil {
-			r.faults = append(r.faults, t.Fault(err))
+			r.Faults = append(r.Faults, t.Fault(err))
 		}
 	}
 }

@@ -12,15 +12,11 @@
 package storefile
 
 import (
-	"cmp"
-	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
-	"slices"
 
+	"github.com/remit-authz/remit/cmd/remit/yamlfile"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/graph/value"
@@ -131,7 +127,7 @@ type ListAssertion struct {
 // Read reads a store file from the disk. Files that it names are found relative to its
 // folder.
 func Read(name string) (*File, error) {
-	return read(name, readFile)
+	return read(name, yamlfile.ReadFile)
 }
 
 // ReadFS reads a store file from a file system.
@@ -141,86 +137,22 @@ func ReadFS(fsys fs.FS, name string) (*File, error) {
 	})
 }
 
-// readFile refuses what is no regular file but a named pipe handed over by a shell: a
-// device has no end.
-func readFile(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		return nil, errors.New("a folder, not a file")
-	}
-	if !info.Mode().IsRegular() && info.Mode()&fs.ModeNamedPipe == 0 {
-		return nil, errors.New("not a file that can be read to its end")
-	}
-	return os.ReadFile(name)
-}
-
 func read(name string, open func(string) ([]byte, error)) (*File, error) {
 	r := &reader{open: open}
 	data, err := open(name)
 	if err != nil {
-		return nil, &Error{Faults: []Fault{{Place: Place{File: name}, Message: reason(err)}}}
+		return nil, &Error{Faults: []Fault{{Place: Place{File: name}, Message: yamlfile.Reason(err)}}}
 	}
 	file := r.store(name, data)
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	file.Warnings = r.warnings
+	file.Warnings = r.Warnings
 	return file, nil
-}
-
-// reason is an error of the file system without the path, which the fault's place
-// gives already.
-func reason(err error) string {
-	if pathErr, ok := err.(*fs.PathError); ok { //nolint:errorlint // only the outermost repeats the path
-		return pathErr.Err.Error()
-	}
-	return err.Error()
 }
 
 // A reader gathers faults while files are read.
 type reader struct {
-	open     func(string) ([]byte, error)
-	faults   []Fault
-	warnings []Fault
-	nodes    int // nodes visited, aliases counted anew each time
-}
-
-// maxFaults bounds what is reported of one file: someone who fed it the wrong file does
-// not want a thousand lines.
-const maxFaults = 20
-
-func (r *reader) faultf(p Place, format string, args ...any) {
-	r.faults = append(r.faults, Fault{Place: p, Message: fmt.Sprintf(format, args...)})
-}
-
-func (r *reader) warnf(p Place, format string, args ...any) {
-	r.warnings = append(r.warnings, Fault{Place: p, Message: fmt.Sprintf(format, args...)})
-}
-
-func (r *reader) err() error {
-	if len(r.faults) == 0 {
-		return nil
-	}
-	files := map[string]int{} // in the order in which they were met
-	for _, f := range r.faults {
-		if _, met := files[f.Place.File]; !met {
-			files[f.Place.File] = len(files)
-		}
-	}
-	slices.SortStableFunc(r.faults, func(x, y Fault) int {
-		return cmp.Or(cmp.Compare(files[x.Place.File], files[y.Place.File]),
-			cmp.Compare(x.Place.Line, y.Place.Line), cmp.Compare(x.Place.Column, y.Place.Column))
-	})
-	return &Error{Faults: r.faults}
-}
-
-// beside resolves a reference in a file: relative to its folder unless absolute.
-func beside(file, reference string) string {
-	if filepath.IsAbs(reference) {
-		return reference
-	}
-	return filepath.Join(filepath.Dir(file), filepath.FromSlash(reference))
+	yamlfile.Reader
+	open func(string) ([]byte, error)
 }

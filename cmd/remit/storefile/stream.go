@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/remit-authz/remit/cmd/remit/yamlfile"
 	"github.com/remit-authz/remit/graph"
 )
 
@@ -38,7 +39,7 @@ func NewScanner(name, extension string, in io.Reader) (*Scanner, error) {
 		table.ReuseRecord = true
 		index, ok := s.r.csvHeader(name, table)
 		if !ok {
-			return nil, s.r.err()
+			return nil, s.r.Err()
 		}
 		s.next = func() (Tuple, bool) { return s.r.nextRecord(name, table, index) }
 	case ".jsonl":
@@ -60,12 +61,12 @@ func (s *Scanner) Next(most int) ([]Tuple, error) {
 	var tuples []Tuple
 	for len(tuples) < most {
 		t, ok := s.next()
-		if !ok || len(s.r.faults) >= maxScanFaults {
+		if !ok || len(s.r.Faults) >= maxScanFaults {
 			break
 		}
 		tuples = append(tuples, t)
 	}
-	if err := s.r.err(); err != nil {
+	if err := s.r.Err(); err != nil {
 		return nil, err
 	}
 	if len(tuples) == 0 {
@@ -75,7 +76,7 @@ func (s *Scanner) Next(most int) ([]Tuple, error) {
 }
 
 // Warnings are what was found so far that has no effect.
-func (s *Scanner) Warnings() []Fault { return s.r.warnings }
+func (s *Scanner) Warnings() []Fault { return s.r.Warnings }
 
 func (r *reader) nextRecord(name string, table *csv.Reader, index map[string]int) (Tuple, bool) {
 	record, err := table.Read()
@@ -104,7 +105,7 @@ func (r *reader) nextLine(name string, in *bufio.Reader, number *int) (Tuple, bo
 			return Tuple{}, false
 		}
 		if err != nil {
-			r.faultf(Place{File: name, Line: *number}, "%s", err)
+			r.Faultf(Place{File: name, Line: *number}, "%s", err)
 			return Tuple{}, false
 		}
 	}
@@ -153,7 +154,7 @@ type csvWriter struct{ table *csv.Writer }
 func (w *csvWriter) Tuple(t graph.Tuple) error {
 	context := ""
 	if len(t.Context) > 0 {
-		context = string(quoted(t.Context))
+		context = string(yamlfile.Quoted(t.Context))
 	}
 	return w.table.Write([]string{
 		t.Subject.Type, t.Subject.ID, t.Relation, t.Object.Type, t.Object.ID,

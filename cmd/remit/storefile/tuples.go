@@ -8,15 +8,16 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/remit-authz/remit/cmd/remit/yamlfile"
 	"github.com/remit-authz/remit/graph"
 )
 
 // ReadTuples reads a tuple file by its extension: .yaml, .yml, .json, .jsonl or .csv.
 // The tuples are well-formed and stand once; no model has judged them.
 func ReadTuples(name string) ([]Tuple, []Fault, error) {
-	data, err := readFile(name)
+	data, err := yamlfile.ReadFile(name)
 	if err != nil {
-		return nil, nil, &Error{Faults: []Fault{{Place: Place{File: name}, Message: reason(err)}}}
+		return nil, nil, &Error{Faults: []Fault{{Place: Place{File: name}, Message: yamlfile.Reason(err)}}}
 	}
 	return ParseTuples(name, filepath.Ext(name), data)
 }
@@ -26,30 +27,30 @@ func ReadTuples(name string) ([]Tuple, []Fault, error) {
 func ParseTuples(name, extension string, data []byte) ([]Tuple, []Fault, error) {
 	r := &reader{}
 	tuples := r.distinct(r.tupleData(name, extension, data))
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, nil, err
 	}
-	return tuples, r.warnings, nil
+	return tuples, r.Warnings, nil
 }
 
 // allTuples gathers inline tuples and those of tuple_file and tuple_files.
 func (r *reader) allTuples(file string, inline, one, many *yaml.Node) []Tuple {
 	var tuples []Tuple
-	for _, n := range r.list(file, inline, "tuples") {
+	for _, n := range r.List(file, inline, "tuples") {
 		tuples = append(tuples, r.tuple(file, n, true))
 	}
 	references := []*yaml.Node{}
-	if !isNull(one) {
+	if !yamlfile.IsNull(one) {
 		references = append(references, one)
 	}
-	references = append(references, r.list(file, many, "tuple_files")...)
+	references = append(references, r.List(file, many, "tuple_files")...)
 	for _, n := range references {
-		name := r.text(file, n, "the name of a tuple file")
+		name := r.Text(file, n, "the name of a tuple file")
 		if name == "" {
 			continue
 		}
-		place := at(file, n)
-		name = beside(file, name)
+		place := yamlfile.At(file, n)
+		name = yamlfile.Beside(file, name)
 		data, err := r.open(name)
 		if err != nil {
 			r.unreadable(name, &place, err)
@@ -77,9 +78,9 @@ func (r *reader) distinct(tuples []Tuple) []Tuple {
 			seen[k] = len(kept)
 			kept = append(kept, t)
 		case kept[i].Condition != t.Condition || !reflect.DeepEqual(kept[i].Context, t.Context) || !kept[i].Expires.Equal(t.Expires):
-			r.faultf(t.Place, "the tuple stands at %s already, with another condition or expiry", kept[i].Place)
+			r.Faultf(t.Place, "the tuple stands at %s already, with another condition or expiry", kept[i].Place)
 		default:
-			r.warnf(t.Place, "the tuple stands at %s already", kept[i].Place)
+			r.Warnf(t.Place, "the tuple stands at %s already", kept[i].Place)
 		}
 	}
 	return kept
@@ -90,7 +91,7 @@ func (r *reader) tupleData(name, extension string, data []byte) []Tuple {
 	var tuples []Tuple
 	switch extension {
 	case ".yaml", ".yml":
-		tuples = r.tupleList(name, r.yamlNode(name, data))
+		tuples = r.tupleList(name, r.Document(name, data))
 	case ".json":
 		tuples = r.tupleList(name, r.jsonOrYAML(name, data))
 	case ".jsonl":
@@ -105,11 +106,11 @@ func (r *reader) tupleData(name, extension string, data []byte) []Tuple {
 	case ".csv":
 		tuples = r.csvTuples(name, data)
 	default:
-		r.faultf(Place{File: name}, "cannot tell the format from %q; a tuple file ends in .yaml, .yml, .json, .jsonl or .csv", extension)
+		r.Faultf(Place{File: name}, "cannot tell the format from %q; a tuple file ends in .yaml, .yml, .json, .jsonl or .csv", extension)
 		return nil
 	}
-	if len(tuples) == 0 && len(r.faults) == 0 {
-		r.faultf(Place{File: name, Line: 1, Column: 1}, "the file holds no tuples")
+	if len(tuples) == 0 && len(r.Faults) == 0 {
+		r.Faultf(Place{File: name, Line: 1, Column: 1}, "the file holds no tuples")
 	}
 	return tuples
 }
@@ -122,16 +123,16 @@ func (r *reader) jsonOrYAML(name string, data []byte) *yaml.Node {
 		return n
 	}
 	lenient := &reader{}
-	if n := lenient.yamlNode(name, data); n != nil && n.Kind != yaml.ScalarNode {
+	if n := lenient.Document(name, data); n != nil && n.Kind != yaml.ScalarNode {
 		return n
 	}
-	r.faults = append(r.faults, strict.faults...)
+	r.Faults = append(r.Faults, strict.Faults...)
 	return nil
 }
 
 func (r *reader) tupleList(name string, n *yaml.Node) []Tuple {
 	var tuples []Tuple
-	for _, element := range r.list(name, n, "a tuple file") {
+	for _, element := range r.List(name, n, "a tuple file") {
 		tuples = append(tuples, r.tuple(name, element, false))
 	}
 	return tuples
@@ -140,81 +141,81 @@ func (r *reader) tupleList(name string, n *yaml.Node) []Tuple {
 // tuple reads one tuple. Unknown keys are faults in a store file and warnings in a
 // tuple file, as OpenFGA's command line has it. After a fault the relation is empty.
 func (r *reader) tuple(file string, n *yaml.Node, strict bool) Tuple {
-	t := Tuple{Place: at(file, n)}
-	faults := len(r.faults)
+	t := Tuple{Place: yamlfile.At(file, n)}
+	faults := len(r.Faults)
 	var user, object string
-	for _, e := range r.mapping(file, n, "a tuple") {
-		place := at(file, e.value)
-		switch e.key {
+	for _, e := range r.Mapping(file, n, "a tuple") {
+		place := yamlfile.At(file, e.Value)
+		switch e.Key {
 		case "user":
-			user, t.user = r.text(file, e.value, "user"), place
+			user, t.user = r.Text(file, e.Value, "user"), place
 		case "relation":
-			t.Relation, t.relation = r.text(file, e.value, "relation"), place
+			t.Relation, t.relation = r.Text(file, e.Value, "relation"), place
 		case "object":
-			object, t.object = r.text(file, e.value, "object"), place
+			object, t.object = r.Text(file, e.Value, "object"), place
 		case "condition":
 			t.condition = place
-			r.condition(file, e.value, &t, strict)
+			r.condition(file, e.Value, &t, strict)
 		case "expires_at":
 			t.expires = place
-			t.Expires = r.instant(place, r.text(file, e.value, "expires_at"))
+			t.Expires = r.instant(place, r.Text(file, e.Value, "expires_at"))
 		default:
 			r.unknownInTuple(e, "a tuple", "user, relation, object, condition, expires_at", strict)
 		}
 	}
-	if len(r.faults) == faults {
+	if len(r.Faults) == faults {
 		r.needs(t.Place, "a tuple", "user", user)
 		r.needs(t.Place, "a tuple", "relation", t.Relation)
 		r.needs(t.Place, "a tuple", "object", object)
 	}
-	if len(r.faults) == faults {
+	if len(r.Faults) == faults {
 		r.names(&t, user, object)
 	}
-	if len(r.faults) != faults {
+	if len(r.Faults) != faults {
 		t.Relation = ""
 	}
 	return t
 }
 
 func (r *reader) condition(file string, n *yaml.Node, t *Tuple, strict bool) {
-	for _, e := range r.mapping(file, n, "condition") {
-		switch e.key {
+	for _, e := range r.Mapping(file, n, "condition") {
+		switch e.Key {
 		case "name":
-			t.Condition = r.text(file, e.value, "name")
-			t.condition = at(file, e.value)
+			t.Condition = r.Text(file, e.Value, "name")
+			t.condition = yamlfile.At(file, e.Value)
 		case "context":
-			t.Context = r.values(file, e.value, "context")
+			t.Context = r.Values(file, e.Value, "context")
 		default:
 			r.unknownInTuple(e, "a condition", "name, context", strict)
 		}
 	}
-	if t.Condition == "" && !isNull(n) {
-		r.needs(at(file, n), "a condition", "name", "")
+	if t.Condition == "" && !yamlfile.IsNull(n) {
+		r.needs(yamlfile.At(file, n), "a condition", "name", "")
 	}
 }
 
-func (r *reader) unknownInTuple(e entry, where, known string, strict bool) {
+func (r *reader) unknownInTuple(e yamlfile.Entry, where, known string, strict bool) {
 	if strict {
 		r.unknown(e, where, known)
 		return
 	}
-	r.warnf(e.place, "unknown key %q in %s has no effect; known are %s", e.key, where, known)
+	r.Warnf(e.Place, "unknown key %q in %s has no effect; known are %s", e.Key, where, known)
 }
 
 // names parses the two ends of a tuple and refuses what no model could accept.
 func (r *reader) names(t *Tuple, user, object string) {
 	var userErr, objectErr error
 	if t.Subject, userErr = graph.ParseSubject(user); userErr != nil {
-		r.faultf(t.user, "%s", userErr)
+		r.Faultf(t.user, "%s", userErr)
 	}
 	if t.Object, objectErr = graph.ParseObject(object); objectErr != nil {
-		r.faultf(t.object, "%s", objectErr)
+		r.Faultf(t.object, "%s", objectErr)
 	}
 	if userErr != nil || objectErr != nil || t.Relation == "" {
 		return
 	}
 	if err := t.Validate(); err != nil {
-		r.faults = append(r.faults, t.Fault(err))
+		r.Faults = append(r.Faults, t.Fault(err))
 	}
 }
 
@@ -224,7 +225,7 @@ func (r *reader) instant(p Place, text string) time.Time {
 	}
 	instant, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		r.faultf(p, "%q is no instant; write it as 2006-01-02T15:04:05Z", text)
+		r.Faultf(p, "%q is no instant; write it as 2006-01-02T15:04:05Z", text)
 	}
 	return instant
 }
