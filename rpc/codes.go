@@ -81,6 +81,7 @@ var wireErrors = []wireError{
 
 	// What is refused because there is too much of it.
 	{err: limit.ErrRate, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_RATE_LIMITED},
+	{err: ErrBusy, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_OVERLOADED},
 	{err: limit.ErrQueue, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_OVERLOADED},
 
 	// The state machine.

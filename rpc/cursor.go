@@ -38,6 +38,7 @@ const (
 	cursorKeys
 	cursorGrants
 	cursorAudit
+	cursorEntities
 )
 
 // A cursor says where the next page of a list begins and which state all its pages

@@ -17,7 +17,9 @@ import (
 // are spared what it costs to cut them off.
 func mayBeCut(procedure string) bool {
 	return strings.HasSuffix(procedure, remitv1connect.WatchServiceWatchProcedure) ||
-		strings.HasSuffix(procedure, remitv1connect.TransferServiceExportProcedure)
+		strings.HasSuffix(procedure, remitv1connect.TransferServiceExportProcedure) ||
+		strings.HasSuffix(procedure, remitv1connect.OrganisationServiceStreamEntitiesProcedure) ||
+		strings.HasSuffix(procedure, remitv1connect.OrganisationServiceWatchOwnedProcedure)
 }
 
 // isList reports whether a path is that of OpenFGA's stream, which ends by itself once the

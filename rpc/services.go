@@ -47,6 +47,7 @@ func newConnectServer(draining context.Context, config Config, r *reader, w *bac
 	remitv1connect.RegisterTupleServiceHandler(server, &tupleService{s, w})
 	remitv1connect.RegisterEraseServiceHandler(server, &eraseService{s, w, config.Rewriter, config.StaleBackups})
 	remitv1connect.RegisterAccessServiceHandler(server, &accessService{reader: r})
+	remitv1connect.RegisterOrganisationServiceHandler(server, newOrganisationService(s, w))
 	remitv1connect.RegisterWatchServiceHandler(server, &watchService{s})
 	remitv1connect.RegisterTransferServiceHandler(server, &transferService{s, w})
 	remitv1connect.RegisterBackupServiceHandler(server, &backupService{s, config.Version, preparationInterval})

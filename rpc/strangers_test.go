@@ -266,7 +266,7 @@ var openToAll = []string{
 	"/remit.v1.StoreService/ListStores", "/remit.v1.ModelService/ValidateModel", "/remit.v1.NodeService/GetNode",
 	"/remit.v1.IdentityService/CreateKey", "/remit.v1.IdentityService/RotateKey", "/remit.v1.IdentityService/ListKeys",
 	"/remit.v1.IdentityService/RevokeKey", "/remit.v1.IdentityService/SetGrants", "/remit.v1.IdentityService/ListGrants",
-	"/remit.v1.IdentityService/WhoAmI",
+	"/remit.v1.IdentityService/WhoAmI", "/remit.v1.OrganisationService/ListSeats",
 	"/openfga.v1.OpenFGAService/ListStores", "/authzen.v1.AuthZenService/GetConfiguration",
 }
 

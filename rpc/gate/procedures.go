@@ -75,6 +75,27 @@ var procedures = map[string]rule{
 	remitv1connect.AccessServiceExplainProcedure:        on(identity.Read),
 	remitv1connect.AccessServiceDiffAccessProcedure:     on(identity.Read),
 
+	remitv1connect.OrganisationServiceCreateOrganisationProcedure:    {kind: cluster, need: everyStore},
+	remitv1connect.OrganisationServiceChangeProcedure:                on(identity.Write), // of a caller who acts for no seat, identity.Admin
+	remitv1connect.OrganisationServicePlanChangeProcedure:            on(identity.Read | identity.Write),
+	remitv1connect.OrganisationServiceAssignProcedure:                on(identity.Write),
+	remitv1connect.OrganisationServiceGetEntityProcedure:             on(identity.Read),
+	remitv1connect.OrganisationServiceListEntitiesProcedure:          on(identity.Read),
+	remitv1connect.OrganisationServiceStreamEntitiesProcedure:        on(identity.Read),
+	remitv1connect.OrganisationServiceCanProcedure:                   on(identity.Read),
+	remitv1connect.OrganisationServiceCanBatchProcedure:              on(identity.Read),
+	remitv1connect.OrganisationServiceCanFieldsProcedure:             on(identity.Read),
+	remitv1connect.OrganisationServiceActionsProcedure:               on(identity.Read),
+	remitv1connect.OrganisationServiceListRecordsProcedure:           on(identity.Read),
+	remitv1connect.OrganisationServiceStreamRecordsProcedure:         on(identity.Read),
+	remitv1connect.OrganisationServiceListUsersWithAccessProcedure:   on(identity.Read),
+	remitv1connect.OrganisationServiceStreamUsersWithAccessProcedure: on(identity.Read),
+	remitv1connect.OrganisationServiceWhyProcedure:                   on(identity.Read),
+	remitv1connect.OrganisationServiceOnDutyProcedure:                on(identity.Read),
+	remitv1connect.OrganisationServiceWatchOwnedProcedure:            on(identity.Read),
+	// Of the stores it shows those that the caller may read.
+	remitv1connect.OrganisationServiceListSeatsProcedure: {kind: anybody, need: identity.Read},
+
 	remitv1connect.WatchServiceWatchProcedure:         on(identity.Read),
 	remitv1connect.TransferServiceExportProcedure:     on(identity.Read),
 	remitv1connect.TransferServiceImportProcedure:     on(identity.Write),

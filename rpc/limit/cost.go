@@ -36,6 +36,26 @@ var procedures = map[string]kind{
 	remitv1connect.AccessServiceStreamSubjectsProcedure: long,
 	remitv1connect.AccessServiceDiffAccessProcedure:     long,
 
+	remitv1connect.OrganisationServiceCanProcedure:                   short,
+	remitv1connect.OrganisationServiceCanBatchProcedure:              short, // likewise
+	remitv1connect.OrganisationServiceCanFieldsProcedure:             short,
+	remitv1connect.OrganisationServiceActionsProcedure:               short,
+	remitv1connect.OrganisationServiceWhyProcedure:                   short,
+	remitv1connect.OrganisationServiceOnDutyProcedure:                short,
+	remitv1connect.OrganisationServiceListRecordsProcedure:           long,
+	remitv1connect.OrganisationServiceStreamRecordsProcedure:         long,
+	remitv1connect.OrganisationServiceListUsersWithAccessProcedure:   long,
+	remitv1connect.OrganisationServiceStreamUsersWithAccessProcedure: long,
+	remitv1connect.OrganisationServiceCreateOrganisationProcedure:    long,  // it makes a model
+	remitv1connect.OrganisationServiceChangeProcedure:                short, // likewise
+	remitv1connect.OrganisationServicePlanChangeProcedure:            long,
+	remitv1connect.OrganisationServiceAssignProcedure:                short,
+	remitv1connect.OrganisationServiceGetEntityProcedure:             short,
+	remitv1connect.OrganisationServiceListEntitiesProcedure:          short,
+	remitv1connect.OrganisationServiceStreamEntitiesProcedure:        long,
+	remitv1connect.OrganisationServiceListSeatsProcedure:             short,
+	remitv1connect.OrganisationServiceWatchOwnedProcedure:            manual,
+
 	remitv1connect.StoreServiceCreateStoreProcedure:  short,
 	remitv1connect.StoreServiceGetStoreProcedure:     short,
 	remitv1connect.StoreServiceListStoresProcedure:   short,
@@ -135,6 +155,12 @@ func countOf(msg any) int {
 		n = len(m.GetQuestions())
 	case *remitv1.ListActionsRequest:
 		n = len(m.GetRelations())
+	case *remitv1.CanBatchRequest:
+		n = len(m.GetDeeds())
+	case *remitv1.ChangeRequest:
+		n = len(m.GetEdits())
+	case *remitv1.PlanChangeRequest:
+		n = len(m.GetEdits())
 	case *remitv1.WriteRequest:
 		n = len(m.GetOperations())
 	case *remitv1.ImportRequest:

@@ -239,6 +239,10 @@ func StoreOf(msg any) string {
 	switch m := msg.(type) {
 	case interface{ GetScope() *remitv1.Scope }:
 		return m.GetScope().GetStore()
+	case interface {
+		GetScope() *remitv1.OrganisationScope
+	}:
+		return m.GetScope().GetStore()
 	case interface{ GetStoreId() string }:
 		return m.GetStoreId()
 	case interface{ GetStore() string }:
