@@ -2,14 +2,17 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 
 	"github.com/remit-authz/remit/cluster/seldom"
 )
@@ -48,6 +51,26 @@ var awayMessages = map[string]bool{
 // electionBegins is how Raft says, as a warning, that it has heard of no leader.
 const electionBegins = "heartbeat timeout reached, starting election"
 
+// snapshotFails is how Raft says, as an error, that it took no snapshot.
+const snapshotFails = "failed to take snapshot"
+
+// comesAgain reports whether a snapshot was only too early: Raft tries again by itself.
+func comesAgain(args []any) bool {
+	i := slices.Index(args, any("error"))
+	if i < 0 || i+1 == len(args) {
+		return false
+	}
+	err, ok := args[i+1].(error)
+	if !ok {
+		return false
+	}
+	// Raft wraps texts, not errors, and has no name for an entry about members that is
+	// committed and not applied yet.
+	text := err.Error()
+	return errors.Is(err, raft.ErrNothingNewToSnapshot) || strings.HasSuffix(text, errReplaying.Error()) ||
+		strings.HasPrefix(text, "cannot take snapshot now, wait until the configuration entry")
+}
+
 // RaftLog returns a logger for hashicorp/raft and what belongs to it. What Raft tells as
 // information is for debugging here.
 func RaftLog(l *slog.Logger) hclog.Logger {
@@ -60,7 +83,7 @@ func (l *raftLog) Log(level hclog.Level, msg string, args ...any) {
 	to := slogLevel(level)
 	away := level >= hclog.Warn && awayMessages[msg]
 	switch {
-	case msg == electionBegins:
+	case msg == electionBegins, msg == snapshotFails && comesAgain(args):
 		to = slog.LevelDebug
 	case away:
 		to = slog.LevelWarn

@@ -2,10 +2,13 @@ package cluster
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 )
 
 func TestRaftLog(t *testing.T) {
@@ -33,12 +36,19 @@ func TestRaftLog(t *testing.T) {
 	for range 3 {
 		l.Warn("rejecting pre-vote request since we have a leader", "from", "n4")
 	}
+	for _, err := range []error{
+		raft.ErrNothingNewToSnapshot, fmt.Errorf("failed to start snapshot: %v", errReplaying), errors.New("no space left"), //nolint:errorlint // as Raft does
+		errors.New("cannot take snapshot now, wait until the configuration entry at 9 has been applied (have applied 7)"),
+	} {
+		l.Error(snapshotFails, "error", err)
+	}
 	l.StandardLogger(nil).Print("from the standard library")
 	want := `level=WARN msg=slow component=raft.replication peer=n2 servers="[1 2]"
 level=ERROR msg="odd arguments" component=raft !BADKEY=alone
 level=WARN msg="failed to heartbeat to" component=raft peer=n2 error=refused
 level=WARN msg="failed to heartbeat to" component=raft peer=n3 error=refused
 level=WARN msg="rejecting pre-vote request since we have a leader" component=raft from=n4
+level=ERROR msg="failed to take snapshot" component=raft error="no space left"
 level=INFO msg="from the standard library"
 `
 	if got := out.String(); got != want {

@@ -413,7 +413,8 @@ func (m *nemesis) giveDisk(n *fleetNode) {
 	})
 	n.dir = filepath.Join(dir, n.name)
 	n.flags = append(n.flags, fmt.Sprintf("--min-free-mib=%d", smallReserve))
-	m.small, m.f.expected = n, `msg="disk nearly full, writes are refused"`
+	m.small = n
+	m.f.expected = []string{`msg="disk nearly full, writes are refused"`, "no space left on device"}
 }
 
 func (m *nemesis) fillDisk(_ *rand.Rand, n *fleetNode) (mend func()) {
