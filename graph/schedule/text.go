@@ -8,9 +8,10 @@ import (
 	"github.com/remit-authz/remit/graph/value"
 )
 
-// days finds the days of the week that a field of the short form names: one of them
-// (monday or mon) or a range (mon-fri), which may run over the end of the week.
-func days(name string) ([]time.Weekday, bool) {
+// Days finds the days of the week that a field of the short form names: one of them
+// (monday or mon) or a range (mon-fri), which may run over the end of the week. It reports
+// whether the name is one.
+func Days(name string) ([]time.Weekday, bool) {
 	first, last, isRange := strings.Cut(name, "-")
 	from, ok := dayNamed(first)
 	if !ok {
@@ -41,7 +42,7 @@ func dayNamed(name string) (time.Weekday, bool) {
 
 // short reads a field of the short form, and reports whether the name is one.
 func (p *parser) short(s *Schedule, named map[time.Weekday]string, dates map[int64][]window, name string, v value.Value) bool {
-	if list, ok := days(name); ok {
+	if list, ok := Days(name); ok {
 		windows := p.windows(name, v)
 		for _, day := range list {
 			if before, twice := named[day]; twice {
