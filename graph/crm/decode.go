@@ -343,6 +343,7 @@ func (d *decoder) seat(org graph.ObjectName, id string) Seat {
 	s := Seat{
 		ID:           id,
 		Name:         d.text(user, attrName),
+		Login:        d.text(user, attrLogin),
 		Suspended:    slices.Contains(d.objects(typeOrg, relSuspended, user), org.ID),
 		Role:         d.only(user, relRole),
 		Profiles:     d.objects(typeProfile, relAssignee, user),

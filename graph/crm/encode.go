@@ -12,7 +12,7 @@ import (
 // one for each name that is taken. The order of the organisation's lists does not show.
 func Encode(o *Organisation) Encoding {
 	w := encoder{org: graph.ObjectName{Type: typeOrg, ID: o.ID}}
-	w.settings(o)
+	w.settings(o.Head())
 	for i := range o.Seats {
 		w.seat(&o.Seats[i])
 	}
@@ -116,6 +116,7 @@ const (
 	attrFirstDay      = "first_day"
 	attrWeek          = "week"
 
+	attrLogin     = "login"     // user: a name that is claimed, too
 	attrGated     = "gated"     // profile
 	attrKind      = "kind"      // module
 	attrParents   = "parents"   // module
@@ -142,7 +143,7 @@ func setText(m value.Map, name, text string) {
 	}
 }
 
-func (w *encoder) settings(o *Organisation) {
+func (w *encoder) settings(o *Head) {
 	s := &o.Settings
 	w.edge(w.org, relSuperAdmin, entity(typeUser, o.SuperAdmin))
 	w.flag(s.Hierarchy == ByRole, w.org, relRoleMode)
@@ -189,7 +190,12 @@ func (w *encoder) seat(s *Seat) {
 	if len(s.Leave) > 0 {
 		w.inEffect(w.org, relOnLeave, user, s.Leave)
 	}
-	w.document(user, value.Map{attrName: s.Name})
+	fields := value.Map{attrName: s.Name}
+	if s.Login != "" {
+		fields[attrLogin] = s.Login
+		w.document(Claim(attrLogin, s.Login), value.Map{attrHolder: user.String()})
+	}
+	w.document(user, fields)
 }
 
 // inEffect writes an edge that counts during the periods, which do not overlap.
@@ -275,10 +281,7 @@ func (w *encoder) module(m *Module) {
 func (w *encoder) field(f *Field, profiles []Profile) {
 	field := entity(typeField, f.key())
 	w.edge(field, relModule, entity(typeModule, f.Module))
-	restricted := false
-	for _, l := range f.Levels {
-		restricted = restricted || l != FieldWrite
-	}
+	restricted := f.restricted()
 	w.flag(!restricted, field, relOpen)
 	if restricted {
 		for i := range profiles {

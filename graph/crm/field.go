@@ -18,6 +18,16 @@ type Field struct {
 // key is the field's id in the model: deal.iban. A module's id contains no dot.
 func (f *Field) key() string { return f.Module + "." + f.ID }
 
+// restricted reports whether some profile may do less than write.
+func (f *Field) restricted() bool {
+	for _, l := range f.Levels {
+		if l != FieldWrite {
+			return true
+		}
+	}
+	return false
+}
+
 // A FieldLevel is what a profile may do with a field.
 type FieldLevel uint8
 

@@ -115,26 +115,22 @@ func (o *Organisation) Sort() {
 		o.Seats[i].sort()
 	}
 	for i := range o.Roles {
-		slices.Sort(o.Roles[i].ForecastManagers)
+		o.Roles[i].sort()
 	}
 	for i := range o.Profiles {
-		p := &o.Profiles[i]
-		slices.Sort(p.Tools)
-		slices.Sort(p.Setup)
-		maps.DeleteFunc(p.Modules, func(_ string, bits Permissions) bool { return bits == 0 })
+		o.Profiles[i].sort()
 	}
 	for i := range o.Modules {
-		slices.Sort(o.Modules[i].Parents)
+		o.Modules[i].sort()
 	}
 	for i := range o.Fields {
-		maps.DeleteFunc(o.Fields[i].Levels, func(_ string, l FieldLevel) bool { return l == FieldWrite })
+		o.Fields[i].sort()
 	}
 	for i := range o.Groups {
-		slices.SortFunc(o.Groups[i].Members, Party.compare)
+		o.Groups[i].sort()
 	}
 	for i := range o.Teams {
-		slices.Sort(o.Teams[i].Managers)
-		slices.Sort(o.Teams[i].Members)
+		o.Teams[i].sort()
 	}
 	for i := range o.Shifts {
 		o.Shifts[i].Hours.sort()
@@ -145,6 +141,27 @@ func (o *Organisation) Sort() {
 	for i := range o.Records {
 		o.Records[i].sort()
 	}
+}
+
+func (r *Role) sort() { slices.Sort(r.ForecastManagers) }
+
+func (p *Profile) sort() {
+	slices.Sort(p.Tools)
+	slices.Sort(p.Setup)
+	maps.DeleteFunc(p.Modules, func(_ string, bits Permissions) bool { return bits == 0 })
+}
+
+func (m *Module) sort() { slices.Sort(m.Parents) }
+
+func (f *Field) sort() {
+	maps.DeleteFunc(f.Levels, func(_ string, l FieldLevel) bool { return l == FieldWrite })
+}
+
+func (g *Group) sort() { slices.SortFunc(g.Members, Party.compare) }
+
+func (t *Team) sort() {
+	slices.Sort(t.Managers)
+	slices.Sort(t.Members)
 }
 
 func byID[T any](list []T, id func(*T) string) {

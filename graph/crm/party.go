@@ -1,6 +1,10 @@
 package crm
 
-import "cmp"
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
 
 // A Party is a set of people, as rules, shares and groups name it.
 type Party struct {
@@ -40,4 +44,56 @@ func (p Party) String() string {
 	default:
 		return "unknown party " + p.ID
 	}
+}
+
+// typ is the type of what the party names, empty for Everyone and what is unknown.
+func (p Party) typ() string {
+	switch p.Kind {
+	case User:
+		return typeUser
+	case HoldersOf, RoleAndSubordinates:
+		return typeRole
+	case MembersOf:
+		return typeGroup
+	default:
+		return ""
+	}
+}
+
+// partyWords are how Text names the kinds.
+var partyWords = [...]string{
+	User: "user", HoldersOf: "role", RoleAndSubordinates: "role-and-subordinates", MembersOf: "group", Everyone: "everyone",
+}
+
+// Text writes the party as ParseParty reads it: user:ann, role:rep,
+// role-and-subordinates:rep, group:emea, or everyone.
+func (p Party) Text() string {
+	switch {
+	case p.Kind == Everyone:
+		return partyWords[Everyone]
+	case p.typ() == "":
+		return p.String()
+	default:
+		return partyWords[p.Kind] + ":" + p.ID
+	}
+}
+
+// ParseParty reads what Text writes. The error says what would be right.
+func ParseParty(text string) (Party, error) {
+	if text == partyWords[Everyone] {
+		return Party{Kind: Everyone}, nil
+	}
+	word, id, _ := strings.Cut(text, ":")
+	for kind := User; kind < Everyone; kind++ {
+		if partyWords[kind] != word {
+			continue
+		}
+		p := Party{Kind: kind, ID: id}
+		if err := entity(p.typ(), id).Validate(); err != nil {
+			return Party{}, fmt.Errorf("%w: the party %q: %w", ErrInvalid, text, err)
+		}
+		return p, nil
+	}
+	return Party{}, fmt.Errorf("%w: %.100q is nobody: write user:id, role:id, role-and-subordinates:id, group:id or everyone",
+		ErrInvalid, text)
 }

@@ -12,6 +12,10 @@ type Seat struct {
 	ID   string
 	Name string // a label; two people may bear the same
 
+	// Login is who sits here, as an identity provider names them; empty is nobody. It is
+	// unique in the organisation, whatever its case.
+	Login string
+
 	// Suspended seats may do nothing. What they own, and what they are part of, stays.
 	Suspended bool
 
@@ -58,7 +62,7 @@ func (p Period) overlaps(o Period) bool {
 func (p Period) compare(o Period) int { return p.From.Compare(o.From) }
 
 func (p *Period) utc() {
-	p.From, p.Until = p.From.UTC(), p.Until.UTC()
+	p.From, p.Until = plainTime(p.From), plainTime(p.Until)
 }
 
 func (s *Seat) sort() {
