@@ -92,6 +92,9 @@ func sampleCommands(t testing.TB) map[string]*Command {
 		"ensure-and-remove": write(storeNumber(1),
 			Operation{Kind: EnsureTuple, Tuple: k, Condition: conditionOne, Context: fields, Expires: epochMs},
 			Operation{Kind: RemoveTuple, Tuple: viewer("plan", "bert")}),
+		"create-managed":      {Store: storeNumber(1), Body: &CreateStore{Name: "acme", Managed: true}},
+		"write-planned":       {Store: storeNumber(1), Planned: true, Bumps: []string{"roles"}, Body: &Write{Operations: []Operation{{Kind: DeleteTuple, Tuple: k}}}},
+		"write-model-planned": {Store: storeNumber(1), Planned: true, Body: &WriteModel{ID: modelNumber(1), Source: []byte("model"), Declarations: declared}},
 		"tuple-revision": {
 			Store:         storeNumber(1),
 			Preconditions: []Precondition{{Kind: TupleRevision, Tuple: k, Version: 300}, {Kind: TupleRevision, Tuple: viewer("plan", "bert")}},
@@ -115,6 +118,7 @@ var commandOrder = []string{
 	"set-cluster-version", "set-epoch", "hash-check", "write-assertions", "ensure-and-remove",
 	"set-retention", "retain-for-ever", "tuple-revision",
 	"erase", "erase-on",
+	"create-managed", "write-planned", "write-model-planned",
 }
 
 func TestCommandBytes(t *testing.T) {
@@ -192,13 +196,15 @@ func TestEntryAndResultBytes(t *testing.T) {
 		"model-not-found": {Revision: 300, Err: &Refusal{Reason: ErrModelNotFound, Index: -1, Name: modelNumber(1).String()}},
 		"tuple-differs":   {Revision: 300, Err: refuseAt(ErrTupleDiffers, 3)},
 		"tuple-not-found": {Revision: 300, Err: refuseAt(ErrTupleNotFound, 3)},
+		"managed":         {Revision: 300, Err: refuse(ErrManaged)},
+		"version":         {Revision: 300, Err: &Refusal{Reason: ErrVersion, Index: -1, Version: 1}},
 	}
 	lines := []string{
 		"entry " + hex.EncodeToString(Seal([][]byte{{1, 2}, nil, {3}}, time.UnixMilli(epochMs))),
 		"term-start " + hex.EncodeToString(TermStart(300)),
 		"answers " + hex.EncodeToString(joinAnswers([][]byte{{1, 2}, {3}})),
 	}
-	for _, name := range []string{"ok", "refused", "model-not-found", "tuple-differs", "tuple-not-found", "erased"} {
+	for _, name := range []string{"ok", "refused", "model-not-found", "tuple-differs", "tuple-not-found", "erased", "managed", "version"} {
 		b := results[name].Encode()
 		lines = append(lines, "result-"+name+" "+hex.EncodeToString(b))
 		back, err := DecodeResult(b)
@@ -268,7 +274,7 @@ func TestHashBytes(t *testing.T) {
 func TestRowsOfAnotherFormatAreNotRead(t *testing.T) {
 	row := (&storeRow{name: "acme"}).encode()
 	var unknown *formatError
-	for _, format := range []byte{0, storeFormat + 1} {
+	for _, format := range []byte{0, managedStoreFormat + 1} {
 		row[0] = format
 		if _, err := decodeStoreRow(row); !errors.As(err, &unknown) {
 			t.Errorf("decode of format %d = %v, want that it is unknown", format, err)
@@ -308,6 +314,7 @@ func FuzzDecoders(f *testing.F) {
 	f.Add((&manifest{}).encode())
 	f.Add((&assertionsRow{revision: 300, content: []byte("assertions")}).encode())
 	f.Add((&storeRow{name: "acme", retention: Forever}).encode())
+	f.Add((&storeRow{name: "acme", managed: true}).encode())
 	f.Add((&Change{Kind: RetentionSet, Retention: 1}).encode())
 	f.Add((&Change{Kind: AssertionsWritten, Model: modelNumber(1)}).encode())
 	f.Add((&Change{Kind: EntityErased, Erased: &sampleErased}).encode())
@@ -390,7 +397,7 @@ func TestValueBytes(t *testing.T) {
 		value []byte
 	}{
 		{"applied", (&appliedRow{300, 4, epochMs, Hash{1, 2}}).encode()},
-		{"store", (&storeRow{"acme", 3, epochMs, 300, -1, 0}).encode()},
+		{"store", (&storeRow{name: "acme", created: 3, createdTime: epochMs, historyHorizon: 300, expiryHorizon: -1}).encode()},
 		{"tally", (&tally{Hash{1, 2}, 300, 7}).encode()},
 		{"symbol", encodeSymbol(typeDocument, "viewer")},
 		{"model", (&modelRow{300, 1, epochMs, []byte("model")}).encode()},
@@ -411,17 +418,19 @@ func TestValueBytes(t *testing.T) {
 		{"assertions", (&assertionsRow{300, []byte("assertions")}).encode()},
 		{"change-assertions-written", (&Change{Kind: AssertionsWritten, Model: modelNumber(1)}).encode()},
 		{"change-assertions-removed", (&Change{Kind: AssertionsRemoved, Model: modelNumber(1)}).encode()},
-		{"store-retention", (&storeRow{"acme", 3, epochMs, 300, -1, DefaultRetention}).encode()},
-		{"store-for-ever", (&storeRow{"acme", 3, epochMs, 300, -1, Forever}).encode()},
+		{"store-retention", (&storeRow{"acme", 3, epochMs, 300, -1, DefaultRetention, false}).encode()},
+		{"store-for-ever", (&storeRow{"acme", 3, epochMs, 300, -1, Forever, false}).encode()},
 		{"change-retention", (&Change{Kind: RetentionSet, Retention: Forever}).encode()},
 		{"erasure", sampleErasure.encode()},
 		{"erasure-over", (&erasureRow{Erased: sampleErased}).encode()},
 		{"change-erased", (&Change{Kind: ChangeErased, Time: epochMs, Principal: "p"}).encode()},
 		{"change-entity-erased", (&Change{Kind: EntityErased, Reason: "w", Erased: &sampleErased}).encode()},
+		{"store-managed", (&storeRow{"acme", 3, epochMs, 300, -1, 0, true}).encode()},
+		{"store-managed-for-ever", (&storeRow{"acme", 3, epochMs, 300, -1, Forever, true}).encode()},
 	}
 	var lines []string
 	for _, v := range values {
-		if newer := strings.HasPrefix(v.name, "store-"); v.value[0] != rowFormat && (v.value[0] != storeFormat || !newer) {
+		if newer := strings.HasPrefix(v.name, "store-"); v.value[0] != rowFormat && (v.value[0] > managedStoreFormat || !newer) {
 			t.Errorf("%s does not begin with its format", v.name)
 		}
 		lines = append(lines, fmt.Sprintf("%s %x", v.name, v.value))

@@ -50,6 +50,11 @@ type Command struct {
 	Requires      []ScopeVersion // scopes that must be at a version
 	Bumps         []string       // scopes whose version grows by one
 
+	// Planned says that the planner of a managed store made the Write or the WriteModel. A
+	// managed store takes no other, and a store that is not managed takes none of these:
+	// ErrManaged.
+	Planned bool
+
 	Body Body
 }
 
@@ -79,7 +84,13 @@ const (
 
 // CreateStore makes the command's store. The proposer generates the id; a name need
 // not be unique.
-type CreateStore struct{ Name string }
+type CreateStore struct {
+	Name string
+
+	// Managed keeps the store's tuples, documents and models for a planner, as long as the
+	// store exists: whoever writes them must say that it is Planned.
+	Managed bool
+}
 
 // DeleteStore removes the command's store with all its rows, its history included.
 type DeleteStore struct{}
@@ -118,7 +129,10 @@ type AdvanceHistory struct{ Horizon graph.Revision }
 // ClusterVersion is the newest behaviour of Apply that this program knows. A release
 // that changes what a command does, or its limits, raises it and keeps the old behaviour
 // for clusters of a lower version, so that nodes of both releases agree.
-const ClusterVersion = 1
+const ClusterVersion = 2
+
+// ManagedVersion is the cluster version from which on there are managed stores.
+const ManagedVersion = 2
 
 // SetClusterVersion raises the version that gates new behaviour of Apply, once every node
 // knows it. It cannot be lowered.
@@ -266,6 +280,9 @@ func (c *Command) validate() error {
 	}
 	_, write := c.Body.(*Write)
 	_, models := c.Body.(*WriteModel)
+	if !write && !models && c.Planned {
+		return fmt.Errorf("%w: only a write of tuples or of a model is planned", ErrInvalid)
+	}
 	if !write && len(c.Preconditions) > 0 {
 		return fmt.Errorf("%w: only a write has preconditions", ErrInvalid)
 	}

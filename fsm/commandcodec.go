@@ -11,6 +11,11 @@ import (
 // commandFormat is the version of the encoding of commands.
 const commandFormat = 1
 
+// managedFormat is the version of those that only clusters of ManagedVersion know: of
+// commands that are Planned, and of those that make a managed store. It says so by itself;
+// all else is as in commandFormat.
+const managedFormat = 2
+
 // maxDeclarations bounds the lists of a model, so that decoding cannot be made to
 // allocate far more than its input.
 const maxDeclarations = 1 << 16
@@ -35,9 +40,26 @@ func (c *Command) Encode() ([]byte, error) {
 	return b, nil
 }
 
+// format is the version of the command's encoding.
+func (c *Command) format() byte {
+	if b, ok := c.Body.(*CreateStore); c.Planned || ok && b.Managed {
+		return managedFormat
+	}
+	return commandFormat
+}
+
+// ClusterVersion is the least version of a cluster to which the command may be proposed:
+// nodes that cannot follow it may be members of others, and would stop.
+func (c *Command) ClusterVersion() uint64 {
+	if c.format() == managedFormat {
+		return ManagedVersion
+	}
+	return 0
+}
+
 func (c *Command) encode(hash [32]byte) []byte {
 	e := &encoder{}
-	e.byte(commandFormat)
+	e.byte(c.format())
 	e.byte(byte(c.Body.kind()))
 	e.fixed(c.Store[:])
 	e.string(c.Principal)
@@ -55,6 +77,10 @@ func (c *Command) encode(hash [32]byte) []byte {
 // generates afresh, and what only describes the request, are left out.
 func (c *Command) contentHash() [32]byte {
 	e := &encoder{}
+	if c.format() != commandFormat {
+		e.byte(0) // no kind: what follows is no content of the first format
+		e.byte(c.format())
+	}
 	e.byte(byte(c.Body.kind()))
 	switch b := c.Body.(type) {
 	case *CreateStore:
@@ -202,8 +228,9 @@ func DecodeCommand(b []byte) (*Command, error) {
 		return nil, fmt.Errorf("%w: %d bytes exceed %d", ErrTooLarge, len(b), MaxCommandSize)
 	}
 	d := &decoder{b: b}
-	if v := d.byte(); d.err == nil && v != commandFormat {
-		return nil, &formatError{"command", uint64(v)}
+	format := d.byte()
+	if d.err == nil && format != commandFormat && format != managedFormat {
+		return nil, &formatError{"command", uint64(format)}
 	}
 	kind := bodyKind(d.byte())
 	if d.err == nil && (kind < kindCreateStore || kind >= kindEnd) {
@@ -221,6 +248,13 @@ func DecodeCommand(b []byte) (*Command, error) {
 	c.Body = d.body(kind)
 	if err := d.done(); err != nil {
 		return nil, fmt.Errorf("decode command: %w", err)
+	}
+	if format == managedFormat {
+		if b, ok := c.Body.(*CreateStore); ok {
+			b.Managed = true
+		} else {
+			c.Planned = true
+		}
 	}
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("decode command: %w", err)

@@ -73,6 +73,9 @@ func (t *tx) erasure(c *Command, st *storeIndex, b *Erase) (*erasureRow, *Refusa
 	if b.Entity.Type != 0 && st.symbols.TypeName(b.Entity.Type) == "" {
 		return nil, refuse(ErrSymbol)
 	}
+	if st.row.managed && st.inUse(b.Entity) {
+		return nil, refuse(ErrManaged)
+	}
 	r := &erasureRow{Erased: Erased{ID: b.ID, Type: b.Entity.Type}, entity: b.Entity, began: t.rev}
 	r.by = [...]string{c.Principal, c.Actor, c.RequestID, c.Reason}
 	for i, text := range r.by {

@@ -99,6 +99,8 @@ func (x *eraser) apply(c *Command, r *Result, rev graph.Revision) error {
 		return ErrErasureNotFound
 	case r.Erased == nil && !s.model:
 		return ErrSymbol
+	case s.erasing == nil && s.managed && s.uses(b.Entity):
+		return ErrManaged
 	case r.Erased == nil: // of a store that went with its erasures and came back
 		return ErrErasureNotFound
 	}

@@ -43,6 +43,12 @@ var (
 	ErrErasing = errors.New("entity is being erased")
 	// ErrErasureNotFound: the store has no erasure with that id to carry on with.
 	ErrErasureNotFound = errors.New("erasure not found")
+	// ErrManaged: a write to a managed store that its planner did not make, or one that it
+	// made to a store that is not managed; or the erasure of an entity that is in use in
+	// a managed store.
+	ErrManaged = errors.New("store is managed")
+	// ErrVersion: the cluster has not reached the version that the command needs.
+	ErrVersion = errors.New("cluster version too low")
 	// ErrExhausted: a type has given out all its entity ids, or a store its symbols.
 	ErrExhausted = errors.New("ids exhausted")
 	// ErrHorizon: a horizon, the cluster version or the epoch would move backwards, or
@@ -123,6 +129,8 @@ var reasons = []struct {
 	{16, ErrTupleNotFound},
 	{17, ErrErasing},
 	{18, ErrErasureNotFound},
+	{19, ErrManaged},
+	{20, ErrVersion},
 }
 
 // A DivergenceError says that this node's state is not the leader's.

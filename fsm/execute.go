@@ -36,7 +36,11 @@ func (t *tx) execute(c *Command, res *Result) {
 		res.Err = refuse(ErrErasing)
 		return
 	}
-	if f := t.body(c, st, res); f != nil {
+	f := t.managed(c, st)
+	if f == nil {
+		f = t.body(c, st, res)
+	}
+	if f != nil {
 		res.Err = f
 		return
 	}
@@ -153,7 +157,7 @@ func (t *tx) createStore(c *Command, st *storeIndex, b *CreateStore, res *Result
 		return &Refusal{Reason: ErrStoreExists, Index: -1, Name: c.Store.String()}
 	}
 	st = newStoreIndex(c.Store)
-	st.row = storeRow{name: b.Name, created: t.rev, createdTime: t.now, historyHorizon: t.rev}
+	st.row = storeRow{name: b.Name, created: t.rev, createdTime: t.now, historyHorizon: t.rev, managed: b.Managed}
 	t.stores[c.Store] = st
 	t.touch(st)
 	t.insert(st, storeKey(c.Store), st.row.encode())

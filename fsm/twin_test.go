@@ -38,6 +38,7 @@ type twinStore struct {
 	expiryHorizon int64
 	retention     int64
 	model         bool
+	managed       bool
 	changes       []twinChange
 	erasing       *Entity
 }
@@ -107,6 +108,12 @@ func (w *twin) carryOut(c *Command, rev graph.Revision, now int64) error {
 	if _, makes := c.Body.(*CreateStore); s == nil && !makes {
 		return ErrStoreNotFound
 	}
+	switch c.Body.(type) {
+	case *Write, *WriteModel:
+		if c.Planned != s.managed {
+			return ErrManaged
+		}
+	}
 	switch b := c.Body.(type) {
 	case *CreateStore:
 		if s != nil {
@@ -114,7 +121,7 @@ func (w *twin) carryOut(c *Command, rev graph.Revision, now int64) error {
 		}
 		w.stores[c.Store] = &twinStore{
 			tuples: map[TupleKey]twinTuple{}, since: map[TupleKey]graph.Revision{}, documents: map[Entity]twinDocument{}, versions: map[Entity]uint64{},
-			scopes: map[string]uint64{}, assertions: map[ModelID]string{}, horizon: rev,
+			scopes: map[string]uint64{}, assertions: map[ModelID]string{}, horizon: rev, managed: b.Managed,
 		}
 		w.stores[c.Store].note(rev, StoreCreated, 0)
 	case *DeleteStore:
@@ -168,6 +175,28 @@ func (w *twin) carryOut(c *Command, rev graph.Revision, now int64) error {
 		return ErrInvalid
 	}
 	return nil
+}
+
+// plan makes a random command one of the store's planner, if the store has one; now and then
+// it is one that the store does not take.
+func (w *twin) plan(r *chance, c *Command) *Command {
+	switch b := c.Body.(type) {
+	case *CreateStore:
+		b.Managed = r.IntN(2) == 0
+	case *Write:
+		s := w.stores[c.Store]
+		c.Planned = (s != nil && s.managed) != (r.IntN(20) == 0)
+	}
+	return c
+}
+
+// uses reports whether the head has something of an entity's own.
+func (s *twinStore) uses(e Entity) bool {
+	_, found := s.documents[e]
+	for k := range s.tuples {
+		found = found || k.Object == e || k.Subject == e
+	}
+	return found
 }
 
 func (s *twinStore) note(rev graph.Revision, kind ChangeKind, object model.TypeID) *twinChange {
@@ -323,7 +352,7 @@ func snapshotOf(t testing.TB, v graph.Scanner) (map[TupleKey]twinTuple, map[Enti
 		}
 	}
 	documents := map[Entity]twinDocument{}
-	for _, name := range []string{"plan", "x"} {
+	for _, name := range []string{"plan", "x", "a|b/c.d@e"} {
 		id, ok, err := v.Lookup(typeDocument, name)
 		if err != nil {
 			t.Fatal(err)
@@ -386,6 +415,9 @@ func (w *twin) compareAll(t testing.TB, s *State) {
 		}
 		if got := st.Retention(); got != want.retention && (want.retention != 0 || got != DefaultRetention) {
 			t.Fatalf("retention %d, want %d", got, want.retention)
+		}
+		if st.Managed() != want.managed {
+			t.Fatalf("store %v is managed: %v, want %v", id, st.Managed(), want.managed)
 		}
 		for scope, v := range want.scopes {
 			if got := st.ScopeVersion(scope); got != v {
@@ -527,6 +559,7 @@ func runTwin(t *testing.T, seed uint64, entries int) {
 	x := &eraser{chance: r, twin: w, done: map[ErasureID]bool{}}
 	restart := r.IntN(entries)
 	due := false // a comparison, which waits for an erasure
+	m.do(&Command{Body: &SetClusterVersion{Version: ManagedVersion}})
 	for i := 0; i < entries || x.active(); i++ {
 		rev := graph.Revision(m.index + 1)
 		m.now += int64(r.IntN(3))
@@ -534,14 +567,15 @@ func runTwin(t *testing.T, seed uint64, entries int) {
 		var commands []*Command
 		for _, n := range []byte{0, 1} {
 			if s := w.stores[storeNumber(n)]; s == nil || !s.model {
+				managed := r.IntN(2) == 0
 				commands = append(commands,
-					&Command{Store: storeNumber(n), Body: &CreateStore{Name: "acme"}},
-					&Command{Store: storeNumber(n), Body: &WriteModel{ID: modelNumber(1), Source: []byte("m"), Declarations: declared}})
+					&Command{Store: storeNumber(n), Body: &CreateStore{Name: "acme", Managed: managed}},
+					&Command{Store: storeNumber(n), Planned: managed, Body: &WriteModel{ID: modelNumber(1), Source: []byte("m"), Declarations: declared}})
 			}
 		}
 		steps := x.commands(i < entries)
 		for range 1 + r.IntN(3) {
-			commands = append(commands, x.avoid(r.command(rev, now)))
+			commands = append(commands, x.avoid(w.plan(r, r.command(rev, now))))
 			if len(steps) > 0 && r.IntN(2) == 0 {
 				commands, steps = append(commands, steps[0]), steps[1:]
 			}

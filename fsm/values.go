@@ -58,23 +58,35 @@ type storeRow struct {
 	historyHorizon graph.Revision // revisions before it are gone
 	expiryHorizon  int64          // tuples that expired until then have left the head
 	retention      int64          // of the past, in milliseconds; 0: the default
+	managed        bool           // only its planner writes to it
 }
 
 // storeFormat is the format of a store's row that names a retention. One that does not
-// has the format that rows had before there was one.
-const storeFormat = 2
+// has the format that rows had before there was one. managedStoreFormat is that of a
+// managed store, whose row always has a place for the retention.
+const (
+	storeFormat        = 2
+	managedStoreFormat = 3
+)
+
+func (r *storeRow) format() byte {
+	switch {
+	case r.managed:
+		return managedStoreFormat
+	case r.retention != 0:
+		return storeFormat
+	}
+	return rowFormat
+}
 
 func (r *storeRow) encode() []byte {
-	e := newRow()
-	if r.retention != 0 {
-		e.b[0] = storeFormat
-	}
+	e := &encoder{b: []byte{r.format()}}
 	e.string(r.name)
 	e.uvarint(uint64(r.created))
 	e.varint(r.createdTime)
 	e.uvarint(uint64(r.historyHorizon))
 	e.varint(r.expiryHorizon)
-	if r.retention != 0 {
+	if r.format() != rowFormat {
 		e.varint(r.retention)
 	}
 	return e.b
@@ -83,17 +95,20 @@ func (r *storeRow) encode() []byte {
 func decodeStoreRow(b []byte) (storeRow, error) {
 	d := &decoder{b: b}
 	format := d.byte()
-	if d.err == nil && format != rowFormat && format != storeFormat {
+	if d.err == nil && (format < rowFormat || format > managedStoreFormat) {
 		d.unknown("store row", format)
 	}
 	r := storeRow{
 		name: d.string(MaxTextSize), created: graph.Revision(d.uvarint()), createdTime: d.varint(),
 		historyHorizon: graph.Revision(d.uvarint()), expiryHorizon: d.varint(),
 	}
-	if format == storeFormat {
+	switch format {
+	case storeFormat:
 		if r.retention = d.varint(); r.retention == 0 {
 			d.fail("a retention that is not named")
 		}
+	case managedStoreFormat:
+		r.retention, r.managed = d.varint(), true
 	}
 	return r, wrapRow("store", d.done())
 }
