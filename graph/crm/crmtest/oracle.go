@@ -1,31 +1,35 @@
-package crm
+package crmtest
 
 import (
 	"slices"
 	"time"
+
+	"github.com/remit-authz/remit/graph/crm"
 )
 
-// An oracle decides by the letter of the decision procedure, over the organisation itself
+// An Oracle decides by the letter of the decision procedure, over the organisation itself
 // and at one instant. It knows no tuples, no model and no schedule; it is slow and short.
-type oracle struct {
-	o        *Organisation
+type Oracle struct {
+	o        *crm.Organisation
 	now      time.Time
-	seats    map[string]*Seat
-	roles    map[string]*Role
-	profiles map[string]*Profile
-	modules  map[string]*Module
-	groups   map[string]*Group
-	shifts   map[string]*Shift
-	fields   map[string]*Field
-	records  map[Ref]*Record
+	seats    map[string]*crm.Seat
+	roles    map[string]*crm.Role
+	profiles map[string]*crm.Profile
+	modules  map[string]*crm.Module
+	groups   map[string]*crm.Group
+	shifts   map[string]*crm.Shift
+	fields   map[string]*crm.Field
+	records  map[crm.Ref]*crm.Record
 }
 
-func newOracle(o *Organisation, now time.Time) *oracle {
-	d := &oracle{
+// NewOracle makes an oracle of a valid organisation, which must not change while it is
+// asked.
+func NewOracle(o *crm.Organisation, now time.Time) *Oracle {
+	d := &Oracle{
 		o: o, now: now,
-		seats: map[string]*Seat{}, roles: map[string]*Role{}, profiles: map[string]*Profile{},
-		modules: map[string]*Module{}, groups: map[string]*Group{}, shifts: map[string]*Shift{},
-		fields: map[string]*Field{}, records: map[Ref]*Record{},
+		seats: map[string]*crm.Seat{}, roles: map[string]*crm.Role{}, profiles: map[string]*crm.Profile{},
+		modules: map[string]*crm.Module{}, groups: map[string]*crm.Group{}, shifts: map[string]*crm.Shift{},
+		fields: map[string]*crm.Field{}, records: map[crm.Ref]*crm.Record{},
 	}
 	for i := range o.Seats {
 		d.seats[o.Seats[i].ID] = &o.Seats[i]
@@ -46,7 +50,7 @@ func newOracle(o *Organisation, now time.Time) *oracle {
 		d.shifts[o.Shifts[i].ID] = &o.Shifts[i]
 	}
 	for i := range o.Fields {
-		d.fields[o.Fields[i].key()] = &o.Fields[i]
+		d.fields[key(&o.Fields[i])] = &o.Fields[i]
 	}
 	for i := range o.Records {
 		d.records[o.Records[i].Ref()] = &o.Records[i]
@@ -54,88 +58,88 @@ func newOracle(o *Organisation, now time.Time) *oracle {
 	return d
 }
 
-// can decides an action on a record, and with a field, on that field of it. "export" is
-// an action here; adding a record of a child module is Add of it.
-func (d *oracle) can(u string, a Action, r *Record, f *Field) bool {
+// Can decides an action of a seat on a record, and with a field, on that field of it.
+// "export" is an action here; adding a record of a child module is crm.Add of it.
+func (d *Oracle) Can(u string, a crm.Action, r *crm.Record, f *crm.Field) bool {
 	// 1 seat
 	s := d.seats[u]
-	if !d.mayAct(s) {
+	if !d.MayAct(s) {
 		return false
 	}
 	// 2 module permission
-	if !d.permitted(s, r.Module, PermissionView) {
+	if !d.Permitted(s, r.Module, crm.PermissionView) {
 		return false
 	}
 	kind := d.modules[r.Module].Kind
-	var lvl Level
+	var lvl crm.Level
 	switch a {
-	case ActionView:
-		lvl = LevelView
+	case crm.ActionView:
+		lvl = crm.LevelView
 	case "export":
-		lvl = LevelView
-		if !d.hasTool(s, ToolExport) {
+		lvl = crm.LevelView
+		if !d.HasTool(s, crm.ToolExport) {
 			return false
 		}
-	case ActionEdit:
-		lvl = LevelEdit
-		if !d.permitted(s, r.Module, PermissionEdit) {
+	case crm.ActionEdit:
+		lvl = crm.LevelEdit
+		if !d.Permitted(s, r.Module, crm.PermissionEdit) {
 			return false
 		}
-	case ActionDelete:
-		lvl = LevelDelete
-		if !d.permitted(s, r.Module, PermissionDelete) {
+	case crm.ActionDelete:
+		lvl = crm.LevelDelete
+		if !d.Permitted(s, r.Module, crm.PermissionDelete) {
 			return false
 		}
-	case ActionShare:
-		lvl = LevelFull
-		if !d.permitted(s, r.Module, PermissionShare) || kind != Standard { // nothing else can be shared
+	case crm.ActionShare:
+		lvl = crm.LevelFull
+		if !d.Permitted(s, r.Module, crm.PermissionShare) || kind != crm.Standard { // nothing else can be shared
 			return false
 		}
-	case ActionTransfer:
-		lvl = LevelFull
-		if !d.permitted(s, r.Module, PermissionTransfer) {
+	case crm.ActionTransfer:
+		lvl = crm.LevelFull
+		if !d.Permitted(s, r.Module, crm.PermissionTransfer) {
 			return false
 		}
 	default:
-		lvl = LevelView
+		lvl = crm.LevelView
 		if d.o.Settings.AddingNeedsEdit {
-			lvl = LevelEdit
+			lvl = crm.LevelEdit
 		}
-		if !d.permitted(s, string(a[len("add_"):]), PermissionCreate) {
+		if !d.Permitted(s, string(a[len("add_"):]), crm.PermissionCreate) {
 			return false
 		}
 	}
 	// 3 record level
-	if kind == Child {
+	if kind == crm.Child {
 		if !d.childAllows(s, a, r) {
 			return false
 		}
-	} else if d.level(s, r) < lvl {
+	} else if d.Level(s, r) < lvl {
 		return false
 	}
 	// 4 field
 	if f != nil {
-		best := FieldHidden
+		best := crm.FieldHidden
 		for _, p := range s.Profiles {
 			best = min(best, f.Levels[p]) // FieldWrite < FieldRead < FieldHidden
 		}
-		if a == ActionView && best == FieldHidden || a == ActionEdit && best != FieldWrite {
+		if a == crm.ActionView && best == crm.FieldHidden || a == crm.ActionEdit && best != crm.FieldWrite {
 			return false
 		}
 	}
 	return true
 }
 
-// mayAct is step 1: an active seat, within its hours if they are enforced.
-func (d *oracle) mayAct(s *Seat) bool {
+// MayAct is step 1: an active seat, within its hours if they are enforced.
+func (d *Oracle) MayAct(s *crm.Seat) bool {
 	if s == nil || s.Suspended {
 		return false
 	}
 	gated := d.o.Settings.LoginHours && slices.ContainsFunc(s.Profiles, func(p string) bool { return d.profiles[p].Gated })
-	return !gated || d.admin(s) || d.superAdmin(s) || d.inHours(s)
+	return !gated || d.Admin(s) || d.SuperAdmin(s) || d.inHours(s)
 }
 
-func (d *oracle) inHours(s *Seat) bool {
+func (d *Oracle) inHours(s *crm.Seat) bool {
 	for _, a := range s.Shifts {
 		if a.Contains(d.now) && openAt(&d.shifts[a.Shift].Hours, d.now) {
 			return true
@@ -144,9 +148,9 @@ func (d *oracle) inHours(s *Seat) bool {
 	return false
 }
 
-// onDuty is who can be given work: on shift, not in a break, not on a holiday or leave.
-func (d *oracle) onDuty(s *Seat, shift string) bool {
-	if s.Suspended || slices.ContainsFunc(s.Leave, func(p Period) bool { return p.Contains(d.now) }) {
+// OnDuty is who can be given work: on shift, not in a break, not on a holiday or leave.
+func (d *Oracle) OnDuty(s *crm.Seat, shift string) bool {
+	if s.Suspended || slices.ContainsFunc(s.Leave, func(p crm.Period) bool { return p.Contains(d.now) }) {
 		return false
 	}
 	for _, a := range s.Shifts {
@@ -157,74 +161,78 @@ func (d *oracle) onDuty(s *Seat, shift string) bool {
 	return false
 }
 
-// permitted is P(x) of step 2.
-func (d *oracle) permitted(s *Seat, module string, x Permissions) bool {
+// Permitted is P(x) of step 2.
+func (d *Oracle) Permitted(s *crm.Seat, module string, x crm.Permissions) bool {
 	return slices.ContainsFunc(s.Profiles, func(p string) bool { return d.profiles[p].Modules[module]&x != 0 })
 }
 
-func (d *oracle) hasTool(s *Seat, tool Tool) bool {
+// HasTool reports whether a profile of the seat has a tool.
+func (d *Oracle) HasTool(s *crm.Seat, tool crm.Tool) bool {
 	return slices.ContainsFunc(s.Profiles, func(p string) bool { return slices.Contains(d.profiles[p].Tools, tool) })
 }
 
-func (d *oracle) hasSetup(s *Seat, setup Setup) bool {
+// HasSetup reports whether a profile of the seat has a setup permission.
+func (d *Oracle) HasSetup(s *crm.Seat, setup crm.Setup) bool {
 	return slices.ContainsFunc(s.Profiles, func(p string) bool { return slices.Contains(d.profiles[p].Setup, setup) })
 }
 
-func (d *oracle) admin(s *Seat) bool {
+// Admin reports whether a profile of the seat is an administrator's.
+func (d *Oracle) Admin(s *crm.Seat) bool {
 	return slices.ContainsFunc(s.Profiles, func(p string) bool { return d.profiles[p].Administrator })
 }
 
-func (d *oracle) superAdmin(s *Seat) bool { return d.o.SuperAdmin == s.ID }
+// SuperAdmin reports whether the seat is the super admin.
+func (d *Oracle) SuperAdmin(s *crm.Seat) bool { return d.o.SuperAdmin == s.ID }
 
-func (d *oracle) ceo(s *Seat) bool { return d.roles[s.Role].Parent == "" }
+func (d *Oracle) ceo(s *crm.Seat) bool { return d.roles[s.Role].Parent == "" }
 
-// level is that of a record that is not a child.
-func (d *oracle) level(s *Seat, r *Record) Level {
+// Level is what the seat has on a record that is not one of a child module.
+func (d *Oracle) Level(s *crm.Seat, r *crm.Record) crm.Level {
 	m, owner := d.modules[r.Module], d.seats[r.Owner]
-	if m.Kind == Forecast || m.Kind == ImportJob {
+	if m.Kind == crm.Forecast || m.Kind == crm.ImportJob {
 		return d.privateLevel(s, r, m)
 	}
-	if s == owner || d.superAdmin(s) {
-		return LevelFull
+	if s == owner || d.SuperAdmin(s) {
+		return crm.LevelFull
 	}
-	above := (d.superior(s, owner) && !m.NoHierarchy) || d.ceo(s) || d.admin(s)
-	if above && r.Confidentiality != Secret {
-		return LevelFull
+	above := (d.Superior(s, owner) && !m.NoHierarchy) || d.ceo(s) || d.Admin(s)
+	if above && r.Confidentiality != crm.Secret {
+		return crm.LevelFull
 	}
-	l := LevelNone
+	l := crm.LevelNone
 	for _, share := range r.Shares {
-		if d.alive(share) && d.in(s, share.To) {
+		if d.alive(share) && d.In(s, share.To) {
 			l = max(l, share.Level)
 		}
 	}
 	for _, p := range r.Parents {
 		for _, share := range d.records[p].Shares {
-			if share.Related && d.alive(share) && d.in(s, share.To) {
+			if share.Related && d.alive(share) && d.In(s, share.To) {
 				l = max(l, share.Level)
 			}
 		}
 	}
-	if r.Confidentiality != Open {
+	if r.Confidentiality != crm.Open {
 		return l
 	}
 	l = max(l, m.Default)
-	if d.permitted(s, m.ID, PermissionViewAll) {
-		l = max(l, LevelView)
+	if d.Permitted(s, m.ID, crm.PermissionViewAll) {
+		l = max(l, crm.LevelView)
 	}
 	if s.Role == owner.Role {
 		l = max(l, d.roles[owner.Role].Peers)
 	}
 	if slices.Contains(d.roles[owner.Role].ForecastManagers, s.ID) {
-		l = max(l, LevelView)
+		l = max(l, crm.LevelView)
 	}
 	for _, rule := range d.o.Rules {
-		if rule.Disabled || rule.Module != m.ID || !d.in(owner, rule.Source) {
+		if rule.Disabled || rule.Module != m.ID || !d.In(owner, rule.Source) {
 			continue
 		}
-		target := d.in(s, rule.Target)
-		if rule.Superiors && rule.Target.Kind != Everyone {
+		target := d.In(s, rule.Target)
+		if rule.Superiors && rule.Target.Kind != crm.Everyone {
 			for i := range d.o.Seats {
-				target = target || d.in(&d.o.Seats[i], rule.Target) && d.superior(s, &d.o.Seats[i])
+				target = target || d.In(&d.o.Seats[i], rule.Target) && d.Superior(s, &d.o.Seats[i])
 			}
 		}
 		if target {
@@ -234,43 +242,44 @@ func (d *oracle) level(s *Seat, r *Record) Level {
 	return l
 }
 
-func (d *oracle) alive(s Share) bool { return s.Expires.IsZero() || d.now.Before(s.Expires) }
+func (d *Oracle) alive(s crm.Share) bool { return s.Expires.IsZero() || d.now.Before(s.Expires) }
 
-func (d *oracle) privateLevel(s *Seat, r *Record, m *Module) Level {
+func (d *Oracle) privateLevel(s *crm.Seat, r *crm.Record, m *crm.Module) crm.Level {
 	owner := d.seats[r.Owner]
 	switch {
 	case s == owner:
-		return LevelFull
-	case d.superior(s, owner), d.admin(s):
-		return LevelView
-	case m.Kind == Forecast && slices.Contains(d.roles[owner.Role].ForecastManagers, s.ID):
-		return LevelView
+		return crm.LevelFull
+	case d.Superior(s, owner), d.Admin(s):
+		return crm.LevelView
+	case m.Kind == crm.Forecast && slices.Contains(d.roles[owner.Role].ForecastManagers, s.ID):
+		return crm.LevelView
 	}
-	return LevelNone
+	return crm.LevelNone
 }
 
 // childAllows decides each action by the parent.
-func (d *oracle) childAllows(s *Seat, a Action, n *Record) bool {
+func (d *Oracle) childAllows(s *crm.Seat, a crm.Action, n *crm.Record) bool {
 	parent := d.records[n.Parents[0]]
-	if !d.can(s.ID, ActionView, parent, nil) {
+	if !d.Can(s.ID, crm.ActionView, parent, nil) {
 		return false
 	}
 	switch a {
-	case ActionView, "export":
+	case crm.ActionView, "export":
 		return true
-	case ActionEdit, ActionDelete:
-		return s.ID == n.Owner || d.can(s.ID, a, parent, nil)
+	case crm.ActionEdit, crm.ActionDelete:
+		return s.ID == n.Owner || d.Can(s.ID, a, parent, nil)
 	}
 	return false
 }
 
-func (d *oracle) superior(s, o *Seat) bool {
+// Superior reports whether s has full access to what o owns.
+func (d *Oracle) Superior(s, o *crm.Seat) bool {
 	for _, t := range d.o.Teams {
 		if slices.Contains(t.Managers, s.ID) && slices.Contains(t.Members, o.ID) {
 			return true
 		}
 	}
-	if d.o.Settings.Hierarchy == ByRole {
+	if d.o.Settings.Hierarchy == crm.ByRole {
 		return d.strictAncestor(s.Role, o.Role)
 	}
 	for id := o.Manager; id != ""; id = d.seats[id].Manager {
@@ -281,7 +290,7 @@ func (d *oracle) superior(s, o *Seat) bool {
 	return o.NonReporting && d.o.Settings.NonReportingByRole && d.strictAncestor(s.Role, o.Role)
 }
 
-func (d *oracle) strictAncestor(above, below string) bool {
+func (d *Oracle) strictAncestor(above, below string) bool {
 	for id := d.roles[below].Parent; id != ""; id = d.roles[id].Parent {
 		if id == above {
 			return true
@@ -290,18 +299,18 @@ func (d *oracle) strictAncestor(above, below string) bool {
 	return false
 }
 
-// in is "x in target".
-func (d *oracle) in(s *Seat, p Party) bool {
+// In is "x in target".
+func (d *Oracle) In(s *crm.Seat, p crm.Party) bool {
 	switch p.Kind {
-	case User:
+	case crm.User:
 		return s.ID == p.ID
-	case HoldersOf:
+	case crm.HoldersOf:
 		return s.Role == p.ID
-	case RoleAndSubordinates:
+	case crm.RoleAndSubordinates:
 		return s.Role == p.ID || d.strictAncestor(p.ID, s.Role)
-	case MembersOf:
-		return slices.ContainsFunc(d.groups[p.ID].Members, func(m Party) bool { return d.in(s, m) })
-	case Everyone:
+	case crm.MembersOf:
+		return slices.ContainsFunc(d.groups[p.ID].Members, func(m crm.Party) bool { return d.In(s, m) })
+	case crm.Everyone:
 		return true
 	}
 	return false
@@ -310,7 +319,7 @@ func (d *oracle) in(s *Seat, p Party) bool {
 // openAt decides by the occurrences of the dates around the instant: one belongs to the
 // local date on which it begins; what begins on a holiday is cancelled, and an exception
 // replaces what begins on its date.
-func openAt(h *Hours, now time.Time) bool {
+func openAt(h *crm.Hours, now time.Time) bool {
 	zone, err := time.LoadLocation(h.Zone)
 	if err != nil {
 		panic(err)
@@ -347,7 +356,7 @@ func openAt(h *Hours, now time.Time) bool {
 }
 
 // covers reports whether the span that begins so many days after the date contains now.
-func covers(date time.Time, zone *time.Location, s Span, days int, now time.Time) bool {
+func covers(date time.Time, zone *time.Location, s crm.Span, days int, now time.Time) bool {
 	start, end := int(s.Start), int(s.End)
 	if end <= start {
 		end += 24 * 60
@@ -373,3 +382,6 @@ func instant(local time.Time, zone *time.Location) time.Time {
 	}
 	return first
 }
+
+// key is the field's id in the model.
+func key(f *crm.Field) string { return f.Module + "." + f.ID }
