@@ -58,7 +58,7 @@ const (
 	ErrorReason_ERROR_REASON_NO_LEADER            ErrorReason = 26
 	ErrorReason_ERROR_REASON_ABORTED              ErrorReason = 27 // others kept changing what the write depends on
 	ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME      ErrorReason = 28 // retry with the same idempotency key
-	ErrorReason_ERROR_REASON_STORE_MANAGED        ErrorReason = 29 // raw writes to a managed store
+	ErrorReason_ERROR_REASON_STORE_MANAGED        ErrorReason = 29 // the store is an organisation's: see Store.managed
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN        ErrorReason = 30
 	ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE  ErrorReason = 31 // at lies before the expiry horizon
 	ErrorReason_ERROR_REASON_OVERLOADED           ErrorReason = 32 // too many calls are waiting; try again a little later
@@ -75,6 +75,10 @@ const (
 	ErrorReason_ERROR_REASON_MENTIONED            ErrorReason = 43 // others mention who is to be erased
 	ErrorReason_ERROR_REASON_MEMBERSHIP           ErrorReason = 44 // the members of the cluster cannot be changed so, as they are now
 	ErrorReason_ERROR_REASON_READ_ONLY            ErrorReason = 45 // the cluster commits nothing until an operator has seen to it; the message says why
+	ErrorReason_ERROR_REASON_CLUSTER_VERSION      ErrorReason = 46 // a node of the cluster may not know this yet
+	ErrorReason_ERROR_REASON_ENTITY_NOT_FOUND     ErrorReason = 47 // an organisation has no such entity, or none that the asker may see
+	ErrorReason_ERROR_REASON_INVALID_ORGANISATION ErrorReason = 48 // the change would make an organisation invalid; the message says how
+	ErrorReason_ERROR_REASON_NO_ORGANISATION      ErrorReason = 49 // the store holds none
 )
 
 // Enum value maps for ErrorReason.
@@ -126,6 +130,10 @@ var (
 		43: "ERROR_REASON_MENTIONED",
 		44: "ERROR_REASON_MEMBERSHIP",
 		45: "ERROR_REASON_READ_ONLY",
+		46: "ERROR_REASON_CLUSTER_VERSION",
+		47: "ERROR_REASON_ENTITY_NOT_FOUND",
+		48: "ERROR_REASON_INVALID_ORGANISATION",
+		49: "ERROR_REASON_NO_ORGANISATION",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -174,6 +182,10 @@ var (
 		"ERROR_REASON_MENTIONED":            43,
 		"ERROR_REASON_MEMBERSHIP":           44,
 		"ERROR_REASON_READ_ONLY":            45,
+		"ERROR_REASON_CLUSTER_VERSION":      46,
+		"ERROR_REASON_ENTITY_NOT_FOUND":     47,
+		"ERROR_REASON_INVALID_ORGANISATION": 48,
+		"ERROR_REASON_NO_ORGANISATION":      49,
 	}
 )
 
@@ -805,7 +817,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
 	"\x06resume\x18\a \x01(\tR\x06resume\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter*\xf7\v\n" +
+	"retryAfter*\x85\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -853,7 +865,11 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10*\x12\x1a\n" +
 	"\x16ERROR_REASON_MENTIONED\x10+\x12\x1b\n" +
 	"\x17ERROR_REASON_MEMBERSHIP\x10,\x12\x1a\n" +
-	"\x16ERROR_REASON_READ_ONLY\x10-B\x91\x01\n" +
+	"\x16ERROR_REASON_READ_ONLY\x10-\x12 \n" +
+	"\x1cERROR_REASON_CLUSTER_VERSION\x10.\x12!\n" +
+	"\x1dERROR_REASON_ENTITY_NOT_FOUND\x10/\x12%\n" +
+	"!ERROR_REASON_INVALID_ORGANISATION\x100\x12 \n" +
+	"\x1cERROR_REASON_NO_ORGANISATION\x101B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (

@@ -2378,7 +2378,9 @@ func (*Edit_MoveHolders) isEdit_Edit() {}
 type Put struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Entity *Entity                `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
-	// The fields to replace, by name: role, suspended. The entity must exist. Absent: all.
+	// The fields to replace, by name: role, suspended; or one element of a map: modules.deal,
+	// fields.amount. One that is not given in the entity is cleared. The entity must exist.
+	// Absent: all.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// The version that is replaced; 0 if it must not exist. Absent: any.
 	IfVersion     *uint64 `protobuf:"varint,3,opt,name=if_version,json=ifVersion,proto3,oneof" json:"if_version,omitempty"`
@@ -2944,10 +2946,13 @@ func (x *ChangeRequest) GetReason() string {
 	return ""
 }
 
+// The answer to a change that is repeated under its idempotency key is that to the first
+// one; but for the token as far as the state before it is still kept.
 type ChangeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// The versions of what was put, in the order of the edits; 0 for other edits.
+	// The versions of what was put, in the order of the edits; 0 for other edits, and for
+	// what a later edit of the same change deleted.
 	Versions []uint64 `protobuf:"varint,2,rep,packed,name=versions,proto3" json:"versions,omitempty"`
 	// How many tuples were written and deleted.
 	Tuples int64 `protobuf:"varint,3,opt,name=tuples,proto3" json:"tuples,omitempty"`

@@ -239,8 +239,11 @@ type OrganisationServiceClient interface {
 	GetEntity(context.Context, *v1.GetEntityRequest) (*v1.GetEntityResponse, error)
 	// ListEntities pages through the entities of one kind, in the order of their ids.
 	ListEntities(context.Context, *v1.ListEntitiesRequest) (*v1.ListEntitiesResponse, error)
-	// StreamEntities sends a whole organisation as it was at one revision, in an order in
-	// which it can be made again: what an entity refers to comes before it.
+	// StreamEntities sends a whole organisation as it was at one revision: settings,
+	// modules, profiles, fields, roles, shifts, seats, groups, teams, rules, records. Within
+	// each, what an entity is below or contains comes before it: the role above, the manager,
+	// the group inside, the parent record. What remains ahead of what it refers to is the
+	// super admin and forecast managers. It is for applications: nothing is left out.
 	StreamEntities(context.Context, *v1.StreamEntitiesRequest) (OrganisationServiceStreamEntitiesClientStream, error)
 	// Can answers whether a user may do something to a record.
 	Can(context.Context, *v1.CanRequest) (*v1.CanResponse, error)
@@ -395,8 +398,11 @@ type OrganisationServiceHandler interface {
 	GetEntity(context.Context, *v1.GetEntityRequest) (*v1.GetEntityResponse, error)
 	// ListEntities pages through the entities of one kind, in the order of their ids.
 	ListEntities(context.Context, *v1.ListEntitiesRequest) (*v1.ListEntitiesResponse, error)
-	// StreamEntities sends a whole organisation as it was at one revision, in an order in
-	// which it can be made again: what an entity refers to comes before it.
+	// StreamEntities sends a whole organisation as it was at one revision: settings,
+	// modules, profiles, fields, roles, shifts, seats, groups, teams, rules, records. Within
+	// each, what an entity is below or contains comes before it: the role above, the manager,
+	// the group inside, the parent record. What remains ahead of what it refers to is the
+	// super admin and forecast managers. It is for applications: nothing is left out.
 	StreamEntities(context.Context, *v1.StreamEntitiesRequest, OrganisationServiceStreamEntitiesServerStream) error
 	// Can answers whether a user may do something to a record.
 	Can(context.Context, *v1.CanRequest) (*v1.CanResponse, error)
