@@ -22,7 +22,7 @@ type Fault struct {
 // Error prints the fault as subject: message.
 func (f Fault) Error() string { return f.Subject + ": " + f.Message }
 
-// An Error holds all the faults of an organisation, in the order of Organisation's fields.
+// An Error holds all the faults of an organisation, or of a change to it.
 type Error struct{ Faults []Fault }
 
 // maxShown keeps the message of an organisation that is all wrong readable; Faults has
