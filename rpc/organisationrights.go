@@ -1,0 +1,215 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/crm"
+	"github.com/remit-authz/remit/rpc/backend"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+var (
+	// ErrNoOrganisation says that a store holds no organisation, or one that is not made
+	// yet.
+	ErrNoOrganisation = errors.New("no organisation")
+	// ErrEntityNotFound says that an organisation has no such entity, or none that the
+	// asker may see.
+	ErrEntityNotFound = errors.New("not found")
+)
+
+// An organisation is one at a state and an instant: what it is, and what it lets its seats
+// do. It belongs to one goroutine.
+type organisation struct {
+	*question
+	entities *crm.Reader
+	key      graph.ObjectName // of the organisation itself
+}
+
+// open finds the organisation of a store in the state that a consistency asks for. Its
+// instant is now, or that of an exact state.
+func (s *organisationService) open(ctx context.Context, storeField, store, field string, c *remitv1.Consistency) (*organisation, error) {
+	snapshot, err := s.reader.snapshot(ctx, storeField, store, field, c)
+	if err != nil {
+		return nil, err
+	}
+	return s.organisation(storeField, snapshot)
+}
+
+// organisation is that of a snapshot.
+func (s *organisationService) organisation(storeField string, snapshot backend.Snapshot) (*organisation, error) {
+	if !snapshot.Head.Managed() {
+		return nil, at(storeField, fmt.Errorf("%w: store %s holds tuples of its own; an organisation is made with CreateOrganisation or remit org init",
+			ErrNoOrganisation, snapshot.Head.ID()))
+	}
+	unmade := at(storeField, fmt.Errorf("%w: that of store %s is not there yet: it is made by repeating what was to make it, with the same idempotency key",
+		ErrNoOrganisation, snapshot.Head.ID()))
+	if len(snapshot.Models) == 0 {
+		return nil, unmade
+	}
+	q := &question{backend.Question{Snapshot: snapshot, Reader: s.reader.Reader, At: snapshot.AsOf}}
+	var err error
+	if q.Plan, err = s.reader.Plan(&q.Snapshot, storeField, ""); err != nil {
+		return nil, err
+	}
+	if q.At.IsZero() {
+		q.At = s.reader.Now()
+	}
+	o := &organisation{question: q, entities: crm.NewReader(snapshot.Base, q.Plan.Plan)}
+	key, ok, err := o.entities.Organisation()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, unmade
+	}
+	o.key = key
+	return o, nil
+}
+
+// An actor is who acts in an organisation: a seat, or an application if that is empty.
+type actor struct{ seat string }
+
+// actor finds who acts: the seat that the request names, or the caller's own, or none. A
+// seat must be active.
+func (o *organisation) actor(ctx context.Context, field, as string) (actor, error) {
+	var seat *crm.Seat
+	var err error
+	if as != "" {
+		seat, err = o.seat(field, as)
+	} else if login := loginOf(ctx); login != "" {
+		seat, err = o.seatOfLogin(login)
+	}
+	if err != nil || seat == nil {
+		return actor{}, err
+	}
+	if seat.Suspended {
+		return actor{}, forbidden("the seat %s is suspended", seat.ID)
+	}
+	member, err := o.may(ctx, seat.ID, o.key, "member")
+	if err != nil {
+		return actor{}, err
+	}
+	if !member {
+		return actor{}, forbidden("the seat %s may do nothing outside its working hours", seat.ID)
+	}
+	return actor{seat.ID}, nil
+}
+
+// seat finds a seat that a field names.
+func (o *organisation) seat(field, id string) (*crm.Seat, error) {
+	key := (&crm.Seat{ID: id}).Key()
+	if err := key.Validate(); err != nil {
+		return nil, at(field, err)
+	}
+	e, _, err := o.entities.Entity(key)
+	if err != nil {
+		return nil, err
+	}
+	seat, ok := e.(*crm.Seat)
+	if !ok {
+		return nil, at(field, fmt.Errorf("%w: no seat has the id %q", ErrEntityNotFound, id))
+	}
+	return seat, nil
+}
+
+// seatOfLogin is the seat that bears a login, nil if none does. Claims know no case;
+// identity providers do, and two of their subjects may differ in it alone.
+func (o *organisation) seatOfLogin(login string) (*crm.Seat, error) {
+	holder, _, err := o.entities.Claim(crm.Claim("login", login))
+	if err != nil || holder == "" {
+		return nil, err
+	}
+	key, err := graph.ParseObject(holder)
+	if err != nil {
+		return nil, err
+	}
+	e, _, err := o.entities.Entity(key)
+	if seat, ok := e.(*crm.Seat); ok && seat.Login == login {
+		return seat, err
+	}
+	return nil, err
+}
+
+// may reports whether a seat has a relation to an object. What the model does not have
+// nobody has.
+func (o *organisation) may(ctx context.Context, seat string, object graph.ObjectName, relation string) (bool, error) {
+	t, ok := o.Plan.Type(object.Type)
+	if !ok {
+		return false, nil
+	}
+	if _, ok := t.Relation(relation); !ok {
+		return false, nil
+	}
+	return o.check(ctx, &remitv1.Question{
+		Object: object.String(), Relation: relation, Subject: (&crm.Seat{ID: seat}).Key().String(),
+	})
+}
+
+// shown is an entity as an actor may see it, nil if not at all.
+func (o *organisation) shown(ctx context.Context, a actor, e crm.Entity) (crm.Entity, error) {
+	record, ok := e.(*crm.Record)
+	if a.seat == "" || !ok {
+		return e, nil
+	}
+	key := record.Key()
+	visible, err := o.may(ctx, a.seat, key, crm.ActionView.Relation())
+	if err != nil || !visible {
+		return nil, err
+	}
+	shown := *record
+	if record.Owner != a.seat {
+		sharing, err := o.may(ctx, a.seat, key, crm.ActionShare.Relation())
+		if err != nil {
+			return nil, err
+		}
+		if !sharing {
+			shown.Shares = nil
+		}
+	}
+	shown.Fields, err = o.readable(ctx, a.seat, record)
+	return &shown, err
+}
+
+// readable are the fields of a record that a seat which may view it may read. One that the
+// organisation knows nothing of is restricted to nobody.
+func (o *organisation) readable(ctx context.Context, seat string, r *crm.Record) (map[string]any, error) {
+	var fields map[string]any
+	for name, v := range r.Fields {
+		key := (&crm.Field{Module: r.Module, ID: name}).Key()
+		known := false
+		if t, ok := o.Plan.Type(key.Type); ok && key.Validate() == nil {
+			id, found, err := o.Base.Lookup(t.ID, key.ID)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				if _, known, err = o.Base.Document(id); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if known {
+			allowed, err := o.may(ctx, seat, key, "can_read")
+			if err != nil {
+				return nil, err
+			}
+			if !allowed {
+				continue
+			}
+		}
+		put(&fields, name, v)
+	}
+	return fields, nil
+}
+
+// mayChange refuses an actor who is no seat and may not do everything either.
+func mayChange(ctx context.Context, a actor, store fsm.StoreID) error {
+	if a.seat != "" || administers(ctx, store) {
+		return nil
+	}
+	return forbidden("the caller has no seat of its own here: give one in the field as, or the permission admin on this store")
+}
