@@ -10,6 +10,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/gate"
@@ -49,9 +50,12 @@ var wireErrors = []wireError{
 	{err: backend.ErrKeyNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_KEY_NOT_FOUND},
 	{err: backend.ErrKeyExists, code: connect.CodeAlreadyExists, reason: remitv1.ErrorReason_ERROR_REASON_KEY_EXISTS},
 	{err: backend.ErrModelNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND},
+	{err: ErrEntityNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_ENTITY_NOT_FOUND},
+	{err: ErrNoOrganisation, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_NO_ORGANISATION},
 	{err: ErrDuplicateOperation, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION},
 	{err: ErrContext, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
 	{err: backend.ErrRequest, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+	{err: crm.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_ORGANISATION},
 	{err: ErrMentioned, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_MENTIONED},
 	{err: ErrUnexpectedCount, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_UNEXPECTED_COUNT},
 	{err: ErrInstant, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_INSTANT_UNAVAILABLE},
@@ -92,6 +96,8 @@ var wireErrors = []wireError{
 	{err: fsm.ErrPrecondition, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_PRECONDITION_FAILED},
 	{err: fsm.ErrIdempotencyConflict, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_CONFLICT},
 	{err: fsm.ErrScope, code: connect.CodeAborted, reason: remitv1.ErrorReason_ERROR_REASON_ABORTED},
+	{err: fsm.ErrManaged, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_STORE_MANAGED},
+	{err: fsm.ErrVersion, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_CLUSTER_VERSION},
 	{err: fsm.ErrErasing, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_ERASING},
 	{err: fsm.ErrExhausted, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: fsm.ErrRevisionGone, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_REVISION_UNAVAILABLE},

@@ -120,6 +120,9 @@ func (d *deletion) begin(ctx context.Context) error {
 	}
 	root := d.reader.Config.State.Current()
 	store, err := backend.FindStore(ctx, root, "store", d.request.Store)
+	if err == nil {
+		err = backend.Unmanaged("store", store)
+	}
 	if err != nil {
 		return err
 	}

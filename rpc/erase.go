@@ -22,6 +22,11 @@ import (
 // said that this may stay.
 var ErrMentioned = errors.New("others mention the entity")
 
+// errInOrganisation refuses to erase who is still in an organisation, of which half would
+// stay.
+var errInOrganisation = fmt.Errorf("%w: an organisation still has the entity; delete it there first, with the OrganisationService or remit org, "+
+	"and erase it then; what has merely expired goes by itself, a day later", fsm.ErrManaged)
+
 const (
 	// eraseRows is how many rows a step of an erasure looks at: other writers wait behind
 	// it. It costs about as much as a transaction of a deletion.
@@ -104,6 +109,9 @@ func (e *erasing) run(ctx context.Context) error {
 		}
 		if err := e.tell(&remitv1.EraseResponse{Found: found}); err != nil || e.request.Preview {
 			return err
+		}
+		if store.Managed() && store.InUse(e.entity) && e.id.IsZero() {
+			return at("entity", errInOrganisation)
 		}
 		// Of one that is under way the report says what is left: others may mention the
 		// entity after it began, and it cannot be taken back.
@@ -290,8 +298,11 @@ func (e *erasing) remove(ctx context.Context) (graph.Revision, error) {
 	for {
 		begin := time.Now()
 		result, err := e.propose(ctx, &fsm.Command{Store: e.store, Reason: e.request.Reason, Body: step})
-		if errors.Is(err, fsm.ErrErasureNotFound) {
+		switch {
+		case errors.Is(err, fsm.ErrErasureNotFound):
 			return 0, at("erasure_id", fmt.Errorf("%w: the store has no such erasure", backend.ErrRequest))
+		case errors.Is(err, fsm.ErrManaged): // it was not in use a moment ago
+			return 0, at("entity", errInOrganisation)
 		}
 		if err != nil {
 			return 0, err

@@ -58,6 +58,8 @@ var sentinels = map[string]struct {
 	"fsm.ErrPrecondition":        {fsm.ErrPrecondition, true},
 	"fsm.ErrScope":               {fsm.ErrScope, true},
 	"fsm.ErrIdempotencyConflict": {fsm.ErrIdempotencyConflict, true},
+	"fsm.ErrManaged":             {fsm.ErrManaged, true},
+	"fsm.ErrVersion":             {fsm.ErrVersion, true},
 	"fsm.ErrErasing":             {fsm.ErrErasing, true},
 	"fsm.ErrErasureNotFound":     {fsm.ErrErasureNotFound, false}, // no request names an erasure
 	"fsm.ErrExhausted":           {fsm.ErrExhausted, true},
@@ -193,8 +195,7 @@ func exportedErrors(t *testing.T, dir string) []string {
 // nothing gives is not promised.
 func TestEveryReasonIsGiven(t *testing.T) {
 	given := map[remitv1.ErrorReason]bool{
-		remitv1.ErrorReason_ERROR_REASON_UNSPECIFIED:   true,
-		remitv1.ErrorReason_ERROR_REASON_STORE_MANAGED: true, // there are no managed stores yet
+		remitv1.ErrorReason_ERROR_REASON_UNSPECIFIED: true,
 	}
 	for _, w := range wireErrors {
 		given[w.reason] = true

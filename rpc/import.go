@@ -77,7 +77,12 @@ func (m *importer) run(ctx context.Context, stream importStream) error {
 		if err != nil {
 			return err
 		}
+		first := m.store == ""
 		tuples, err := m.read(req)
+		if err == nil && first {
+			// A store that takes no tuples says so before more of them are sent.
+			_, err = m.find(ctx, m.service.reader.Config.State.Current())
+		}
 		if err != nil {
 			return err
 		}
@@ -166,6 +171,9 @@ func (m *importer) write(ctx context.Context, req *remitv1.ImportRequest, tuples
 func (m *importer) find(ctx context.Context, root *fsm.Root) (*fsm.Store, error) {
 	if m.found.IsZero() {
 		store, err := backend.FindStore(ctx, root, "store", m.store)
+		if err == nil {
+			err = backend.Unmanaged("store", store)
+		}
 		if err == nil {
 			m.found = store.ID()
 		}

@@ -77,6 +77,9 @@ func (s *modelService) WriteModel(ctx context.Context, req *remitv1.WriteModelRe
 		if err != nil {
 			return nil, err
 		}
+		if err := backend.Unmanaged("store", head); err != nil {
+			return nil, err
+		}
 		store = head.ID()
 		command := &fsm.Command{
 			Store: store, Key: req.IdempotencyKey, Hash: hash, Reason: req.Reason,

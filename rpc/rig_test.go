@@ -96,6 +96,7 @@ func newRigAt(t testing.TB, clock func() time.Time, change ...func(*Config)) *ri
 	r := &rig{t: t, config: config, server: NewConnectServer(config)}
 	r.clients = newClients(connectinprocess.New(r.server))
 	r.propose(&fsm.Command{Body: &fsm.SetEpoch{To: testEpochNumber}})
+	r.propose(&fsm.Command{Body: &fsm.SetClusterVersion{Version: fsm.ClusterVersion}})
 	return r
 }
 

@@ -22,8 +22,8 @@ type storeService struct {
 
 // CreateStore makes a store.
 func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStoreRequest) (*remitv1.CreateStoreResponse, error) {
-	if _, err := fsm.ParseStoreID(req.Name); err == nil {
-		return nil, at("name", fmt.Errorf("%w: %q has the form of a store's id and could be taken for one", backend.ErrRequest, req.Name))
+	if err := checkStoreName(req.Name); err != nil {
+		return nil, err
 	}
 	id, err := s.reader.NewID()
 	if err != nil {
@@ -47,6 +47,14 @@ func (s *storeService) CreateStore(ctx context.Context, req *remitv1.CreateStore
 		Retention: retentionMessage(fsm.DefaultRetention), EarliestRevision: uint64(result.Revision), EarliestAt: created,
 	}
 	return &remitv1.CreateStoreResponse{Store: store, Token: s.reader.Token(result.Revision)}, nil
+}
+
+// checkStoreName refuses a name that would be taken for an id.
+func checkStoreName(name string) error {
+	if _, err := fsm.ParseStoreID(name); err == nil {
+		return at("name", fmt.Errorf("%w: %q has the form of a store's id and could be taken for one", backend.ErrRequest, name))
+	}
+	return nil
 }
 
 // GetStore finds a store by id or by name.
@@ -73,7 +81,7 @@ func storeMessage(s *fsm.Store) *remitv1.Store {
 	return &remitv1.Store{
 		Id: s.ID().String(), Name: s.StoreName(),
 		CreatedAt: timestamppb.New(s.CreatedTime()), TupleCount: s.TupleCount(),
-		Retention: retentionMessage(s.Retention()),
+		Retention: retentionMessage(s.Retention()), Managed: s.Managed(),
 	}
 }
 

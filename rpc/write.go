@@ -107,6 +107,9 @@ func (c *change) plan(ctx context.Context, r *reader, root *fsm.Root) (*fsm.Comm
 	if err != nil {
 		return nil, err
 	}
+	if err := backend.Unmanaged("store", store); err != nil {
+		return nil, err
+	}
 	c.store = store.ID()
 	command := &fsm.Command{
 		Store: c.store, Key: c.request.IdempotencyKey, Hash: c.hash(),

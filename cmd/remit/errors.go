@@ -149,7 +149,8 @@ func unreachable(e *connect.Error) bool {
 }
 
 // apiWords are advice for callers of the API, and what it means for the command line.
-var apiWords = strings.NewReplacer("set scope.at instead", "use --at instead", "touch it instead if that is meant", "without --create it would be written anew")
+var apiWords = strings.NewReplacer("set scope.at instead", "use --at instead", "touch it instead if that is meant", "without --create it would be written anew",
+	"with the OrganisationService or remit org", "with remit org")
 
 // inOurWords replaces what a message says in terms of the API: paths of fields, for which
 // the command line has flags and tuples.

@@ -47,6 +47,9 @@ func writeStore(w io.Writer, s *remitv1.Store) error {
 		printf(w, "tuples\t%s\n", thousands(int(s.GetTupleCount())))
 		printf(w, "retention\t%s\n", retentionText(s.GetRetention()))
 		printf(w, "earliest\t%s, revision %d\n", instantText(s.GetEarliestAt().AsTime()), s.GetEarliestRevision())
+		if s.GetManaged() {
+			printLine(w, "managed\tyes; change it with remit org")
+		}
 	})
 }
 

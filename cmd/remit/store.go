@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -97,17 +98,41 @@ func (a *app) storeListCommand() *cobra.Command {
 				}
 			}
 			return a.print(all, func(w io.Writer) error {
-				return columns(w, func(w io.Writer) {
-					printLine(w, "NAME\tID\tTUPLES\tCREATED")
-					for _, s := range all.GetStores() {
-						printf(w, "%s\t%s\t%s\t%s\n", visible(s.GetName()), s.GetId(), thousands(int(s.GetTupleCount())), instantText(s.GetCreatedAt().AsTime()))
-					}
-				})
+				return writeStores(w, all.GetStores())
 			})
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "only stores of exactly this `name`")
 	return cmd
+}
+
+// writeStores lists stores. Where none is managed nothing is said of that.
+func writeStores(w io.Writer, stores []*remitv1.Store) error {
+	managed := slices.ContainsFunc(stores, (*remitv1.Store).GetManaged)
+	return columns(w, func(w io.Writer) {
+		line := func(name, id, tuples, created, kind string) {
+			if managed {
+				created += "\t" + kind
+			}
+			printf(w, "%s\t%s\t%s\t%s\n", name, id, tuples, created)
+		}
+		line("NAME", "ID", "TUPLES", "CREATED", "MANAGED")
+		for _, s := range stores {
+			kind := "no"
+			if s.GetManaged() {
+				kind = "yes"
+			}
+			line(visible(s.GetName()), s.GetId(), thousands(int(s.GetTupleCount())), instantText(s.GetCreatedAt().AsTime()), kind)
+		}
+	})
+}
+
+// unmanaged refuses the store of an organisation before anything is sent to it.
+func unmanaged(s *remitv1.Store) error {
+	if s.GetManaged() {
+		return fmt.Errorf("store %s is managed: its tuples and models belong to an organisation; change that instead, with remit org", visible(s.GetName()))
+	}
+	return nil
 }
 
 func (a *app) storeDeleteCommand() *cobra.Command {
@@ -134,7 +159,12 @@ asked it wants --yes. A name that several stores bear is refused: give the id th
 			}
 			s := found.GetStore()
 			if !sure {
-				if err := a.confirm(fmt.Sprintf("Delete store %s (%s) with its %s?", visible(s.GetName()), s.GetId(), counted(int(s.GetTupleCount()), "tuple")), "nothing was deleted"); err != nil {
+				organisation := ""
+				if s.GetManaged() {
+					organisation = " and the whole organisation in it"
+				}
+				question := fmt.Sprintf("Delete store %s (%s) with its %s%s?", visible(s.GetName()), s.GetId(), counted(int(s.GetTupleCount()), "tuple"), organisation)
+				if err := a.confirm(question, "nothing was deleted"); err != nil {
 					return err
 				}
 			}

@@ -151,6 +151,9 @@ func (a *app) importFile(ctx context.Context, c *services, file *storefile.File,
 func (a *app) importTarget(ctx context.Context, c *services, key, name, into string) (*remitv1.Store, error) {
 	if into != "" {
 		found, err := call(ctx, a, c.stores.GetStore, &remitv1.GetStoreRequest{Store: into})
+		if err == nil {
+			err = unmanaged(found.GetStore())
+		}
 		return found.GetStore(), err
 	}
 	hint := fmt.Sprintf("; add to it with --into %s, or choose another name with --name", shellWord(name))
@@ -206,6 +209,9 @@ func (a *app) importTuples(ctx context.Context, name, into string) error {
 		return err
 	}
 	found, err := call(ctx, a, c.stores.GetStore, &remitv1.GetStoreRequest{Store: into})
+	if err == nil {
+		err = unmanaged(found.GetStore())
+	}
 	if err != nil {
 		return err
 	}

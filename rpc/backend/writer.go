@@ -54,13 +54,13 @@ func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
 		if err := limit.Enter(ctx); err != nil {
 			return nil, err
 		}
-		command, err := plan(w.reader.Config.State.Current())
+		command, err := w.plan(plan)
 		if err != nil && !fresh && mayBeStale(err) {
 			if err := w.reader.CatchUp(ctx); err != nil {
 				return nil, s.stillOpen(err)
 			}
 			fresh = true
-			command, err = plan(w.reader.Config.State.Current())
+			command, err = w.plan(plan)
 		}
 		if err != nil {
 			return nil, s.stillOpen(err)
@@ -79,7 +79,7 @@ func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
 			return result, nil
 		case errors.Is(result.Err, fsm.ErrStoreNotFound) && !sought:
 			sought = true // another one may bear the name by now
-		case !errors.Is(result.Err, fsm.ErrScope):
+		case !outdated(command, result.Err):
 			return nil, s.stillOpen(result.Err)
 		case attempt == MaxReplans:
 			return nil, s.stillOpen(fmt.Errorf("%w: planned %d times: %w", ErrAborted, attempt+1, result.Err))
@@ -89,6 +89,23 @@ func (w *Writer) Do(ctx context.Context, plan Change) (*fsm.Result, error) {
 			return nil, s.stillOpen(err)
 		}
 	}
+}
+
+// plan asks a Change for its command, which nodes of the cluster can follow.
+func (w *Writer) plan(change Change) (*fsm.Command, error) {
+	root := w.reader.Config.State.Current()
+	command, err := change(root)
+	if err == nil && command != nil {
+		err = supported(root, command)
+	}
+	return command, err
+}
+
+// outdated reports whether a command was refused because what it was planned by has changed
+// since. The preconditions of a planner are what it has read; those of others are what
+// their callers ask for.
+func outdated(command *fsm.Command, refusal error) bool {
+	return errors.Is(refusal, fsm.ErrScope) || command.Planned && errors.Is(refusal, fsm.ErrPrecondition)
 }
 
 // mayBeStale reports whether a Change that refuses might not in a newer state.

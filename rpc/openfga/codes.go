@@ -65,6 +65,8 @@ var wireErrors = []wireError{
 	{err: fsm.ErrStoreNotFound, code: errStoreNotFound.Code, text: errStoreNotFound.Message},
 	{err: fsm.ErrScope, code: Code(codes.Aborted), text: conflictText},
 	{err: fsm.ErrTooLarge, code: Code(openfgav1.ErrorCode_exceeded_entity_limit)},
+	// OpenFGA has no such stores. A code of gRPC would be 500 over HTTP, and tried again.
+	{err: fsm.ErrManaged, code: Code(openfgav1.ErrorCode_validation_error)},
 	{err: fsm.ErrErasing, code: Code(codes.FailedPrecondition)},
 	{err: fsm.ErrExhausted, code: Code(openfgav1.ErrorCode_exceeded_entity_limit)},
 	{err: fsm.ErrRevisionUnknown, code: Code(codes.Unavailable)},

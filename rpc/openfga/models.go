@@ -37,6 +37,9 @@ func (s *service) WriteAuthorizationModel(ctx context.Context, req *openfgav1.Wr
 		if head == nil {
 			return nil, errStoreNotFound
 		}
+		if err := backend.Unmanaged("store_id", head); err != nil {
+			return nil, err
+		}
 		return &fsm.Command{
 			Store: head.ID(), Bumps: []string{backend.ModelScope},
 			Body: &fsm.WriteModel{ID: id, Source: source, Declarations: m.Declarations()},

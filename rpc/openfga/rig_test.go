@@ -116,6 +116,7 @@ func newRigIn(t testing.TB, stateDir, logDir string, clock func() time.Time, cha
 	r.OpenFGAServiceClient = newClient(r.face.Server())
 	t.Cleanup(r.close)
 	r.propose(&fsm.Command{Body: &fsm.SetEpoch{To: 1}})
+	r.propose(&fsm.Command{Body: &fsm.SetClusterVersion{Version: fsm.ClusterVersion}})
 	return r
 }
 

@@ -23,6 +23,9 @@ func (s *service) Write(ctx context.Context, req *openfgav1.WriteRequest) (*open
 		if err != nil {
 			return nil, err
 		}
+		if err := backend.Unmanaged("store_id", head); err != nil {
+			return nil, err
+		}
 		respondModel(ctx, plan.ID())
 		c = &change{request: req, limits: s.config, head: head, plan: plan.Plan, now: s.reader.Now().UnixMilli(), fresh: fresh}
 		return c.command()

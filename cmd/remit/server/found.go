@@ -18,6 +18,9 @@ const foundRetry = 100 * time.Millisecond
 // history are told apart, and gives a new one its own. All nodes of a new group do so at
 // once: the command names the epoch that it replaces, so the first one counts.
 func (s *Server) found(ctx context.Context) error {
+	if s.state.Epoch() != 0 {
+		return nil
+	}
 	for s.state.Epoch() == 0 {
 		err := s.proposeEpoch(ctx)
 		switch {
@@ -28,12 +31,19 @@ func (s *Server) found(ctx context.Context) error {
 			return fmt.Errorf("set the epoch: %w", err)
 		}
 		if s.state.Epoch() != 0 {
-			return nil
+			break
 		}
 		select {
 		case <-time.After(foundRetry):
 		case <-ctx.Done():
 			return fmt.Errorf("set the epoch: %w", ctx.Err())
+		}
+	}
+	if s.peers == nil {
+		// Nobody else has to follow, so whoever comes first need not wait for what needs it.
+		u := newUpgrader(&s.config, s.state, s.node)
+		if _, err := u.raise(ctx, u.present()); err != nil {
+			s.config.Log.WarnContext(ctx, "cluster version not raised yet", "error", err)
 		}
 	}
 	return nil

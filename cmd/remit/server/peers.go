@@ -157,7 +157,6 @@ func (s *Server) meet(ctx context.Context, node *cluster.Config) error {
 	node.Find, err = s.peers.find(config)
 	node.Transport, node.Peers = s.peers.port, s.peers.port
 	node.Expect, node.Replica = config.expect(), config.Replica
-	node.About = s.about
 	node.Autopilot = backend.Autopilot(s.state, s.config.Log)
 	node.ClusterVersion = func() uint64 { return s.state.Current().ClusterVersion() }
 	return err
@@ -167,11 +166,14 @@ func (s *Server) meet(ctx context.Context, node *cluster.Config) error {
 func (s *Server) about() cluster.About {
 	root := s.state.Current()
 	hash := root.Hash().Bytes()
-	return cluster.About{
-		Version: s.config.Version, Supports: fsm.ClusterVersion,
-		Addr: s.peers.reachable(s.config.Addr), GRPCAddr: s.peers.reachable(s.config.GRPCAddr),
+	about := cluster.About{
+		Version: s.config.Version, Supports: fsm.ClusterVersion, Addr: s.config.Addr, GRPCAddr: s.config.GRPCAddr,
 		Revision: uint64(root.Revision()), StateHash: hex.EncodeToString(hash[:]),
 	}
+	if s.peers != nil {
+		about.Addr, about.GRPCAddr = s.peers.reachable(about.Addr), s.peers.reachable(about.GRPCAddr)
+	}
+	return about
 }
 
 // reachable is where others find what listens at an address: one that listens everywhere

@@ -235,6 +235,7 @@ func (s *Server) open(ctx context.Context) error {
 		KeepLog:           s.config.UnsafeKeepLog,
 		NoSync:            s.config.UnsafeNoSync,
 	}
+	node.About = s.about
 	if s.config.Peers.Enabled() {
 		if err := s.meet(ctx, &node); err != nil {
 			return err
@@ -355,9 +356,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.files.run(serving) })
 	background.Go(func() { s.disk.run(serving) })
-	if s.peers != nil {
-		background.Go(func() { newUpgrader(&s.config, s.state, s.node).run(serving) })
-	}
+	background.Go(func() { newUpgrader(&s.config, s.state, s.node).run(serving) })
 	if s.backup != nil {
 		background.Go(func() { s.backup.run(serving) })
 	}

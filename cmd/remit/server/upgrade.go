@@ -54,9 +54,12 @@ func newUpgrader(config *Config, state *fsm.State, node *cluster.Node) *upgrader
 }
 
 // run watches until ctx ends. It first asks after upgradeInterval, or when the members
-// change: a node that has just started does not know yet who will come.
+// change: a node that has just started does not know yet who will come. A cluster that has
+// just been made has no version at all, and nothing to lose by asking soon.
 func (u *upgrader) run(ctx context.Context) {
-	u.members, u.asked = memberIDs(u.node.Status()), time.Now()
+	if u.present() != 0 {
+		u.members, u.asked = memberIDs(u.node.Status()), time.Now()
+	}
 	again := time.NewTicker(upgradeWatch)
 	defer again.Stop()
 	for {

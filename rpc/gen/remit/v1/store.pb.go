@@ -39,8 +39,14 @@ type Store struct {
 	// the retention, or, for want of anything to give up, before it.
 	EarliestRevision uint64                 `protobuf:"varint,6,opt,name=earliest_revision,json=earliestRevision,proto3" json:"earliest_revision,omitempty"`
 	EarliestAt       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=earliest_at,json=earliestAt,proto3" json:"earliest_at,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// An organisation keeps its tuples, documents and models in this store: they are changed
+	// through OrganisationService alone, and whatever else would write them is refused with
+	// ERROR_REASON_STORE_MANAGED. Whoever is still in the organisation cannot be erased from
+	// the store. In everything else it is a store like others, to ask, read, watch, export,
+	// retain and delete.
+	Managed       bool `protobuf:"varint,8,opt,name=managed,proto3" json:"managed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Store) Reset() {
@@ -120,6 +126,13 @@ func (x *Store) GetEarliestAt() *timestamppb.Timestamp {
 		return x.EarliestAt
 	}
 	return nil
+}
+
+func (x *Store) GetManaged() bool {
+	if x != nil {
+		return x.Managed
+	}
+	return false
 }
 
 // For how long what was replaced or removed can still be asked about. A new store has a
@@ -733,7 +746,7 @@ var File_remit_v1_store_proto protoreflect.FileDescriptor
 
 const file_remit_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x14remit/v1/store.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x02\n" +
+	"\x14remit/v1/store.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n" +
 	"\x05Store\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x129\n" +
@@ -744,7 +757,8 @@ const file_remit_v1_store_proto_rawDesc = "" +
 	"\tretention\x18\x05 \x01(\v2\x13.remit.v1.RetentionR\tretention\x12+\n" +
 	"\x11earliest_revision\x18\x06 \x01(\x04R\x10earliestRevision\x12;\n" +
 	"\vearliest_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"earliestAt\"\x88\x01\n" +
+	"earliestAt\x12\x18\n" +
+	"\amanaged\x18\b \x01(\bR\amanaged\"\x88\x01\n" +
 	"\tRetention\x12G\n" +
 	"\x06period\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\xbc\xe0\xdf\v2\x02\b<H\x00R\x06period\x12#\n" +
 	"\aforever\x18\x02 \x01(\bB\a\xbaH\x04j\x02\b\x01H\x00R\aforeverB\r\n" +
