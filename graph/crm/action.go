@@ -10,9 +10,17 @@ const (
 	ActionDelete   Action = "delete"
 	ActionShare    Action = "share"
 	ActionTransfer Action = "transfer"
+
+	// ActionExport is viewing with a tool: whoever may view a record and has ToolExport may
+	// export it. No relation decides it alone.
+	ActionExport Action = "export"
 )
 
-// Actions are the actions in the order of the levels that they need.
+// ActionCreate is done in a module, and not to a record.
+const ActionCreate = "create"
+
+// Actions are the actions that a relation decides, in the order of the levels that they
+// need.
 func Actions() []Action {
 	return []Action{ActionView, ActionEdit, ActionDelete, ActionShare, ActionTransfer}
 }
