@@ -216,7 +216,7 @@ func (c *checker) unique(of graph.ObjectName, kind, what, before, name string) {
 	}
 	bearers, err := c.bearers(claim)
 	if c.err = err; len(bearers) > 0 && bearers[0] != of {
-		c.fault(of, "the %s %q is that of %s already; case does not matter", what, name, bearers[0])
+		c.fault(of, "the %s %q is that of %s already; case does not matter: choose another", what, name, bearers[0])
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 func (c *checker) fieldItself(before, f *Field) {
 	of := f.Key()
 	c.name(of, fieldKind(f.Module), before.Name, f.Name)
-	if f.Module != before.Module && c.module(f.Module) == nil {
+	if (f.Module == "" || f.Module != before.Module) && c.module(f.Module) == nil {
 		c.fault(of, "module %q does not exist", f.Module)
 	}
 	if f.ID == "" {

@@ -39,7 +39,7 @@ func (c *checker) moduleItself(before, m *Module) {
 func (c *checker) moduleChange(made bool, before, m *Module) {
 	if made {
 		if n := len(c.ids(typeModule)); n > MaxModules {
-			c.fault(m.Key(), "it would be module number %d, at most %d are allowed", n, MaxModules)
+			c.fault(m.Key(), "with it there are %d modules, at most %d are allowed", n, MaxModules)
 		}
 		return
 	}

@@ -47,7 +47,8 @@ func (c *checker) higherManager(s *Seat) {
 	above, known := c.depth(m.Role)
 	below, also := c.depth(s.Role)
 	if known && also && above >= below {
-		c.fault(s.Key(), "the manager %q must hold a higher role: %q is not above %q", s.Manager, m.Role, s.Role)
+		c.fault(s.Key(), "the manager %q must hold a higher role: %q is not nearer to the root than %q",
+			s.Manager, m.Role, s.Role)
 	}
 }
 
@@ -82,7 +83,7 @@ func (c *checker) assignments(of graph.ObjectName, before, s *Seat) {
 		c.period(of, "shift "+a.Shift, a.Period)
 		for _, b := range s.Shifts[:i] {
 			if a.overlaps(b.Period) {
-				c.fault(of, "shifts %q and %q are at the same time; a seat works one", b.Shift, a.Shift)
+				c.fault(of, "shifts %q and %q are at the same time; a seat works one at a time: end one before the other begins", b.Shift, a.Shift)
 			}
 		}
 	}
@@ -105,7 +106,7 @@ func (c *checker) periods(of graph.ObjectName, what string, list []Period) {
 		c.period(of, what, p)
 		for _, q := range list[:i] {
 			if p.overlaps(q) {
-				c.fault(of, "%s has periods that overlap", what)
+				c.fault(of, "%s has periods that overlap: make them one", what)
 			}
 		}
 	}

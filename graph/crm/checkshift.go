@@ -35,7 +35,7 @@ func (c *checker) shiftChange(made bool, s *Shift) {
 		return
 	}
 	if n := len(c.ids(typeShift)); n > c.limits.Shifts {
-		c.fault(s.Key(), "it would be shift number %d, at most %d are allowed: delete another, or have the limit raised",
+		c.fault(s.Key(), "with it there are %d shifts, at most %d are allowed: delete another, or have the limit raised",
 			n, c.limits.Shifts)
 	}
 }
