@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/rpc/backend"
 )
@@ -75,6 +76,7 @@ func TestErrorsAreLookedUp(t *testing.T) {
 		{"a write whose caller left", fmt.Errorf("%w: %w", cluster.ErrUnknownOutcome, context.Canceled), 14, "outcome unknown: context canceled"},
 		{"a depth", fmt.Errorf("%w: 25", graph.ErrDepth), 2002, errModelTooComplex.Message},
 		{"a store that is none", backend.At("store", backend.ErrStoreNotFound), 5002, "Store ID not found"},
+		{"a managed store", backend.At("store_id", fmt.Errorf("%w: use another API", fsm.ErrManaged)), 2000, "store_id: store is managed: use another API"},
 		{"a conflict", fmt.Errorf("%w: planned 5 times", backend.ErrAborted), 10, "transactional write failed due to conflict"},
 		{"a transport's", connect.NewError(connect.CodeInvalidArgument, "unmarshal message: eof"), 3, "unmarshal message: eof"},
 		{"a procedure that nobody implements", unimplemented(t), 12, "method UpdateStore not implemented"},
