@@ -24,10 +24,10 @@ func (s *store) Read() (*Organisation, error) { return Decode(s, s.plan) }
 func (s *store) Apply(t testing.TB, c Changes) { s.apply(t, c) }
 
 // Asked asks the store at an instant.
-func (s *store) Asked(at time.Time) *Question { return s.at(at) }
+func (s *store) Asked(at time.Time) *Asker { return s.at(at) }
 
-// A Question asks a store at an instant.
-type Question = question
+// An Asker asks a store at an instant.
+type Asker = question
 
 // Check reports whether a user has a relation; one that the model does not know nobody has.
 func (q *question) Check(t testing.TB, typ, id, relation, user string) bool {

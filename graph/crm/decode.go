@@ -28,9 +28,10 @@ func Decode(v graph.Scanner, p *model.Plan) (*Organisation, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := newDecoder(e)
-	o := d.organisation()
-	if err := errors.Join(d.faults...); err != nil {
+	from := newEncoded(e)
+	d := decoder{source: from}
+	o := d.organisation(from)
+	if err := d.err(); err != nil {
 		return nil, err
 	}
 	o.Sort()
@@ -78,7 +79,7 @@ func (c Changes) first() string {
 
 // read gathers the tuples of a view, and the documents of the entities that they name.
 func read(v graph.Scanner, p *model.Plan) (Encoding, error) {
-	r := reader{view: v, plan: p, names: map[graph.ID]graph.ObjectName{}}
+	r := scan{view: v, plan: p, names: map[graph.ID]graph.ObjectName{}}
 	var c graph.RowCursor
 	for !c.Done {
 		if err := v.Rows(&c); err != nil {
@@ -94,14 +95,15 @@ func read(v graph.Scanner, p *model.Plan) (Encoding, error) {
 	return r.e, nil
 }
 
-type reader struct {
+// A scan is a view on its way to an encoding.
+type scan struct {
 	view  graph.Scanner
 	plan  *model.Plan
 	names map[graph.ID]graph.ObjectName
 	e     Encoding
 }
 
-func (r *reader) row(row *graph.Row) error {
+func (r *scan) row(row *graph.Row) error {
 	object, err := r.name(row.Userset.Object)
 	if err != nil {
 		return err
@@ -115,32 +117,40 @@ func (r *reader) row(row *graph.Row) error {
 		return err
 	}
 	t := graph.Tuple{Object: object, Relation: relation.Name, Subject: subject(to)}
-	if id := row.Edge.Subject.Relation; id != 0 {
-		of := r.plan.Relation(id)
-		if of == nil {
-			return foreign("%s has a subject whose relation the model does not have", t)
-		}
-		t.Subject.Relation = of.Name
-	}
-	if id := row.Edge.Condition; id != 0 {
-		c := r.plan.Condition(id)
-		if c == nil {
-			return foreign("%s has a condition that the model does not have", t)
-		}
-		t.Condition = c.Name()
-		if row.Edge.Context != nil {
-			t.Context = row.Edge.Context.Fields()
-		}
-	}
-	if row.Edge.Expires != 0 {
-		t.Expires = time.UnixMilli(row.Edge.Expires).UTC()
+	if err := complete(&t, r.plan, &row.Edge); err != nil {
+		return err
 	}
 	r.e.Tuples = append(r.e.Tuples, t)
 	return nil
 }
 
+// complete adds what an edge says of a tuple apart from its ends.
+func complete(t *graph.Tuple, p *model.Plan, e *graph.Edge) error {
+	if id := e.Subject.Relation; id != 0 {
+		of := p.Relation(id)
+		if of == nil {
+			return foreign("%s has a subject whose relation the model does not have", t)
+		}
+		t.Subject.Relation = of.Name
+	}
+	if id := e.Condition; id != 0 {
+		c := p.Condition(id)
+		if c == nil {
+			return foreign("%s has a condition that the model does not have", t)
+		}
+		t.Condition = c.Name()
+		if e.Context != nil {
+			t.Context = e.Context.Fields()
+		}
+	}
+	if e.Expires != 0 {
+		t.Expires = time.UnixMilli(e.Expires).UTC()
+	}
+	return nil
+}
+
 // name names an entity, and gathers its document when it is seen first.
-func (r *reader) name(id graph.ID) (graph.ObjectName, error) {
+func (r *scan) name(id graph.ID) (graph.ObjectName, error) {
 	if name, ok := r.names[id]; ok {
 		return name, nil
 	}
@@ -181,67 +191,130 @@ func document(v graph.View, p *model.Plan, name graph.ObjectName) (Document, boo
 	return Document{Entity: name, Fields: d.Fields}, ok, err
 }
 
+// A source is what entities are read from. What it does not have is nothing, not an error.
+type source interface {
+	// document is the attributes of an entity, nil if it has none.
+	document(o graph.ObjectName) (value.Map, error)
+
+	// tuples are those of an entity's relation, incoming those of a type's relation that
+	// name the subject, both in the order of their other ends.
+	tuples(o graph.ObjectName, relation string) ([]graph.Tuple, error)
+	incoming(typ, relation string, s graph.SubjectName) ([]graph.Tuple, error)
+}
+
 // An endpoint is a relation of an entity.
 type endpoint struct {
 	entity   graph.ObjectName
 	relation string
 }
 
-// A decoder finds its way in an encoding. What it cannot make sense of it leaves out:
-// comparing with the encoding of the result shows that.
-type decoder struct {
-	tuples    map[endpoint][]graph.Tuple
-	incoming  map[endpoint][]graph.Tuple // by subject, whose own relation does not matter
-	entities  map[string][]string        // ids by type, sorted
-	documents map[graph.ObjectName]value.Map
-	faults    []error
+// A grant is a relation of a type to a subject.
+type grant struct {
+	typ, relation string
+	subject       graph.SubjectName
 }
 
-func newDecoder(e Encoding) *decoder {
-	d := &decoder{
-		tuples:    map[endpoint][]graph.Tuple{},
-		incoming:  map[endpoint][]graph.Tuple{},
+// An encoded is a source in maps.
+type encoded struct {
+	outgoing  map[endpoint][]graph.Tuple
+	granted   map[grant][]graph.Tuple
+	entities  map[string][]string // ids by type, sorted
+	documents map[graph.ObjectName]value.Map
+}
+
+func newEncoded(e Encoding) *encoded {
+	m := &encoded{
+		outgoing:  map[endpoint][]graph.Tuple{},
+		granted:   map[grant][]graph.Tuple{},
 		entities:  map[string][]string{},
 		documents: map[graph.ObjectName]value.Map{},
 	}
 	for _, t := range e.Tuples {
-		from, to := endpoint{t.Object, t.Relation}, endpoint{t.Subject.Object(), t.Relation}
-		d.tuples[from] = append(d.tuples[from], t)
-		d.incoming[to] = append(d.incoming[to], t)
+		from, to := endpoint{t.Object, t.Relation}, grant{t.Object.Type, t.Relation, t.Subject}
+		m.outgoing[from] = append(m.outgoing[from], t)
+		m.granted[to] = append(m.granted[to], t)
 	}
 	for _, doc := range e.Documents {
-		d.documents[doc.Entity] = doc.Fields
-		d.entities[doc.Entity.Type] = append(d.entities[doc.Entity.Type], doc.Entity.ID)
+		m.documents[doc.Entity] = doc.Fields
+		m.entities[doc.Entity.Type] = append(m.entities[doc.Entity.Type], doc.Entity.ID)
 	}
-	return d
+	return m
+}
+
+func (m *encoded) document(o graph.ObjectName) (value.Map, error) { return m.documents[o], nil }
+
+func (m *encoded) tuples(o graph.ObjectName, relation string) ([]graph.Tuple, error) {
+	return m.outgoing[endpoint{o, relation}], nil
+}
+
+func (m *encoded) incoming(typ, relation string, s graph.SubjectName) ([]graph.Tuple, error) {
+	return m.granted[grant{typ, relation, s}], nil
+}
+
+// A decoder finds its way in a source. What it cannot make sense of it leaves out:
+// comparing with the encoding of the result shows that.
+type decoder struct {
+	source source
+	faults []error
+	failed error // the first error of the source, after which nothing found counts
+}
+
+// err is why what was decoded does not count, if it does not.
+func (d *decoder) err() error {
+	if d.failed != nil {
+		return d.failed
+	}
+	return errors.Join(d.faults...)
 }
 
 func (d *decoder) fault(format string, args ...any) {
 	d.faults = append(d.faults, foreign(format, args...))
 }
 
+func (d *decoder) fail(err error) {
+	if d.failed == nil {
+		d.failed = err
+	}
+}
+
+func (d *decoder) document(o graph.ObjectName) value.Map {
+	m, err := d.source.document(o)
+	d.fail(err)
+	return m
+}
+
+func (d *decoder) tuples(o graph.ObjectName, relation string) []graph.Tuple {
+	list, err := d.source.tuples(o, relation)
+	d.fail(err)
+	return list
+}
+
+func (d *decoder) incoming(typ, relation string, s graph.SubjectName) []graph.Tuple {
+	list, err := d.source.incoming(typ, relation, s)
+	d.fail(err)
+	return list
+}
+
 // subjects are the ids of an edge's other ends, in order.
 func (d *decoder) subjects(o graph.ObjectName, relation string) []string {
 	var ids []string
-	for _, t := range d.tuples[endpoint{o, relation}] {
+	for _, t := range d.tuples(o, relation) {
 		ids = append(ids, t.Subject.ID)
 	}
 	return ids
 }
 
-// objects are the ids of the objects of a type that have the relation to an entity.
-func (d *decoder) objects(typ, relation string, o graph.ObjectName) []string {
+// objects are the ids of the objects of a type that have the relation to a subject.
+func (d *decoder) objects(typ, relation string, s graph.SubjectName) []string {
 	var ids []string
-	for _, t := range d.incoming[endpoint{o, relation}] {
-		if t.Object.Type == typ {
-			ids = append(ids, t.Object.ID)
-		}
+	for _, t := range d.incoming(typ, relation, s) {
+		ids = append(ids, t.Object.ID)
 	}
 	return ids
 }
 
 func (d *decoder) has(o graph.ObjectName, relation string) bool {
-	return len(d.tuples[endpoint{o, relation}]) > 0
+	return len(d.tuples(o, relation)) > 0
 }
 
 // only is the one subject of an edge, or empty.
@@ -252,79 +325,79 @@ func (d *decoder) only(o graph.ObjectName, relation string) string {
 	return ""
 }
 
-func (d *decoder) text(o graph.ObjectName, name string) string {
-	text, _ := d.documents[o][name].(string)
+func textOf(document value.Map, name string) string {
+	text, _ := document[name].(string)
 	return text
 }
 
-func (d *decoder) is(o graph.ObjectName, name string) bool {
-	is, _ := d.documents[o][name].(bool)
+func isSet(document value.Map, name string) bool {
+	is, _ := document[name].(bool)
 	return is
 }
 
-func (d *decoder) organisation() *Organisation {
+func (d *decoder) organisation(from *encoded) *Organisation {
 	o := &Organisation{}
-	ids := d.entities[typeOrg]
+	ids := from.entities[typeOrg]
 	if len(ids) != 1 {
 		d.fault("there are %d organisations in the store, not one", len(ids))
 		return o
 	}
-	org := entity(typeOrg, ids[0])
-	o.ID, o.Name = ids[0], d.text(org, attrName)
-	o.SuperAdmin = d.only(org, relSuperAdmin)
-	o.Settings = d.settings(org)
-	for _, id := range d.entities[typeUser] {
-		o.Seats = append(o.Seats, d.seat(org, id))
+	head := d.head(ids[0])
+	o.ID, o.Name, o.SuperAdmin, o.Settings = head.ID, head.Name, head.SuperAdmin, head.Settings
+	org := head.Key()
+	for _, id := range from.entities[typeUser] {
+		o.Seats = append(o.Seats, *d.seat(org, id))
 	}
-	for _, id := range d.entities[typeRole] {
-		o.Roles = append(o.Roles, d.role(id))
+	for _, id := range from.entities[typeRole] {
+		o.Roles = append(o.Roles, *d.role(id))
 	}
-	for _, id := range d.entities[typeProfile] {
-		o.Profiles = append(o.Profiles, d.profile(org, id))
+	profiles := from.entities[typeProfile]
+	for _, id := range profiles {
+		o.Profiles = append(o.Profiles, *d.profile(org, id))
 	}
-	for _, id := range d.entities[typeModule] {
-		o.Modules = append(o.Modules, d.module(id))
+	modules := from.entities[typeModule]
+	for _, id := range modules {
+		o.Modules = append(o.Modules, *d.module(id))
 	}
-	for _, id := range d.entities[typeField] {
-		o.Fields = append(o.Fields, d.field(id, o.Profiles))
+	for _, id := range from.entities[typeField] {
+		o.Fields = append(o.Fields, *d.field(id, func() []string { return profiles }))
 	}
-	for _, id := range d.entities[typeGroup] {
-		o.Groups = append(o.Groups, d.group(id))
+	for _, id := range from.entities[typeGroup] {
+		o.Groups = append(o.Groups, *d.group(id))
 	}
-	for _, id := range d.entities[typeTeam] {
-		team := entity(typeTeam, id)
-		o.Teams = append(o.Teams, Team{
-			ID: id, Name: d.text(team, attrName),
-			Managers: d.subjects(team, relManager), Members: d.subjects(team, relMember),
-		})
+	for _, id := range from.entities[typeTeam] {
+		o.Teams = append(o.Teams, *d.team(id))
 	}
-	for _, id := range d.entities[typeRule] {
-		o.Rules = append(o.Rules, d.rule(id, o.Modules))
+	for _, id := range from.entities[typeRule] {
+		o.Rules = append(o.Rules, *d.rule(id, modules))
 	}
-	for _, id := range d.entities[typeShift] {
-		o.Shifts = append(o.Shifts, d.shift(id))
+	for _, id := range from.entities[typeShift] {
+		o.Shifts = append(o.Shifts, *d.shift(id))
 	}
-	for i := range o.Modules {
-		m := &o.Modules[i]
-		for _, id := range d.entities[m.ID] {
-			o.Records = append(o.Records, d.record(m, id))
+	for _, m := range modules {
+		for _, id := range from.entities[m] {
+			o.Records = append(o.Records, *d.record(m, id))
 		}
 	}
 	return o
 }
 
-func (d *decoder) settings(org graph.ObjectName) Settings {
-	s := Settings{
+func (d *decoder) head(id string) *Head {
+	org := entity(typeOrg, id)
+	document := d.document(org)
+	h := &Head{ID: id, Name: textOf(document, attrName), SuperAdmin: d.only(org, relSuperAdmin)}
+	h.Settings = Settings{
 		NonReportingByRole: d.has(org, relNonReportingByRole),
 		AddingNeedsEdit:    !d.has(org, relViewersAdd),
-		KeepShares:         d.is(org, attrKeepShares),
-		LoginHours:         d.is(org, attrLoginHours),
+		KeepShares:         isSet(document, attrKeepShares),
+		LoginHours:         isSet(document, attrLoginHours),
 	}
+	s := &h.Settings
 	if d.has(org, relReportMode) {
 		s.Hierarchy = ByReporting
 	}
-	s.Assign = AssignScope(max(0, slices.Index(assignNames[:], d.text(org, attrAssign))))
-	if m, ok := d.documents[org][attrBusinessHours].(value.Map); ok {
+	s.Assign = AssignScope(max(0, slices.Index(assignNames[:], textOf(document, attrAssign))))
+	if m, ok := document[attrBusinessHours].(value.Map); ok {
 		fields, _ := m[attrWeek].(value.Map)
 		w, err := weekFrom(fields)
 		if err != nil {
@@ -335,27 +408,28 @@ func (d *decoder) settings(org graph.ObjectName) Settings {
 			FirstDay: time.Weekday(max(0, slices.Index(weekdays[:], first))), Week: w,
 		}
 	}
-	return s
+	return h
 }
 
-func (d *decoder) seat(org graph.ObjectName, id string) Seat {
+func (d *decoder) seat(org graph.ObjectName, id string) *Seat {
 	user := entity(typeUser, id)
-	s := Seat{
+	document := d.document(user)
+	s := &Seat{
 		ID:           id,
-		Name:         d.text(user, attrName),
-		Login:        d.text(user, attrLogin),
-		Suspended:    slices.Contains(d.objects(typeOrg, relSuspended, user), org.ID),
+		Name:         textOf(document, attrName),
+		Login:        textOf(document, attrLogin),
+		Suspended:    slices.Contains(d.objects(typeOrg, relSuspended, subject(user)), org.ID),
 		Role:         d.only(user, relRole),
-		Profiles:     d.objects(typeProfile, relAssignee, user),
+		Profiles:     d.objects(typeProfile, relAssignee, subject(user)),
 		Manager:      d.only(user, relManager),
 		NonReporting: d.has(user, relNonReporting),
 	}
-	for _, t := range d.incoming[endpoint{user, relAssigned}] {
+	for _, t := range d.incoming(typeShift, relAssigned, subject(user)) {
 		for _, p := range d.periods(t) {
 			s.Shifts = append(s.Shifts, Assignment{Shift: t.Object.ID, Period: p})
 		}
 	}
-	for _, t := range d.incoming[endpoint{user, relOnLeave}] {
+	for _, t := range d.incoming(typeOrg, relOnLeave, subject(user)) {
 		s.Leave = append(s.Leave, d.periods(t)...)
 	}
 	return s
@@ -380,10 +454,10 @@ func (d *decoder) periods(t graph.Tuple) []Period {
 	return list
 }
 
-func (d *decoder) role(id string) Role {
+func (d *decoder) role(id string) *Role {
 	role := entity(typeRole, id)
-	r := Role{
-		ID: id, Name: d.text(role, attrName), Parent: d.only(role, relParent),
+	r := &Role{
+		ID: id, Name: textOf(d.document(role), attrName), Parent: d.only(role, relParent),
 		ForecastManagers: d.subjects(role, relForecastManager),
 	}
 	r.Peers = d.level(role, peersRelation[:])
@@ -400,36 +474,43 @@ func (d *decoder) level(o graph.ObjectName, relations []string) Level {
 	return LevelNone
 }
 
-func (d *decoder) profile(org graph.ObjectName, id string) Profile {
+// assignees is the holders of a profile, to whom permissions are granted.
+func assignees(profile string) graph.SubjectName {
+	return graph.SubjectName{Type: typeProfile, ID: profile, Relation: relAssignee}
+}
+
+func (d *decoder) profile(org graph.ObjectName, id string) *Profile {
 	profile := entity(typeProfile, id)
-	p := Profile{
-		ID: id, Name: d.text(profile, attrName), Gated: d.is(profile, attrGated),
-		Administrator: slices.Contains(d.objects(typeOrg, relAdminProfile, profile), org.ID),
+	document := d.document(profile)
+	p := &Profile{
+		ID: id, Name: textOf(document, attrName), Gated: isSet(document, attrGated),
+		Administrator: slices.Contains(d.objects(typeOrg, relAdminProfile, subject(profile)), org.ID),
 	}
 	for _, b := range permissionRelations {
-		for _, m := range d.objects(typeModule, b.relation, profile) {
+		for _, m := range d.objects(typeModule, b.relation, assignees(id)) {
 			if p.Modules == nil {
 				p.Modules = map[string]Permissions{}
 			}
 			p.Modules[m] |= b.bit
 		}
 	}
-	for _, t := range d.objects(typeTool, relHolder, profile) {
+	for _, t := range d.objects(typeTool, relHolder, assignees(id)) {
 		p.Tools = append(p.Tools, Tool(t))
 	}
-	for _, s := range d.objects(typeSetup, relHolder, profile) {
+	for _, s := range d.objects(typeSetup, relHolder, assignees(id)) {
 		p.Setup = append(p.Setup, Setup(s))
 	}
 	return p
 }
 
-func (d *decoder) module(id string) Module {
+func (d *decoder) module(id string) *Module {
 	module := entity(typeModule, id)
-	m := Module{
-		ID: id, Name: d.text(module, attrName), Kind: ModuleKind(d.text(module, attrKind)),
+	document := d.document(module)
+	m := &Module{
+		ID: id, Name: textOf(document, attrName), Kind: ModuleKind(textOf(document, attrKind)),
 		Default: d.level(module, defaultRelation[:]), NoHierarchy: d.has(module, relNoHier),
 	}
-	parents, _ := d.documents[module][attrParents].(value.List)
+	parents, _ := document[attrParents].(value.List)
 	for _, p := range parents {
 		text, _ := p.(string)
 		m.Parents = append(m.Parents, text)
@@ -437,17 +518,20 @@ func (d *decoder) module(id string) Module {
 	return m
 }
 
-func (d *decoder) field(key string, profiles []Profile) Field {
+// field asks for the ids of all profiles only if the field is restricted: what a profile
+// may not even read says nothing of it.
+func (d *decoder) field(key string, profiles func() []string) *Field {
 	field := entity(typeField, key)
 	module, id, _ := strings.Cut(key, ".")
-	f := Field{Module: module, ID: id, Name: d.text(field, attrName), Mandatory: d.is(field, attrMandatory)}
+	document := d.document(field)
+	f := &Field{Module: module, ID: id, Name: textOf(document, attrName), Mandatory: isSet(document, attrMandatory)}
 	if d.has(field, relOpen) {
 		return f
 	}
 	readers, writers := d.subjects(field, relReader), d.subjects(field, relWriter)
 	f.Levels = map[string]FieldLevel{}
-	for i := range profiles {
-		switch p := profiles[i].ID; {
+	for _, p := range profiles() {
+		switch {
 		case slices.Contains(writers, p):
 		case slices.Contains(readers, p):
 			f.Levels[p] = FieldRead
@@ -458,9 +542,9 @@ func (d *decoder) field(key string, profiles []Profile) Field {
 	return f
 }
 
-func (d *decoder) group(id string) Group {
+func (d *decoder) group(id string) *Group {
 	group := entity(typeGroup, id)
-	g := Group{ID: id, Name: d.text(group, attrName)}
+	g := &Group{ID: id, Name: textOf(d.document(group), attrName)}
 	for kind, r := range memberRelations {
 		if r.relation == "" {
 			continue
@@ -472,10 +556,18 @@ func (d *decoder) group(id string) Group {
 	return g
 }
 
-func (d *decoder) rule(id string, modules []Module) Rule {
+func (d *decoder) team(id string) *Team {
+	team := entity(typeTeam, id)
+	return &Team{
+		ID: id, Name: textOf(d.document(team), attrName),
+		Managers: d.subjects(team, relManager), Members: d.subjects(team, relMember),
+	}
+}
+
+func (d *decoder) rule(id string, modules []string) *Rule {
 	rule := entity(typeRule, id)
-	r := Rule{
-		ID: id, Name: d.text(rule, attrName), Level: LevelView,
+	r := &Rule{
+		ID: id, Name: textOf(d.document(rule), attrName), Level: LevelView,
 		Superiors: d.has(rule, relSuperiors), Disabled: !d.has(rule, relEnabled),
 	}
 	if d.has(rule, relReadWrite) {
@@ -484,13 +576,13 @@ func (d *decoder) rule(id string, modules []Module) Rule {
 	if d.has(rule, relDeletes) {
 		r.Level = LevelDelete
 	}
-	for i := range modules {
+	for _, m := range modules {
 		for kind, s := range ruleRelations {
 			if s.source == "" {
 				continue
 			}
-			for _, source := range d.objects(s.typ, modules[i].ID+s.source, rule) {
-				r.Module, r.Source = modules[i].ID, Party{Kind: PartyKind(kind), ID: source}
+			for _, source := range d.objects(s.typ, m+s.source, subject(rule)) {
+				r.Module, r.Source = m, Party{Kind: PartyKind(kind), ID: source}
 			}
 		}
 	}
@@ -508,10 +600,10 @@ func (d *decoder) rule(id string, modules []Module) Rule {
 	return r
 }
 
-func (d *decoder) shift(id string) Shift {
+func (d *decoder) shift(id string) *Shift {
 	shift := entity(typeShift, id)
-	s := Shift{ID: id, Name: d.text(shift, attrName)}
-	for _, t := range d.tuples[endpoint{shift, relOpen}] {
+	s := &Shift{ID: id, Name: textOf(d.document(shift), attrName)}
+	for _, t := range d.tuples(shift, relOpen) {
 		fields, _ := t.Context[parameterSchedule].(value.Map)
 		hours, err := hoursFrom(fields)
 		if err != nil {
@@ -522,13 +614,16 @@ func (d *decoder) shift(id string) Shift {
 	return s
 }
 
-func (d *decoder) record(m *Module, id string) Record {
-	record := entity(m.ID, id)
-	r := Record{Module: m.ID, ID: id, Owner: d.only(record, relOwner)}
-	if m.Kind == Child {
+// record needs not know the kind of the module: records have an owner or an author, and no
+// type has both relations.
+func (d *decoder) record(module, id string) *Record {
+	record := entity(module, id)
+	document := d.document(record)
+	r := &Record{Module: module, ID: id, Owner: d.only(record, relOwner)}
+	if r.Owner == "" {
 		r.Owner = d.only(record, relAuthor)
 	}
-	for _, t := range d.tuples[endpoint{record, relParent}] {
+	for _, t := range d.tuples(record, relParent) {
 		r.Parents = append(r.Parents, Ref{Module: t.Subject.Type, ID: t.Subject.ID})
 	}
 	switch {
@@ -537,11 +632,15 @@ func (d *decoder) record(m *Module, id string) Record {
 	case d.has(record, relRestricted):
 		r.Confidentiality = Restricted
 	}
-	r.Fields, _ = d.documents[record][attrFields].(value.Map)
-	notes, _ := d.documents[record][attrShares].(value.Map)
+	r.Fields, _ = document[attrFields].(value.Map)
+	notes, _ := document[attrShares].(value.Map)
 	for _, relation := range shareRelations {
-		related := d.tuples[endpoint{record, relation.related}]
-		for _, t := range d.tuples[endpoint{record, relation.share}] {
+		shared := d.tuples(record, relation.share)
+		if len(shared) == 0 {
+			continue
+		}
+		related := d.tuples(record, relation.related)
+		for _, t := range shared {
 			to, ok := party(t.Subject)
 			if !ok {
 				d.fault("%s: nobody can be shared with like this", t)

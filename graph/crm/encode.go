@@ -27,8 +27,12 @@ func Encode(o *Organisation) Encoding {
 		kinds[o.Modules[i].ID] = o.Modules[i].Kind
 		w.module(&o.Modules[i])
 	}
+	profiles := make([]string, len(o.Profiles))
+	for i := range o.Profiles {
+		profiles[i] = o.Profiles[i].ID
+	}
 	for i := range o.Fields {
-		w.field(&o.Fields[i], o.Profiles)
+		w.field(&o.Fields[i], profiles)
 	}
 	for i := range o.Groups {
 		w.group(&o.Groups[i])
@@ -278,14 +282,15 @@ func (w *encoder) module(m *Module) {
 	w.named(module, typeModule, m.Name, fields)
 }
 
-func (w *encoder) field(f *Field, profiles []Profile) {
+// field takes the ids of all profiles: a restricted field names those that it is open to.
+func (w *encoder) field(f *Field, profiles []string) {
 	field := entity(typeField, f.key())
 	w.edge(field, relModule, entity(typeModule, f.Module))
 	restricted := f.restricted()
 	w.flag(!restricted, field, relOpen)
 	if restricted {
-		for i := range profiles {
-			switch p := profiles[i].ID; f.Levels[p] {
+		for _, p := range profiles {
+			switch f.Levels[p] {
 			case FieldWrite:
 				w.grant(field, relWriter, p)
 			case FieldRead:

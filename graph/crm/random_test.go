@@ -60,7 +60,7 @@ type comparison struct {
 	now    time.Time
 	again  string
 	oracle *crmtest.Oracle
-	engine *crm.Question
+	engine *crm.Asker
 }
 
 func (c *comparison) same(want, got bool, format string, args ...any) {
