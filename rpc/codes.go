@@ -39,6 +39,7 @@ var wireErrors = []wireError{
 
 	// Requests.
 	{err: ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
+	{err: crm.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: condition.ErrTooLarge, code: connect.CodeResourceExhausted, reason: remitv1.ErrorReason_ERROR_REASON_TOO_LARGE},
 	{err: token.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_TOKEN},
 	{err: ErrCursor, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_CURSOR},
@@ -51,10 +52,12 @@ var wireErrors = []wireError{
 	{err: backend.ErrKeyExists, code: connect.CodeAlreadyExists, reason: remitv1.ErrorReason_ERROR_REASON_KEY_EXISTS},
 	{err: backend.ErrModelNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_MODEL_NOT_FOUND},
 	{err: ErrEntityNotFound, code: connect.CodeNotFound, reason: remitv1.ErrorReason_ERROR_REASON_ENTITY_NOT_FOUND},
+	{match: as[*crm.DeedError], code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
 	{err: ErrNoOrganisation, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_NO_ORGANISATION},
 	{err: ErrDuplicateOperation, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_DUPLICATE_OPERATION},
 	{err: ErrContext, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
 	{err: backend.ErrRequest, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+	{match: as[*crm.ConflictError], code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_PRECONDITION_FAILED},
 	{err: crm.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_ORGANISATION},
 	{err: ErrMentioned, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_MENTIONED},
 	{err: ErrUnexpectedCount, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_UNEXPECTED_COUNT},

@@ -55,21 +55,29 @@ func (l *lanes) enter(ctx context.Context, store fsm.StoreID) (leave func(), err
 	}
 	own.users++
 	l.mu.Unlock()
-	select {
-	case <-own.turn:
-	default:
-		limit.Leave(ctx) // whoever waits is not planning
-		select {
-		case <-own.turn:
-		case <-ctx.Done():
-			l.drop(store, own)
-			return nil, ctx.Err()
-		}
-	}
-	return func() {
+	leave = func() {
 		own.turn <- struct{}{}
 		l.drop(store, own)
-	}, nil
+	}
+	select {
+	case <-own.turn:
+		return leave, nil
+	default:
+	}
+	waited := limit.Leave(ctx) // whoever waits is not planning
+	select {
+	case <-own.turn:
+	case <-ctx.Done():
+		l.drop(store, own)
+		return nil, ctx.Err()
+	}
+	if waited {
+		if err := limit.Enter(ctx); err != nil {
+			leave()
+			return nil, err
+		}
+	}
+	return leave, nil
 }
 
 // drop forgets a lane that nobody is left in.

@@ -192,7 +192,7 @@ func entityMessage(e crm.Entity, version uint64) (*remitv1.Entity, error) {
 	case *crm.Field:
 		f := &remitv1.Field{Module: e.Module, Id: e.ID, Name: e.Name, Mandatory: e.Mandatory}
 		for profile, level := range e.Levels {
-			put(&f.Levels, profile, level.String())
+			insert(&f.Levels, profile, level.String())
 		}
 		m.Entity = &remitv1.Entity_Field{Field: f}
 	case *crm.Group:
@@ -218,8 +218,8 @@ func entityMessage(e crm.Entity, version uint64) (*remitv1.Entity, error) {
 	return m, nil
 }
 
-// put puts a value into a map that may not be there yet.
-func put[K comparable, V any](m *map[K]V, key K, v V) {
+// insert puts a value into a map that may not be there yet.
+func insert[K comparable, V any](m *map[K]V, key K, v V) {
 	if *m == nil {
 		*m = map[K]V{}
 	}
@@ -319,7 +319,7 @@ func profileOf(path string, m *remitv1.Profile) (*crm.Profile, error) {
 			}
 			bits |= bit
 		}
-		put(&p.Modules, module, bits)
+		insert(&p.Modules, module, bits)
 	}
 	for i, name := range m.GetTools() {
 		if !slices.Contains(crm.AllTools(), crm.Tool(name)) {
@@ -339,7 +339,7 @@ func profileOf(path string, m *remitv1.Profile) (*crm.Profile, error) {
 func profileMessage(p *crm.Profile) *remitv1.Profile {
 	m := &remitv1.Profile{Id: p.ID, Name: p.Name, Administrator: p.Administrator, Gated: p.Gated}
 	for module, bits := range p.Modules {
-		put(&m.Modules, module, &remitv1.Permissions{Permissions: bits.Names()})
+		insert(&m.Modules, module, &remitv1.Permissions{Permissions: bits.Names()})
 	}
 	for _, t := range p.Tools {
 		m.Tools = append(m.Tools, string(t))
@@ -368,7 +368,7 @@ func fieldOf(path string, m *remitv1.Field) (*crm.Field, error) {
 		if !ok {
 			return nil, at(keyed(path+".levels", profile), fmt.Errorf("%w: %q is no level of a field: write, read or hidden", backend.ErrRequest, text))
 		}
-		put(&f.Levels, profile, level)
+		insert(&f.Levels, profile, level)
 	}
 	return f, nil
 }

@@ -76,13 +76,7 @@ type actor struct{ seat string }
 // actor finds who acts: the seat that the request names, or the caller's own, or none. A
 // seat must be active.
 func (o *organisation) actor(ctx context.Context, field, as string) (actor, error) {
-	var seat *crm.Seat
-	var err error
-	if as != "" {
-		seat, err = o.seat(field, as)
-	} else if login := loginOf(ctx); login != "" {
-		seat, err = o.seatOfLogin(login)
-	}
+	seat, err := o.who(ctx, field, as)
 	if err != nil || seat == nil {
 		return actor{}, err
 	}
@@ -97,6 +91,18 @@ func (o *organisation) actor(ctx context.Context, field, as string) (actor, erro
 		return actor{}, forbidden("the seat %s may do nothing outside its working hours", seat.ID)
 	}
 	return actor{seat.ID}, nil
+}
+
+// who is the seat that acts, active or not; nil if none does.
+func (o *organisation) who(ctx context.Context, field, as string) (*crm.Seat, error) {
+	if as != "" {
+		return o.seat(field, as)
+	}
+	login := loginOf(ctx)
+	if login == "" {
+		return nil, nil //nolint:nilnil // that nobody does is an answer
+	}
+	return o.seatOfLogin(login)
 }
 
 // seat finds a seat that a field names.
@@ -201,7 +207,7 @@ func (o *organisation) readable(ctx context.Context, seat string, r *crm.Record)
 				continue
 			}
 		}
-		put(&fields, name, v)
+		insert(&fields, name, v)
 	}
 	return fields, nil
 }

@@ -94,7 +94,7 @@ func hoursOf(path string, m *remitv1.Hours) (crm.Hours, error) {
 		if err != nil {
 			return h, at(keyed(path+".exceptions", date), fmt.Errorf("%w: %w", backend.ErrRequest, err))
 		}
-		put(&h.Exceptions, date, windows)
+		insert(&h.Exceptions, date, windows)
 	}
 	return h, nil
 }
@@ -102,7 +102,7 @@ func hoursOf(path string, m *remitv1.Hours) (crm.Hours, error) {
 func hoursMessage(h *crm.Hours) *remitv1.Hours {
 	m := &remitv1.Hours{Zone: h.Zone, Days: weekMessage(&h.Week), Holidays: h.Holidays}
 	for date, windows := range h.Exceptions {
-		put(&m.Exceptions, date, crm.WindowsText(windows))
+		insert(&m.Exceptions, date, crm.WindowsText(windows))
 	}
 	return m
 }
@@ -127,7 +127,7 @@ func weekMessage(w *crm.Week) map[string]string {
 	var days map[string]string
 	for d, windows := range w {
 		if len(windows) > 0 {
-			put(&days, crm.WeekdayText(time.Weekday(d)), crm.WindowsText(windows))
+			insert(&days, crm.WeekdayText(time.Weekday(d)), crm.WindowsText(windows))
 		}
 	}
 	return days

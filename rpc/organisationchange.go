@@ -1,0 +1,363 @@
+package rpc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
+	"github.com/remit-authz/remit/graph/crm"
+	"github.com/remit-authz/remit/graph/model"
+	"github.com/remit-authz/remit/rpc/backend"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// Change carries edits out, all or none.
+func (s *organisationService) Change(ctx context.Context, req *remitv1.ChangeRequest) (*remitv1.ChangeResponse, error) {
+	c, err := s.newChange(req.Store, req.As, req.Edits)
+	if err != nil {
+		return nil, err
+	}
+	c.key, c.reason = req.IdempotencyKey, req.Reason
+	c.hash = contentOf("change organisation", req, "store", "idempotency_key", "reason")
+	defer c.leave()
+	result, err := c.run(ctx)
+	if err != nil && c.unplanned && !c.found.IsZero() {
+		// An earlier call with this key may have done it, and be what stands in its way.
+		first, found, missing := s.writer.Replayed(ctx, c.found, c.key, c.hash)
+		if missing != nil {
+			return nil, missing
+		}
+		if found {
+			result, err = first, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if result == nil {
+		result = &fsm.Result{Revision: c.unchanged}
+	}
+	return c.answer(ctx, result)
+}
+
+// An organisationChange is edits on their way into a store.
+type organisationChange struct {
+	service *organisationService
+	store   string // by id or by name
+	as      string
+	edits   []edit
+
+	key, reason string
+	hash        [32]byte
+
+	found     fsm.StoreID // once it is known
+	leaveLane func()      // nil while it is in none
+	attempts  int
+
+	plan      *crm.Plan // the last that was made
+	actor     actor
+	unchanged graph.Revision // of the state that is as the edits want it; 0: something is to be written
+	unplanned bool           // the last attempt was refused before it was proposed
+	model     bool           // what was proposed last is a model that the change needs first
+}
+
+func (s *organisationService) newChange(store, as string, edits []*remitv1.Edit) (*organisationChange, error) {
+	c := &organisationChange{service: s, store: store, as: as}
+	var err error
+	c.edits, err = readEdits(edits)
+	return c, err
+}
+
+// run plans and proposes until the change is done. A model that it needs is written before
+// it: if the change fails then, the model allows what nobody has written.
+func (c *organisationChange) run(ctx context.Context) (*fsm.Result, error) {
+	for range backend.MaxReplans {
+		result, err := c.service.writer.Do(ctx, func(root *fsm.Root) (*fsm.Command, error) {
+			command, err := c.command(ctx, root)
+			c.unplanned = err != nil
+			return command, err
+		})
+		if err != nil || !c.model {
+			return result, err
+		}
+	}
+	return nil, fmt.Errorf("%w: others keep changing its modules", backend.ErrAborted)
+}
+
+// command plans the change at a state.
+func (c *organisationChange) command(ctx context.Context, root *fsm.Root) (*fsm.Command, error) {
+	store, err := backend.FindStore(ctx, root, "store", c.store)
+	if err != nil {
+		return nil, err
+	}
+	if store, err = c.queue(ctx, store); err != nil {
+		return nil, err
+	}
+	o, err := c.service.organisation("store", backend.HeadOf(store))
+	if err != nil {
+		return nil, err
+	}
+	if err := c.make(ctx, o, store); err != nil {
+		return nil, err
+	}
+	if err := o.permit(ctx, c.actor, c.plan.Needs); err != nil {
+		return nil, err
+	}
+	if c.model, err = modelMissing(store, c.plan.Model); err != nil {
+		return nil, err
+	}
+	var command *fsm.Command
+	switch {
+	case c.model:
+		command, err = c.service.modelCommand(store, c.plan.Model, c.reason)
+	case len(c.plan.Edits) == 0 && c.key == "":
+		c.unchanged = store.Revision()
+		return nil, nil //nolint:nilnil // nothing is to be written
+	default:
+		command, err = c.write(o, store)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.actor.seat != "" {
+		command.Actor = (&crm.Seat{ID: c.actor.seat}).Key().String()
+	}
+	return command, nil
+}
+
+// modelMissing reports whether a model must be written before the rest of a plan.
+func modelMissing(store *fsm.Store, needed *model.Model) (bool, error) {
+	if needed == nil {
+		return false, nil
+	}
+	same, err := isNewest(store, needed)
+	return !same, err
+}
+
+// queue finds out whether the change is in the way of others, and waits for its turn if it
+// is: what changes more than records mostly depends on the same, and so does what had to be
+// planned again. It returns the newest state of the store.
+func (c *organisationChange) queue(ctx context.Context, store *fsm.Store) (*fsm.Store, error) {
+	c.found = store.ID()
+	c.attempts++
+	if c.leaveLane != nil || c.attempts == 1 && c.ofRecords() && !c.service.lanes.busy(c.found) {
+		return store, nil
+	}
+	leave, err := c.service.lanes.enter(ctx, c.found)
+	if err != nil {
+		return nil, err
+	}
+	c.leaveLane = leave
+	return backend.OpenStore(ctx, c.service.reader.Config.State.Current(), c.found)
+}
+
+func (c *organisationChange) leave() {
+	if c.leaveLane != nil {
+		c.leaveLane()
+		c.leaveLane = nil
+	}
+}
+
+func (c *organisationChange) ofRecords() bool {
+	for i := range c.edits {
+		if !c.edits[i].ofRecords() {
+			return false
+		}
+	}
+	return true
+}
+
+// make plans the edits on a state of the organisation.
+func (c *organisationChange) make(ctx context.Context, o *organisation, state crm.State) error {
+	var err error
+	if c.actor, err = o.actor(ctx, "as", c.as); err != nil {
+		return err
+	}
+	if err := mayChange(ctx, c.actor, o.Head.ID()); err != nil {
+		return err
+	}
+	c.plan, err = c.draft(ctx, o, state)
+	return err
+}
+
+// draft is the plan of the edits on a state, whoever may make them.
+func (c *organisationChange) draft(ctx context.Context, o *organisation, state crm.State) (*crm.Plan, error) {
+	d := crm.NewDraft(state, o.Plan.Plan, crm.DefaultLimits())
+	if c.actor.seat != "" {
+		d.As(c.actor.seat)
+	}
+	for i := range c.edits {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := c.edits[i].apply(d, o.key.ID); err != nil {
+			return nil, err
+		}
+	}
+	plan, err := d.Plan()
+	if err != nil {
+		return nil, placed(c.edits, err)
+	}
+	return plan, nil
+}
+
+// permit refuses an actor who lacks one of the rights that a change needs, and names the
+// first.
+func (o *organisation) permit(ctx context.Context, a actor, needs []crm.Need) error {
+	if a.seat == "" {
+		return nil
+	}
+	for _, need := range needs {
+		allowed := false
+		for _, q := range need.Any {
+			var err error
+			if allowed, err = o.may(ctx, cmp.Or(q.User, a.seat), q.Object, q.Relation); err != nil {
+				return err
+			}
+			if allowed {
+				break
+			}
+		}
+		if !allowed {
+			return forbidden("the seat %s may not: %s", a.seat, need.Message)
+		}
+	}
+	return nil
+}
+
+// write is the command that carries the plan out, if all that was read for it is still so.
+func (c *organisationChange) write(o *organisation, store *fsm.Store) (*fsm.Command, error) {
+	w := planned{symbols: o.Symbols, plan: o.Plan.Plan}
+	command := &fsm.Command{
+		Store: c.found, Key: c.key, Hash: c.hash, Reason: c.reason, Planned: true, Bumps: c.plan.Bumps,
+		Requires: []fsm.ScopeVersion{{Scope: backend.ModelScope, Version: store.ScopeVersion(backend.ModelScope)}},
+	}
+	for _, r := range c.plan.Requires {
+		command.Requires = append(command.Requires, fsm.ScopeVersion{Scope: r.Scope, Version: r.Version})
+	}
+	for _, r := range c.plan.Read {
+		p, err := w.version(r.Entity, r.Version)
+		if err != nil {
+			return nil, err
+		}
+		command.Preconditions = append(command.Preconditions, p)
+	}
+	body, err := w.write(c.plan.Changes)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(body.Operations); n > fsm.MaxOperations {
+		return nil, at("edits", fmt.Errorf("%w: the change takes %d operations, at most %d are allowed; divide it into smaller ones",
+			ErrTooLarge, n, fsm.MaxOperations))
+	}
+	command.Body = body
+	return command, nil
+}
+
+// answer tells what the change did.
+func (c *organisationChange) answer(ctx context.Context, result *fsm.Result) (*remitv1.ChangeResponse, error) {
+	r := c.service.reader
+	res := &remitv1.ChangeResponse{Token: r.Token(result.Revision)}
+	if err := r.WaitFor(ctx, result.Revision); err != nil {
+		return nil, err
+	}
+	head, err := backend.OpenStore(ctx, r.Config.State.Current(), c.found)
+	if err != nil {
+		return nil, err
+	}
+	after, err := c.service.asOf(head, result.Revision)
+	if err == nil {
+		res.Versions, err = c.versions(after)
+	}
+	if err == nil && result.Replayed {
+		err = c.recall(ctx, head, result.Revision)
+	}
+	if errors.Is(err, fsm.ErrRevisionGone) {
+		return res, nil // an earlier call, of so long ago that nobody knows what it did
+	}
+	if err != nil {
+		return nil, err
+	}
+	res.Tuples = int64(c.plan.Changes.Tuples())
+	for i := range c.plan.Dropped {
+		d := &c.plan.Dropped[i]
+		res.Dropped = append(res.Dropped, &remitv1.DroppedShare{Record: d.Record.String(), Share: shareMessage(&d.Share)})
+	}
+	return res, nil
+}
+
+// asOf is the organisation of a store at a revision.
+func (s *organisationService) asOf(head *fsm.Store, revision graph.Revision) (*organisation, error) {
+	snapshot := backend.HeadOf(head)
+	if head.Revision() != revision {
+		var err error
+		if snapshot, err = s.reader.PastOf(head, revision); err != nil {
+			return nil, err
+		}
+	}
+	return s.organisation("store", snapshot)
+}
+
+// versions are those that the edits made: no other command is applied at the same revision
+// to what this one has read.
+func (c *organisationChange) versions(o *organisation) ([]uint64, error) {
+	versions := make([]uint64, len(c.edits))
+	for i := range c.edits {
+		m := c.edits[i].message.GetPut()
+		if m == nil {
+			continue
+		}
+		key, err := putKey(m, o.key.ID)
+		if err != nil {
+			return nil, err
+		}
+		t, ok := o.Plan.Type(key.Type)
+		if !ok {
+			continue
+		}
+		id, ok, err := o.Base.Lookup(t.ID, key.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		d, ok, err := o.Base.Document(id)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			versions[i] = d.Version
+		}
+	}
+	return versions, nil
+}
+
+// recall makes the plan of an earlier call again. A plan is made of nothing but what it has
+// read, and that was so from when it was made until it was applied; so planning at the
+// revision before gives the same.
+func (c *organisationChange) recall(ctx context.Context, head *fsm.Store, revision graph.Revision) error {
+	before, err := c.service.asOf(head, revision-1)
+	if err != nil {
+		return err
+	}
+	// Whoever it was could do it; whether they still can is another matter.
+	seat, err := before.who(ctx, "as", c.as)
+	if err != nil {
+		return err
+	}
+	if c.actor = (actor{}); seat != nil {
+		c.actor.seat = seat.ID
+	}
+	c.plan, err = c.draft(ctx, before, frozen{before.Base})
+	return err
+}
+
+// A frozen is a state that nothing is written to any more.
+type frozen struct{ graph.Scanner }
+
+// ScopeVersion implements crm.State.
+func (frozen) ScopeVersion(string) uint64 { return 0 }
