@@ -349,11 +349,14 @@ func (d *Draft) set(key graph.ObjectName, e Entity) {
 	if !edited {
 		d.order = append(d.order, key)
 	}
-	d.uses.remove(references(old), key)
-	d.names.remove(claimsOf(old), key)
-	d.now[key] = e
-	d.uses.add(references(e), key)
-	d.names.add(claimsOf(e), key)
+	if old != nil {
+		d.uses.remove(references(old), key)
+		d.names.remove(claims(old), key)
+	}
+	if d.now[key] = e; e != nil {
+		d.uses.add(references(e), key)
+		d.names.add(claims(e), key)
+	}
 }
 
 // An index is sets of entities.

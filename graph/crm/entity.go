@@ -342,30 +342,3 @@ func references(e Entity) []graph.ObjectName {
 	slices.SortFunc(keys, compareObjects)
 	return slices.Compact(keys)
 }
-
-// claimsOf are the claims of the names that an entity bears and nobody else may.
-func claimsOf(e Entity) []graph.ObjectName {
-	switch e := e.(type) {
-	case *Seat:
-		if e.Login != "" {
-			return []graph.ObjectName{Claim(attrLogin, e.Login)}
-		}
-	case *Role:
-		return []graph.ObjectName{Claim(typeRole, e.Name)}
-	case *Profile:
-		return []graph.ObjectName{Claim(typeProfile, e.Name)}
-	case *Module:
-		return []graph.ObjectName{Claim(typeModule, e.Name)}
-	case *Field:
-		return []graph.ObjectName{Claim(fieldKind(e.Module), e.Name)}
-	case *Group:
-		return []graph.ObjectName{Claim(typeGroup, e.Name)}
-	case *Team:
-		return []graph.ObjectName{Claim(typeTeam, e.Name)}
-	case *Rule:
-		return []graph.ObjectName{Claim(typeRule, e.Name)}
-	case *Shift:
-		return []graph.ObjectName{Claim(typeShift, e.Name)}
-	}
-	return nil
-}
