@@ -81,6 +81,17 @@ func (e *eraseRun) run(ctx context.Context) error {
 	if e.request.Preview {
 		return e.app.print(found, func(w io.Writer) error { return e.show(w, found) })
 	}
+	// Who mentions it and whether one is sure matters only once nothing else is in the way.
+	if held := found.GetDocument() || found.GetTuplesAsSubject()+found.GetTuplesAsObject()+found.GetTuplesAsUserset() > 0; held && e.request.ErasureId == "" {
+		answer, err := call(ctx, e.app, e.client.stores.GetStore, &remitv1.GetStoreRequest{Store: e.request.GetStore()})
+		if err != nil {
+			return err
+		}
+		if answer.GetStore().GetManaged() {
+			return fmt.Errorf("%s is still in the organisation that store %s belongs to; delete it there first, with remit org; nothing was erased",
+				e.request.GetEntity(), visible(answer.GetStore().GetName()))
+		}
+	}
 	if found.GetMentions() > 0 && !e.request.LeaveMentions && e.request.ErasureId == "" {
 		if err := e.show(e.app.stderr, found); err != nil {
 			return err
