@@ -199,7 +199,7 @@ func TestPreviewIsWhatBruteForceFinds(t *testing.T) {
 		for round := range uint64(8) {
 			g, from := v.Organisation(n, 0)
 			_, to := v.Organisation(n, 0)
-			e := editor{Generator: crmtest.New(v.Seed^round<<48, uint64(n)), source: g, o: to, made: made}
+			e := reorganiser{Generator: crmtest.New(v.Seed^round<<48, uint64(n)), source: g, o: to, made: made}
 			if round == 0 { // another organisation of the same modules
 				_, to = v.Organisation(n, 1)
 			} else {
@@ -218,7 +218,7 @@ func TestPreviewIsWhatBruteForceFinds(t *testing.T) {
 		t.Errorf("only %d of %d changes matter to anybody", changed, tried)
 	}
 	if v.Count >= fewOrganisations {
-		for _, k := range edits {
+		for _, k := range rearrangements {
 			if made[k.name] == 0 {
 				t.Errorf("no change was of the kind %q", k.name)
 			}
@@ -226,8 +226,8 @@ func TestPreviewIsWhatBruteForceFinds(t *testing.T) {
 	}
 }
 
-// An editor makes random changes of an organisation.
-type editor struct {
+// A reorganiser makes random changes of an organisation.
+type reorganiser struct {
 	*crmtest.Generator
 	source *crmtest.Generator // of the organisation before the changes, whose parties it draws
 	o      *crm.Organisation
@@ -236,11 +236,11 @@ type editor struct {
 }
 
 // edit makes n changes. One after which the organisation would not be valid is undone.
-func (e *editor) edit(t *testing.T, n int) {
+func (e *reorganiser) edit(t *testing.T, n int) {
 	t.Helper()
 	for range n {
-		k := crmtest.Pick(e.Generator, edits)
-		kept := clone(t, e.o)
+		k := crmtest.Pick(e.Generator, rearrangements)
+		kept := copied(t, e.o)
 		k.edit(e, e.o)
 		if e.o.Validate(crm.DefaultLimits()) != nil {
 			e.o = kept
@@ -250,8 +250,8 @@ func (e *editor) edit(t *testing.T, n int) {
 	}
 }
 
-// clone copies an organisation by way of a store.
-func clone(t *testing.T, o *crm.Organisation) *crm.Organisation {
+// copied copies an organisation by way of a store.
+func copied(t *testing.T, o *crm.Organisation) *crm.Organisation {
 	t.Helper()
 	got, err := crm.Load(t, o, false).Read()
 	if err != nil {
@@ -260,37 +260,37 @@ func clone(t *testing.T, o *crm.Organisation) *crm.Organisation {
 	return got
 }
 
-func (e *editor) id(prefix string) string {
+func (e *reorganiser) id(prefix string) string {
 	e.number++
 	return fmt.Sprint(prefix, "new", e.number)
 }
 
-func (e *editor) seat() *crm.Seat       { return &e.o.Seats[e.IntN(len(e.o.Seats))] }
-func (e *editor) role() *crm.Role       { return &e.o.Roles[e.IntN(len(e.o.Roles))] }
-func (e *editor) profile() *crm.Profile { return &e.o.Profiles[e.IntN(len(e.o.Profiles))] }
-func (e *editor) module() *crm.Module   { return &e.o.Modules[e.IntN(len(e.o.Modules))] }
-func (e *editor) record() *crm.Record   { return &e.o.Records[e.IntN(len(e.o.Records))] }
-func (e *editor) rule() *crm.Rule       { return &e.o.Rules[e.IntN(len(e.o.Rules))] }
-func (e *editor) level() crm.Level      { return crm.Level(e.IntN(int(crm.LevelDelete) + 1)) }
+func (e *reorganiser) seat() *crm.Seat       { return &e.o.Seats[e.IntN(len(e.o.Seats))] }
+func (e *reorganiser) role() *crm.Role       { return &e.o.Roles[e.IntN(len(e.o.Roles))] }
+func (e *reorganiser) profile() *crm.Profile { return &e.o.Profiles[e.IntN(len(e.o.Profiles))] }
+func (e *reorganiser) module() *crm.Module   { return &e.o.Modules[e.IntN(len(e.o.Modules))] }
+func (e *reorganiser) record() *crm.Record   { return &e.o.Records[e.IntN(len(e.o.Records))] }
+func (e *reorganiser) rule() *crm.Rule       { return &e.o.Rules[e.IntN(len(e.o.Rules))] }
+func (e *reorganiser) level() crm.Level      { return crm.Level(e.IntN(int(crm.LevelDelete) + 1)) }
 
-// edits are kinds of changes.
-var edits = []struct {
+// rearrangements are kinds of changes.
+var rearrangements = []struct {
 	name string
-	edit func(e *editor, o *crm.Organisation)
+	edit func(e *reorganiser, o *crm.Organisation)
 }{
-	{"rename", func(e *editor, o *crm.Organisation) { e.role().Name += " renamed" }},
-	{"move a user to another role", func(e *editor, _ *crm.Organisation) { e.seat().Role = e.role().ID }},
-	{"move many users", func(e *editor, o *crm.Organisation) {
+	{"rename", func(e *reorganiser, o *crm.Organisation) { e.role().Name += " renamed" }},
+	{"move a user to another role", func(e *reorganiser, _ *crm.Organisation) { e.seat().Role = e.role().ID }},
+	{"move many users", func(e *reorganiser, o *crm.Organisation) {
 		for range 4 {
 			e.seat().Role = e.role().ID
 		}
 	}},
-	{"swap two users", func(e *editor, _ *crm.Organisation) {
+	{"swap two users", func(e *reorganiser, _ *crm.Organisation) {
 		a, b := e.seat(), e.seat()
 		a.Role, b.Role = b.Role, a.Role
 	}},
-	{"move a role", func(e *editor, _ *crm.Organisation) { e.role().Parent = e.role().ID }},
-	{"turn a branch over", func(e *editor, o *crm.Organisation) {
+	{"move a role", func(e *reorganiser, _ *crm.Organisation) { e.role().Parent = e.role().ID }},
+	{"turn a branch over", func(e *reorganiser, o *crm.Organisation) {
 		for i := range o.Roles { // the one below comes in the place of the one above
 			r := &o.Roles[i]
 			for j := range o.Roles {
@@ -301,19 +301,19 @@ var edits = []struct {
 			}
 		}
 	}},
-	{"share with peers", func(e *editor, _ *crm.Organisation) { e.role().Peers = e.level() }},
-	{"forecast managers", func(e *editor, _ *crm.Organisation) { e.role().ForecastManagers = e.source.SeatIDs(2) }},
-	{"create a role", func(e *editor, o *crm.Organisation) {
+	{"share with peers", func(e *reorganiser, _ *crm.Organisation) { e.role().Peers = e.level() }},
+	{"forecast managers", func(e *reorganiser, _ *crm.Organisation) { e.role().ForecastManagers = e.source.SeatIDs(2) }},
+	{"create a role", func(e *reorganiser, o *crm.Organisation) {
 		o.Roles = append(o.Roles, crm.Role{ID: e.id("r"), Name: e.id("Role "), Parent: e.role().ID})
 		e.seat().Role = o.Roles[len(o.Roles)-1].ID
 	}},
-	{"hire", func(e *editor, o *crm.Organisation) {
+	{"hire", func(e *reorganiser, o *crm.Organisation) {
 		s := crm.Seat{ID: e.id("u"), Name: "New", Role: e.role().ID, Profiles: []string{e.profile().ID}}
 		o.Seats = append(o.Seats, s)
 		e.record().Owner = s.ID
 	}},
-	{"suspend", func(e *editor, _ *crm.Organisation) { s := e.seat(); s.Suspended = !s.Suspended }},
-	{"remove a seat", func(e *editor, o *crm.Organisation) {
+	{"suspend", func(e *reorganiser, _ *crm.Organisation) { s := e.seat(); s.Suspended = !s.Suspended }},
+	{"remove a seat", func(e *reorganiser, o *crm.Organisation) {
 		gone := e.seat().ID
 		o.Seats = slices.DeleteFunc(o.Seats, func(s crm.Seat) bool { return s.ID == gone })
 		heir := e.seat().ID
@@ -323,19 +323,19 @@ var edits = []struct {
 			}
 		}
 	}},
-	{"hierarchy", func(e *editor, o *crm.Organisation) { o.Settings.Hierarchy = 1 - o.Settings.Hierarchy }},
-	{"non-reporting", func(e *editor, o *crm.Organisation) {
+	{"hierarchy", func(e *reorganiser, o *crm.Organisation) { o.Settings.Hierarchy = 1 - o.Settings.Hierarchy }},
+	{"non-reporting", func(e *reorganiser, o *crm.Organisation) {
 		o.Settings.NonReportingByRole = !o.Settings.NonReportingByRole
 		s := e.seat()
 		s.NonReporting = !s.NonReporting
 	}},
-	{"login hours", func(_ *editor, o *crm.Organisation) { o.Settings.LoginHours = !o.Settings.LoginHours }},
-	{"manager", func(e *editor, _ *crm.Organisation) { e.seat().Manager = e.seat().ID }},
-	{"no manager", func(e *editor, _ *crm.Organisation) { e.seat().Manager = "" }},
-	{"super admin", func(e *editor, o *crm.Organisation) { o.SuperAdmin = e.seat().ID }},
-	{"module default", func(e *editor, _ *crm.Organisation) { e.module().Default = e.level() }},
-	{"hierarchy of a module", func(e *editor, _ *crm.Organisation) { m := e.module(); m.NoHierarchy = !m.NoHierarchy }},
-	{"create a module", func(e *editor, o *crm.Organisation) {
+	{"login hours", func(_ *reorganiser, o *crm.Organisation) { o.Settings.LoginHours = !o.Settings.LoginHours }},
+	{"manager", func(e *reorganiser, _ *crm.Organisation) { e.seat().Manager = e.seat().ID }},
+	{"no manager", func(e *reorganiser, _ *crm.Organisation) { e.seat().Manager = "" }},
+	{"super admin", func(e *reorganiser, o *crm.Organisation) { o.SuperAdmin = e.seat().ID }},
+	{"module default", func(e *reorganiser, _ *crm.Organisation) { e.module().Default = e.level() }},
+	{"hierarchy of a module", func(e *reorganiser, _ *crm.Organisation) { m := e.module(); m.NoHierarchy = !m.NoHierarchy }},
+	{"create a module", func(e *reorganiser, o *crm.Organisation) {
 		m := crm.Module{ID: "visit", Name: "Visits", Kind: crm.Child, Parents: []string{"deal"}}
 		if e.Chance(50) {
 			m.Kind = crm.Standard
@@ -349,12 +349,12 @@ var edits = []struct {
 			}
 		}
 	}},
-	{"parent modules", func(e *editor, _ *crm.Organisation) {
+	{"parent modules", func(e *reorganiser, _ *crm.Organisation) {
 		if m := e.module(); m.Kind == crm.Standard && !slices.Contains(m.Parents, "account") {
 			m.Parents = append(m.Parents, "account")
 		}
 	}},
-	{"delete a module", func(e *editor, o *crm.Organisation) {
+	{"delete a module", func(e *reorganiser, o *crm.Organisation) {
 		gone := e.module().ID
 		o.Modules = slices.DeleteFunc(o.Modules, func(m crm.Module) bool { return m.ID == gone })
 		o.Records = slices.DeleteFunc(o.Records, func(r crm.Record) bool { return r.Module == gone })
@@ -364,70 +364,70 @@ var edits = []struct {
 			delete(o.Profiles[i].Modules, gone)
 		}
 	}},
-	{"permission", func(e *editor, _ *crm.Organisation) {
+	{"permission", func(e *reorganiser, _ *crm.Organisation) {
 		e.profile().Modules[e.module().ID] ^= crm.Permissions(1 << e.IntN(7))
 	}},
-	{"administrators", func(e *editor, _ *crm.Organisation) { p := e.profile(); p.Administrator = !p.Administrator }},
-	{"assign a profile", func(e *editor, _ *crm.Organisation) {
+	{"administrators", func(e *reorganiser, _ *crm.Organisation) { p := e.profile(); p.Administrator = !p.Administrator }},
+	{"assign a profile", func(e *reorganiser, _ *crm.Organisation) {
 		if s, p := e.seat(), e.profile().ID; !slices.Contains(s.Profiles, p) {
 			s.Profiles = append(s.Profiles, p)
 		} else {
 			s.Profiles = slices.DeleteFunc(s.Profiles, func(q string) bool { return q == p })
 		}
 	}},
-	{"create a rule", func(e *editor, o *crm.Organisation) {
+	{"create a rule", func(e *reorganiser, o *crm.Organisation) {
 		r := *e.rule()
 		r.ID, r.Name, r.Source, r.Target = e.id("x"), e.id("Rule "), e.source.Party(false), e.source.Party(true)
 		o.Rules = append(o.Rules, r)
 	}},
-	{"delete a rule", func(e *editor, o *crm.Organisation) {
+	{"delete a rule", func(e *reorganiser, o *crm.Organisation) {
 		i := e.IntN(len(o.Rules))
 		o.Rules = slices.Delete(o.Rules, i, i+1)
 	}},
-	{"rule level", func(e *editor, _ *crm.Organisation) { e.rule().Level = e.level() }},
-	{"rule source", func(e *editor, _ *crm.Organisation) { e.rule().Source = e.source.Party(false) }},
-	{"rule target", func(e *editor, _ *crm.Organisation) { e.rule().Target = e.source.Party(true) }},
-	{"rule superiors", func(e *editor, _ *crm.Organisation) { r := e.rule(); r.Superiors = !r.Superiors }},
-	{"rule disabled", func(e *editor, _ *crm.Organisation) { r := e.rule(); r.Disabled = !r.Disabled }},
-	{"transfer", func(e *editor, _ *crm.Organisation) { e.record().Owner = e.seat().ID }},
-	{"share", func(e *editor, _ *crm.Organisation) {
+	{"rule level", func(e *reorganiser, _ *crm.Organisation) { e.rule().Level = e.level() }},
+	{"rule source", func(e *reorganiser, _ *crm.Organisation) { e.rule().Source = e.source.Party(false) }},
+	{"rule target", func(e *reorganiser, _ *crm.Organisation) { e.rule().Target = e.source.Party(true) }},
+	{"rule superiors", func(e *reorganiser, _ *crm.Organisation) { r := e.rule(); r.Superiors = !r.Superiors }},
+	{"rule disabled", func(e *reorganiser, _ *crm.Organisation) { r := e.rule(); r.Disabled = !r.Disabled }},
+	{"transfer", func(e *reorganiser, _ *crm.Organisation) { e.record().Owner = e.seat().ID }},
+	{"share", func(e *reorganiser, _ *crm.Organisation) {
 		r := e.record()
 		r.Shares = append(r.Shares, crm.Share{
 			To: e.source.Party(true), Level: crmtest.Pick(e.Generator, []crm.Level{crm.LevelView, crm.LevelEdit, crm.LevelFull}), Related: e.Chance(60),
 		})
 	}},
-	{"unshare", func(e *editor, _ *crm.Organisation) { e.record().Shares = nil }},
-	{"confidentiality", func(e *editor, _ *crm.Organisation) { e.record().Confidentiality = crm.Confidentiality(e.IntN(3)) }},
-	{"record above", func(e *editor, _ *crm.Organisation) {
+	{"unshare", func(e *reorganiser, _ *crm.Organisation) { e.record().Shares = nil }},
+	{"confidentiality", func(e *reorganiser, _ *crm.Organisation) { e.record().Confidentiality = crm.Confidentiality(e.IntN(3)) }},
+	{"record above", func(e *reorganiser, _ *crm.Organisation) {
 		if r := e.record(); len(r.Parents) > 0 {
 			r.Parents = []crm.Ref{e.record().Ref()}
 		}
 	}},
-	{"create a record", func(e *editor, o *crm.Organisation) {
+	{"create a record", func(e *reorganiser, o *crm.Organisation) {
 		r := *e.record()
 		r.ID, r.Owner, r.Shares = e.id(""), e.seat().ID, nil
 		o.Records = append(o.Records, r)
 	}},
-	{"delete a record", func(e *editor, o *crm.Organisation) {
+	{"delete a record", func(e *reorganiser, o *crm.Organisation) {
 		gone := e.record().Ref()
 		o.Records = slices.DeleteFunc(o.Records, func(r crm.Record) bool {
 			return r.Ref() == gone || slices.Contains(r.Parents, gone)
 		})
 	}},
-	{"group", func(e *editor, o *crm.Organisation) {
+	{"group", func(e *reorganiser, o *crm.Organisation) {
 		if g := &o.Groups[e.IntN(len(o.Groups))]; e.Chance(50) {
 			g.Members = append(g.Members, e.source.Party(false))
 		} else {
 			g.Members = nil
 		}
 	}},
-	{"team", func(e *editor, o *crm.Organisation) {
+	{"team", func(e *reorganiser, o *crm.Organisation) {
 		o.Teams = append(o.Teams, crm.Team{ID: e.id("t"), Name: e.id("Team "), Managers: e.source.SeatIDs(2), Members: e.source.SeatIDs(3)})
 	}},
-	{"shift", func(e *editor, o *crm.Organisation) {
+	{"shift", func(e *reorganiser, o *crm.Organisation) {
 		o.Shifts[e.IntN(len(o.Shifts))].Hours.Week[e.IntN(7)] = e.source.Windows()
 	}},
-	{"leave a shift", func(e *editor, _ *crm.Organisation) { e.seat().Shifts = nil }},
+	{"leave a shift", func(e *reorganiser, _ *crm.Organisation) { e.seat().Shifts = nil }},
 }
 
 // TestPreviewOfNothing changes no access.
