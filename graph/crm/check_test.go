@@ -66,12 +66,12 @@ func TestFaultsOfChanges(t *testing.T) {
 			name: "the super admin is removed", change: func(o *Organisation) { o.Seats = remove(o.Seats, func(s *Seat) bool { return s.ID == "ada" }) },
 			want: []string{
 				"user:ada: it is the super admin's, which cannot be deleted: hand over to another seat first",
-				"user:ada: it cannot be deleted, for user:mia still refer to it: name a seat that takes over its records and its places, or suspend it",
+				"user:ada: it cannot be deleted, it is referred to by user:mia: name a seat that takes over its records and its places, or suspend it",
 			},
 		},
 		{
 			name: "a seat is removed that owns records", change: func(o *Organisation) { o.Seats = remove(o.Seats, func(s *Seat) bool { return s.ID == "rob" }) },
-			want: []string{"user:rob: it cannot be deleted, for account:a1, deal:d1, forecast:f1, import:i1 still refer to it: name a seat that takes over its records and its places, or suspend it"},
+			want: []string{"user:rob: it cannot be deleted, it is referred to by account:a1, deal:d1, forecast:f1, import:i1: name a seat that takes over its records and its places, or suspend it"},
 		},
 		{name: "a seat is removed when all is given away", change: func(o *Organisation) {
 			for i := range o.Records {
@@ -170,7 +170,7 @@ func TestFaultsOfChanges(t *testing.T) {
 		},
 		{
 			name: "a role is deleted that is in use", change: func(o *Organisation) { o.Roles = remove(o.Roles, func(r *Role) bool { return r.ID == "rep" }) },
-			want: []string{"role:rep: it cannot be deleted, for group:all, user:rob still refer to it: name a role that takes over its holders and its places"},
+			want: []string{"role:rep: it cannot be deleted, it is referred to by group:all, user:rob: name a role that takes over its holders and its places"},
 		},
 		{
 			name: "many hold a role that is deleted", before: func(o *Organisation) {
@@ -179,8 +179,8 @@ func TestFaultsOfChanges(t *testing.T) {
 				}
 			},
 			change: func(o *Organisation) { o.Roles = remove(o.Roles, func(r *Role) bool { return r.ID == "america" }) },
-			want: []string{"role:america: it cannot be deleted, for user:r00, user:r01, user:r02, user:r03, user:r04, user:r05, user:r06, user:r07, user:r08, user:r09 " +
-				"and 3 more still refer to it: name a role that takes over its holders and its places"},
+			want: []string{"role:america: it cannot be deleted, it is referred to by user:r00, user:r01, user:r02, user:r03, user:r04, user:r05, user:r06, user:r07, user:r08, user:r09 " +
+				"and 3 more: name a role that takes over its holders and its places"},
 		},
 		{
 			name: "more hold it than are counted", before: func(o *Organisation) {
@@ -189,8 +189,8 @@ func TestFaultsOfChanges(t *testing.T) {
 				}
 			},
 			change: func(o *Organisation) { o.Roles = remove(o.Roles, func(r *Role) bool { return r.ID == "america" }) },
-			want: []string{"role:america: it cannot be deleted, for user:r0000, user:r0001, user:r0002, user:r0003, user:r0004, user:r0005, user:r0006, user:r0007, user:r0008, user:r0009 " +
-				"and more than 990 more still refer to it: name a role that takes over its holders and its places"},
+			want: []string{"role:america: it cannot be deleted, it is referred to by user:r0000, user:r0001, user:r0002, user:r0003, user:r0004, user:r0005, user:r0006, user:r0007, user:r0008, user:r0009 " +
+				"and more than 990 more: name a role that takes over its holders and its places"},
 		},
 
 		// Profiles and fields.
@@ -212,7 +212,7 @@ func TestFaultsOfChanges(t *testing.T) {
 			name: "a profile is deleted that is in use", change: func(o *Organisation) {
 				o.Profiles = remove(o.Profiles, func(p *Profile) bool { return p.ID == "support" })
 			},
-			want: []string{"profile:support: it cannot be deleted, for user:kim, field:deal.margin still refer to it: name a profile that its holders get instead, and take it out of fields"},
+			want: []string{"profile:support: it cannot be deleted, it is referred to by user:kim: name a profile that its holders get instead"},
 		},
 		{
 			name: "a restricted field is made mandatory", change: func(o *Organisation) { o.field("deal.margin").Mandatory = true },
@@ -243,7 +243,7 @@ func TestFaultsOfChanges(t *testing.T) {
 			name: "a module is deleted that has records", change: func(o *Organisation) {
 				o.Modules = remove(o.Modules, func(m *Module) bool { return m.ID == "forecast" })
 			},
-			want: []string{"module:forecast: it cannot be deleted, for forecast:f1, profile:administrator, profile:standard still refer to it: " +
+			want: []string{"module:forecast: it cannot be deleted, it is referred to by forecast:f1, profile:administrator, profile:standard: " +
 				"delete its records, fields and rules first, and take it out of profiles and from above other modules"},
 		},
 		{
@@ -265,7 +265,7 @@ func TestFaultsOfChanges(t *testing.T) {
 		},
 		{
 			name: "a group is deleted that is in use", change: func(o *Organisation) { o.Groups = remove(o.Groups, func(g *Group) bool { return g.ID == "desk" }) },
-			want: []string{"group:desk: it cannot be deleted, for group:all, rule:emea_desk still refer to it: name a group that takes its places"},
+			want: []string{"group:desk: it cannot be deleted, it is referred to by group:all, rule:emea_desk: name a group that takes its places"},
 		},
 		{name: "a team is deleted", change: func(o *Organisation) { o.Teams = nil }},
 		{
@@ -308,7 +308,7 @@ func TestFaultsOfChanges(t *testing.T) {
 		},
 		{
 			name: "a shift is deleted that is worked", change: func(o *Organisation) { o.Shifts = remove(o.Shifts, func(s *Shift) bool { return s.ID == "day" }) },
-			want: []string{"shift:day: it cannot be deleted, for user:rob still refer to it: name a shift that is worked instead"},
+			want: []string{"shift:day: it cannot be deleted, it is referred to by user:rob: name a shift that is worked instead"},
 		},
 
 		// Records.
@@ -320,7 +320,7 @@ func TestFaultsOfChanges(t *testing.T) {
 			name: "a record is deleted that others are below", change: func(o *Organisation) {
 				o.Records = remove(o.Records, func(r *Record) bool { return r.Ref() == Ref{"deal", "d1"} })
 			},
-			want: []string{"deal:d1: it cannot be deleted, for note:n1 still refer to it: delete or change those first"},
+			want: []string{"deal:d1: it cannot be deleted, it is referred to by note:n1: delete or change those first"},
 		},
 		{
 			name: "a record is put below what is not there", change: func(o *Organisation) { o.record("note", "n1").Parents = []Ref{{"deal", "x"}} },

@@ -1,12 +1,9 @@
 package crm
 
-import (
-	"math"
+import "github.com/remit-authz/remit/graph"
 
-	"github.com/remit-authz/remit/graph"
-)
-
-// deletion checks that nothing needs what is gone.
+// deletion checks that nothing needs what is gone. What fields said of a profile goes with
+// it.
 func (c *checker) deletion(e Entity) {
 	key := e.Key()
 	switch e := e.(type) {
@@ -33,26 +30,9 @@ func (c *checker) deletion(e Entity) {
 			users = append(users, user.String())
 		}
 	}
-	if key.Type == typeProfile {
-		users = append(users, c.restricting(key.ID)...)
-	}
 	if len(users) > 0 {
-		c.fault(key, "it cannot be deleted, for %s still refer to it: %s", enumerate(users), remedy(e))
+		c.fault(key, "it cannot be deleted, it is referred to by %s: %s", enumerate(users), remedy(e))
 	}
-}
-
-// restricting are the fields that name a profile in their levels. A restricted field
-// refers to every profile at once.
-func (c *checker) restricting(profile string) []string {
-	var fields []string
-	for _, key := range c.referrers(everyProfile, typeField, math.MaxInt) {
-		if f := get[*Field](c, typeField, key.ID); f != nil {
-			if _, named := f.Levels[profile]; named {
-				fields = append(fields, key.String())
-			}
-		}
-	}
-	return fields
 }
 
 // referrers are entities that refer to a key: see lookup.users.
@@ -75,7 +55,7 @@ func remedy(e Entity) string {
 	case *Role:
 		return "name a role that takes over its holders and its places"
 	case *Profile:
-		return "name a profile that its holders get instead, and take it out of fields"
+		return "name a profile that its holders get instead"
 	case *Group:
 		return "name a group that takes its places"
 	case *Shift:

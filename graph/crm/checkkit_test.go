@@ -9,11 +9,8 @@ import (
 // CheckChanges checks every entity in which two organisations differ, as it is going to
 // be in the second.
 func CheckChanges(before, after *Organisation, limits Limits) ([]Fault, error) {
-	return checkChanges(newWhole(after), before, after, limits)
-}
-
-func checkChanges(l lookup, before, after *Organisation, limits Limits) ([]Fault, error) {
 	old, now := newWhole(before), newWhole(after)
+	l := drafted{whole: now, before: old}
 	keys := map[graph.ObjectName]bool{}
 	for _, w := range []*whole{old, now} {
 		for key := range w.byKey {
@@ -32,6 +29,33 @@ func checkChanges(l lookup, before, after *Organisation, limits Limits) ([]Fault
 		}
 		list = append(list, faults...)
 	}
+	return list, nil
+}
+
+// A drafted is the lookup of an organisation that was another before.
+type drafted struct {
+	*whole
+	before *whole
+}
+
+func (d drafted) bearers(claim graph.ObjectName) ([]graph.ObjectName, error) {
+	var list []graph.ObjectName
+	for key, e := range d.byKey {
+		if !slices.Contains(claims(e), claim) {
+			continue
+		}
+		list = append(list, key)
+	}
+	slices.SortFunc(list, func(a, b graph.ObjectName) int {
+		switch d.before.names[claim] {
+		case a:
+			return -1
+		case b:
+			return 1
+		default:
+			return compareObjects(a, b)
+		}
+	})
 	return list, nil
 }
 
