@@ -39,6 +39,9 @@ const (
 	cursorGrants
 	cursorAudit
 	cursorEntities
+	cursorRecords
+	cursorAccess
+	cursorDuties
 )
 
 // A cursor says where the next page of a list begins and which state all its pages

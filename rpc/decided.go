@@ -56,17 +56,18 @@ func (r *reader) decidedBatch(ctx context.Context, begun time.Duration, req *rem
 }
 
 // listed logs the answer to a list, of which the event says what was asked.
-func (r *reader) listed(ctx context.Context, begun time.Duration, scope *remitv1.Scope, q *question, asked decision.Event, err error) {
+func (r *reader) listed(ctx context.Context, begun time.Duration, scope scopeMessage, q *question, asked decision.Event, err error) {
+	own, _ := scope.(*remitv1.Scope)
 	e := r.event(begun, scope, q, err)
 	e.Outcome, e.List = decision.OfList(err), true
 	e.Object, e.Relation, e.Subject, e.Type = asked.Object, asked.Relation, asked.Subject, asked.Type
 	e.Count, e.More = asked.Count, asked.More
-	e.Context = r.Config.Decisions.Context(scope.GetContext())
+	e.Context = r.Config.Decisions.Context(own.GetContext())
 	r.Config.Decisions.Add(ctx, &e)
 }
 
 // event is what all of them say.
-func (r *reader) event(begun time.Duration, scope *remitv1.Scope, q *question, err error) decision.Event {
+func (r *reader) event(begun time.Duration, scope scopeMessage, q *question, err error) decision.Event {
 	e := decision.Event{Begun: begun}
 	if q == nil {
 		e.Asked = scope.GetStore()

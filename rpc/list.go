@@ -28,7 +28,7 @@ type page struct {
 
 // openPage opens the question of a paged request: the first page as its scope says, a
 // later one as the first was. The request's cursor and page size have been cleared.
-func (r *reader) openPage(ctx context.Context, kind cursorKind, scope *remitv1.Scope, request proto.Message, text string) (*page, error) {
+func (r *reader) openPage(ctx context.Context, kind cursorKind, scope scopeMessage, request proto.Message, text string) (*page, error) {
 	sum, err := fingerprint(request)
 	if err != nil {
 		return nil, err

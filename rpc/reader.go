@@ -25,14 +25,23 @@ type reader struct{ *backend.Reader }
 // A question is a backend.Question that was asked in remit.v1.
 type question struct{ backend.Question }
 
+// A scopeMessage is what every query has in common, as it was asked: a Scope, or the
+// OrganisationScope of one that brings neither a model nor anything of its own.
+type scopeMessage interface {
+	GetStore() string
+	GetConsistency() *remitv1.Consistency
+	GetAt() *timestamppb.Timestamp
+}
+
 // open resolves a scope.
-func (r *reader) open(ctx context.Context, scope *remitv1.Scope) (*question, error) {
+func (r *reader) open(ctx context.Context, scope scopeMessage) (*question, error) {
 	snapshot, err := r.snapshot(ctx, "scope.store", scope.GetStore(), "scope.consistency", scope.GetConsistency())
 	if err != nil {
 		return nil, err
 	}
 	q := &question{backend.Question{Snapshot: snapshot, Reader: r.Reader}}
-	if q.Plan, err = r.Plan(&q.Snapshot, "scope.model_id", scope.GetModelId()); err != nil {
+	own, _ := scope.(*remitv1.Scope)
+	if q.Plan, err = r.Plan(&q.Snapshot, "scope.model_id", own.GetModelId()); err != nil {
 		return nil, err
 	}
 	switch {
@@ -49,12 +58,12 @@ func (r *reader) open(ctx context.Context, scope *remitv1.Scope) (*question, err
 	default:
 		q.At = r.Now()
 	}
-	return q, q.take(scope)
+	return q, q.take(own)
 }
 
 // reopen resolves the scope of a later page: the state, the model and the instant are
 // those of the first.
-func (r *reader) reopen(ctx context.Context, scope *remitv1.Scope, c *cursor) (*question, error) {
+func (r *reader) reopen(ctx context.Context, scope scopeMessage, c *cursor) (*question, error) {
 	snapshot, err := r.pinned(ctx, "scope.store", scope.GetStore(), c)
 	if err != nil {
 		return nil, err
@@ -63,10 +72,11 @@ func (r *reader) reopen(ctx context.Context, scope *remitv1.Scope, c *cursor) (*
 	if q.Plan, err = r.Plan(&q.Snapshot, "cursor", c.model); err != nil {
 		return nil, err
 	}
-	return q, q.take(scope)
+	own, _ := scope.(*remitv1.Scope)
+	return q, q.take(own)
 }
 
-// take adds what the scope itself brings to the question.
+// take adds what the scope itself brings to the question, if it can bring anything.
 func (q *question) take(scope *remitv1.Scope) error {
 	var err error
 	if q.Given, err = contextOf("scope.context", scope.GetContext()); err != nil {

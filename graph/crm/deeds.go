@@ -26,6 +26,7 @@ type Deeds struct {
 	Seat, Suspended, OrgOf *model.Relation
 
 	create, toolAllowed, setupAllowed *model.Relation
+	moduleMember                      *model.Relation
 	toolOrg                           *model.Relation
 	permissions                       []permitted // of a module
 
@@ -110,7 +111,7 @@ func DeedsOf(p *model.Plan) (*Deeds, bool) {
 	d.Superior, d.OrgOf = f.relation(d.User, "superior"), f.relation(d.User, relOrg)
 	d.Seat, d.Suspended = f.relation(d.Org, relSeat), f.relation(d.Org, relSuspended)
 	d.CanRead, d.CanWrite, d.FieldModule = f.relation(d.Field, "can_read"), f.relation(d.Field, "can_write"), f.relation(d.Field, relModule)
-	d.create = f.relation(d.Module, "can_create")
+	d.create, d.moduleMember = f.relation(d.Module, "can_create"), f.relation(d.Module, relMember)
 	d.toolAllowed, d.setupAllowed, d.toolOrg = f.relation(d.Tool, "allowed"), f.relation(d.Setup, "allowed"), f.relation(d.Tool, relOrg)
 	d.roster, d.onLeave = f.relation(d.Org, relRoster), f.relation(d.Org, relOnLeave)
 	d.assigned, d.open = f.relation(d.Shift, relAssigned), f.relation(d.Shift, relOpen)
@@ -387,27 +388,62 @@ func (d *Deeds) OfRecord(module string, visit func(a Action, l *Listing)) {
 	}
 }
 
-// OfModule are the relations of a module that a member may have: what decides creating, and
-// the permissions of profiles, by name.
-func (d *Deeds) OfModule(module string, visit func(name string, r *model.Relation)) error {
-	if _, ok := d.modules[module]; !ok {
-		return d.noModule("on", module)
+// Relations are those that decide the actions on records of a module, each once; all of them
+// if no action is given. The caller must not change the slice.
+func (d *Deeds) Relations(module string, actions ...Action) []*model.Relation {
+	m, ok := d.modules[module]
+	if !ok {
+		return nil
 	}
-	for _, p := range d.permissions {
-		visit(p.name, p.relation)
+	if len(actions) == 0 {
+		actions = m.actions
 	}
-	return nil
+	relations := make([]*model.Relation, 0, len(actions))
+	for _, a := range actions {
+		if l, ok := m.decided[a]; ok && !slices.Contains(relations, l.Whole) {
+			relations = append(relations, l.Whole)
+		}
+	}
+	return relations
 }
 
-// General are the tools and the setup permissions, each with what decides it.
-func (d *Deeds) General(visit func(name string, r *model.Relation)) {
-	for _, t := range tools {
-		visit(string(t), d.toolAllowed)
+// OfModule are the relations to a module which decide what somebody may do there: Permitted
+// says what. A fault is a *DeedError.
+func (d *Deeds) OfModule(module string) ([]*model.Relation, error) {
+	if _, ok := d.modules[module]; !ok {
+		return nil, d.noModule("on", module)
 	}
-	for _, s := range setups {
-		visit(string(s), d.setupAllowed)
+	relations := []*model.Relation{d.create, d.moduleMember}
+	for _, p := range d.permissions {
+		relations = append(relations, p.relation)
 	}
+	return relations, nil
 }
+
+// Permitted are the permissions that take effect for who has some of the relations of a
+// module, by name and in their order: create, if that is possible, and of the others those
+// that profiles give, if viewing is one of them.
+func (d *Deeds) Permitted(held []*model.Relation) []string {
+	var names []string
+	acts := slices.Contains(held, d.moduleMember) && slices.Contains(held, d.permissions[0].relation)
+	for _, p := range d.permissions {
+		switch {
+		case p.name == ActionCreate:
+			if slices.Contains(held, d.create) {
+				names = append(names, p.name)
+			}
+		case acts && slices.Contains(held, p.relation):
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// Administrating are the relations of the organisation whose holders administrate it.
+func (d *Deeds) Administrating() []*model.Relation { return []*model.Relation{d.Admin, d.SuperAdmin} }
+
+// General are the tools and the setup permissions: what is asked of no record and no module.
+func General() []string { return slices.Clone(general) }
 
 // Organisation finds the organisation of a view; false if the view has none.
 func (d *Deeds) Organisation(v graph.View) (graph.ID, bool, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/model"
 )
 
@@ -16,19 +17,28 @@ type Plan struct {
 	*model.Plan
 	Source   *model.Model // what was compiled: it has the rewrites as they were written
 	BindsNow bool         // a condition has a timestamp parameter now, which is the instant
+	Deeds    *crm.Deeds   // what can be asked of an organisation; nil if it is not one's model
 }
 
 func newPlan(source *model.Model, p *model.Plan) *Plan {
+	plan := &Plan{Plan: p, Source: source, BindsNow: bindsNowAnywhere(p)}
+	if deeds, ok := crm.DeedsOf(p); ok {
+		plan.Deeds = deeds
+	}
+	return plan
+}
+
+func bindsNowAnywhere(p *model.Plan) bool {
 	for _, t := range p.Types() {
 		for _, r := range t.Relations {
 			for i := range r.Allowed {
 				if bindsNow(r.Allowed[i].Condition) {
-					return &Plan{p, source, true}
+					return true
 				}
 			}
 		}
 	}
-	return &Plan{p, source, false}
+	return false
 }
 
 func bindsNow(c *condition.Condition) bool {

@@ -72,6 +72,7 @@ func (c *encoder) event(e *Event) {
 	c.text("token", e.Token)
 	c.time("at", e.At)
 	c.text("object", e.Object)
+	c.text("field", e.Field)
 	c.text("type", e.Type)
 	c.text("relation", e.Relation)
 	c.text("subject", e.Subject)

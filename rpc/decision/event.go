@@ -67,6 +67,7 @@ type Event struct {
 	At       time.Time
 
 	Object, Relation, Subject string
+	Field                     string // of the object, if it is about that alone
 	Type                      string // of what is listed
 	Count                     int    // of what is listed
 	More                      bool   // there is more than the answer lists
@@ -88,12 +89,12 @@ type Event struct {
 // size is about what the event keeps in memory.
 func (e *Event) size() int {
 	const fixed = 480
-	return fixed + len(e.Asked) + len(e.Object) + len(e.Relation) + len(e.Subject) + len(e.actor) + len(e.Context.values) + 16*len(e.Context.names)
+	return fixed + len(e.Asked) + len(e.Object) + len(e.Field) + len(e.Relation) + len(e.Subject) + len(e.actor) + len(e.Context.values) + 16*len(e.Context.names)
 }
 
 // bound cuts what a request may have made too long.
 func (e *Event) bound() {
-	for _, text := range []*string{&e.Asked, &e.Object, &e.Relation, &e.Subject, &e.Type} {
+	for _, text := range []*string{&e.Asked, &e.Object, &e.Field, &e.Relation, &e.Subject, &e.Type} {
 		*text = clip(*text, maxText)
 	}
 }

@@ -4018,7 +4018,14 @@ func (x *StreamEntitiesResponse) GetToken() string {
 type OrganisationScope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Store string                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
-	// Who asks, for what must not be told to everybody. Absent: as of Change.
+	// Who asks, for what must not be told to everybody. Absent: the caller's own seat, or the
+	// application, which may ask about everybody.
+	//
+	// A seat may ask what it may do itself. What others may do it is told while it is active,
+	// if it is their superior, an administrator, the super admin, or may manage users. Who may
+	// do something to a record it is told, too, if it may share the record, or edit one that
+	// cannot be shared, or may manage data sharing. Who is on duty it is told while it is
+	// active.
 	As          string       `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
 	Consistency *Consistency `protobuf:"bytes,3,opt,name=consistency,proto3" json:"consistency,omitempty"`
 	// The instant that the question is about. Absent: now.
@@ -4086,12 +4093,18 @@ func (x *OrganisationScope) GetAt() *timestamppb.Timestamp {
 }
 
 // Something that a user may want to do: to a record, to one of its fields, or in a module.
+//
+// A user without a seat may do nothing, and nobody may do anything to a record that does not
+// exist: that is an answer. So is that nobody shares what cannot be shared, such as a note.
+// An action, a module or a field that the organisation does not have is an error, which says
+// what there is.
 type Deed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The seat.
 	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	// To a record: view, edit, delete, share, transfer, export, or add_<module> for a note
-	// and the like. In a module: create. In the organisation: a tool or a setup permission.
+	// To a record: view, edit, delete, share, transfer, export (which is to view it, and to
+	// have the tool), or add_<module> for a note and the like. In a module: create. In the
+	// organisation: a tool or a setup permission.
 	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
 	// The record, deal:d1; for create, the module; for a tool or a setup permission, empty.
 	On string `protobuf:"bytes,3,opt,name=on,proto3" json:"on,omitempty"`
@@ -4446,7 +4459,9 @@ func (x *CanFieldsRequest) GetRecord() string {
 
 type CanFieldsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ids of fields within the module, sorted. Both are empty if the record is not reached.
+	// Ids of fields within the module, sorted, of those that the organisation has: what it
+	// does not know of is restricted to nobody. What may be written may be read. Both are empty
+	// if the record is not reached.
 	Readable      []string `protobuf:"bytes,1,rep,name=readable,proto3" json:"readable,omitempty"`
 	Writable      []string `protobuf:"bytes,2,rep,name=writable,proto3" json:"writable,omitempty"`
 	Token         string   `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
@@ -4517,8 +4532,9 @@ type ActionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Scope *OrganisationScope     `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
 	User  string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
-	// A record: what may be done to it. A module: create, and what the profiles permit.
-	// Empty: tools and setup permissions.
+	// A record: what may be done to it. A module: create, and what the profiles permit on
+	// records that are reached: view, edit, delete, share, transfer, view_all. Empty: tools and
+	// setup permissions.
 	On            string `protobuf:"bytes,3,opt,name=on,proto3" json:"on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4640,9 +4656,10 @@ type ListRecordsRequest struct {
 	Scope  *OrganisationScope     `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
 	User   string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
 	Module string                 `protobuf:"bytes,3,opt,name=module,proto3" json:"module,omitempty"`
-	// view, edit, delete, share or transfer. Absent: view.
+	// As of a deed to a record. Absent: view.
 	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
-	// At most this many, 1 to 10000. 0: 1000; for a stream, all.
+	// At most this many, 1 to 10000. 0: 1000; for a stream, all. A page may have fewer and be
+	// followed by others, where there are very many records of which the user reaches few.
 	PageSize      int32  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	Cursor        string `protobuf:"bytes,6,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4724,10 +4741,11 @@ func (x *ListRecordsRequest) GetCursor() string {
 type ListRecordsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ids, without the module.
-	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
-	Cursor        string   `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	Token         string   `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
-	AsOf          *Moment  `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	Ids []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	// Where the next page begins. Empty: the list is complete.
+	Cursor        string  `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Token         string  `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	AsOf          *Moment `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4794,8 +4812,9 @@ type ListUsersWithAccessRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Scope  *OrganisationScope     `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
 	Record string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
-	// Absent: view.
-	Action        string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// As of a deed to a record. Absent: view.
+	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// As of ListRecords.
 	PageSize      int32  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	Cursor        string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4868,11 +4887,13 @@ func (x *ListUsersWithAccessRequest) GetCursor() string {
 }
 
 type ListUsersWithAccessResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Users         []string               `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
-	Cursor        string                 `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	Token         string                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
-	AsOf          *Moment                `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Seats.
+	Users []string `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// Where the next page begins. Empty: the list is complete.
+	Cursor        string  `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Token         string  `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	AsOf          *Moment `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5179,7 +5200,10 @@ type OnDutyRequest struct {
 	// One shift, or everybody.
 	Shift string `protobuf:"bytes,2,opt,name=shift,proto3" json:"shift,omitempty"`
 	// One seat: whether it is on duty.
-	User          string `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
+	User string `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
+	// At most this many, 1 to 10000. 0: 1000.
+	PageSize      int32  `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	Cursor        string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5235,11 +5259,28 @@ func (x *OnDutyRequest) GetUser() string {
 	return ""
 }
 
+func (x *OnDutyRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *OnDutyRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 type OnDutyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Duties        []*Duty                `protobuf:"bytes,1,rep,name=duties,proto3" json:"duties,omitempty"`
-	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	AsOf          *Moment                `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Shift by shift.
+	Duties []*Duty `protobuf:"bytes,1,rep,name=duties,proto3" json:"duties,omitempty"`
+	Token  string  `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	AsOf   *Moment `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	// Where the next page begins. Empty: the list is complete.
+	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5295,11 +5336,19 @@ func (x *OnDutyResponse) GetAsOf() *Moment {
 	return nil
 }
 
+func (x *OnDutyResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 type Duty struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	User  string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	Shift string                 `protobuf:"bytes,2,opt,name=shift,proto3" json:"shift,omitempty"`
-	// When it ends: by a break, the end of the hours, leave, or another shift. Absent: never.
+	// When it ends: by a break, the end of the hours, a holiday, leave, or the end of the
+	// assignment, such as by another shift. Absent: not within thirty years.
 	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5539,7 +5588,8 @@ func (x *AssignResponse) GetDropped() []*DroppedShare {
 
 type ListSeatsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As Seat.login. Absent: the caller's own.
+	// As Seat.login, letter by letter. Absent: the caller's own. Of their own, callers are
+	// shown the organisations that they may know of; of others', those that they may read.
 	Login         string `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -6336,15 +6386,19 @@ const file_remit_v1_organisation_proto_rawDesc = "" +
 	"KIND_HOURS\x10\x12\x12\x0f\n" +
 	"\vKIND_RECORD\x10\x13\x12\x15\n" +
 	"\x11KIND_CONFIDENTIAL\x10\x14\x12\x10\n" +
-	"\fKIND_SETTING\x10\x15\"\x88\x01\n" +
+	"\fKIND_SETTING\x10\x15\"\xd3\x01\n" +
 	"\rOnDutyRequest\x129\n" +
 	"\x05scope\x18\x01 \x01(\v2\x1b.remit.v1.OrganisationScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12\x1e\n" +
 	"\x05shift\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xf8\aR\x05shift\x12\x1c\n" +
-	"\x04user\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\xf8\aR\x04user\"u\n" +
+	"\x04user\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\xf8\aR\x04user\x12'\n" +
+	"\tpage_size\x18\x04 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12 \n" +
+	"\x06cursor\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06cursor\"\x8d\x01\n" +
 	"\x0eOnDutyResponse\x12&\n" +
 	"\x06duties\x18\x01 \x03(\v2\x0e.remit.v1.DutyR\x06duties\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12%\n" +
-	"\x05as_of\x18\x03 \x01(\v2\x10.remit.v1.MomentR\x04asOf\"b\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x10.remit.v1.MomentR\x04asOf\x12\x16\n" +
+	"\x06cursor\x18\x04 \x01(\tR\x06cursor\"b\n" +
 	"\x04Duty\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x14\n" +
 	"\x05shift\x18\x02 \x01(\tR\x05shift\x120\n" +
