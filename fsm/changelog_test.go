@@ -78,7 +78,7 @@ func TestTheGroupRemembersItsStores(t *testing.T) {
 	again := by("dora", &Command{Store: a, Key: "k", Body: &CreateStore{Name: "acme"}})
 	m.apply(again, again)
 	want := []string{
-		"root 14 from 0 to 7", "root 13 from 0 to 1", "ann 11 acme", "bob 11 other", "cleo 12 acme of 2 tuples", "dora 11 acme",
+		"root 14 from 0 to 7", fmt.Sprint("root 13 from 0 to ", ClusterVersion), "ann 11 acme", "bob 11 other", "cleo 12 acme of 2 tuples", "dora 11 acme",
 	}
 	tell := func(s *State) (told []string) {
 		for _, c := range groupChanges(t, s) {

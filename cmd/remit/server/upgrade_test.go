@@ -141,3 +141,29 @@ func TestClusterVersionStaysAtWhatAllSupport(t *testing.T) {
 		})
 	}
 }
+
+// A cluster that has just been made asks as soon as it has a leader, since what needs a
+// version is waited for; one that has a version can wait.
+func TestAClusterWithoutAVersionAsksSoon(t *testing.T) {
+	for present, want := range map[uint64]time.Duration{0: upgradeWatch, 1: upgradeInterval} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &members{supported: 2, present: present, status: cluster.Status{Serving: true}}
+			u := &upgrader{node: m, present: m.version, known: 2, log: slog.New(slog.DiscardHandler)}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { defer close(done); u.run(ctx) }()
+			for passed := upgradeWatch; passed <= want; passed += upgradeWatch {
+				if m.version() != present {
+					t.Errorf("a cluster of version %d is raised before %s", present, passed)
+				}
+				time.Sleep(upgradeWatch) //nolint:forbidigo // time itself is what the test is about
+				synctest.Wait()
+			}
+			if m.version() != 2 {
+				t.Errorf("after %s the version is %d, want 2", want, m.version())
+			}
+			cancel()
+			<-done
+		})
+	}
+}
