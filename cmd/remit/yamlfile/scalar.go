@@ -1,6 +1,7 @@
 package yamlfile
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -25,10 +26,13 @@ var (
 // Quoted writes a value as JSON, which is YAML too once the characters are escaped that
 // YAML does not allow to stand for themselves. Outside of strings JSON has none of them.
 func Quoted(v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil { // values are JSON's own, see value.Value
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)              // people read it
+	if err := e.Encode(v); err != nil { // values are JSON's own, see value.Value
 		return []byte("null")
 	}
+	text := bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 	var escaped []byte
 	for i, c := range string(text) {
 		switch {
