@@ -40,9 +40,10 @@ test-faults: ## clusters of processes: under faults and a checked load for a tim
 test-all: ## the same with all of the random, crash and process tests; takes long
 	REMIT_TEST_ALL=1 $(GO) test -count=1 -p 1 -timeout 90m -v ./... 2>&1 | scripts/summary.sh test-all.log
 
-conformance: build ## OpenFGA's own suites, its HTTP answers and its Go SDK, against bin/remit
+conformance: build ## OpenFGA's own suites, its HTTP answers, its Go SDK and exported organisations, against bin/remit
 	cd $(CONFORMANCE)/suites && $(GO) test -count=1
 	cd $(CONFORMANCE) && $(GO) test -count=1
+	cd $(CONFORMANCE)/organisations && $(GO) test -count=1 -timeout 60m
 
 QUESTIONS ?= 50000
 conformance-random: build ## QUESTIONS (default 50000) random ones, put to bin/remit and to OpenFGA; SEED=n repeats

@@ -6,7 +6,7 @@
 // listed in KNOWN.md, each entry with its smallest case.
 //
 // The module is nested, so that OpenFGA's several hundred dependencies stay out of
-// Remit's, and imports nothing of Remit: what a client cannot see is not compared.
+// Remit's. This package imports nothing of Remit: what a client cannot see is not compared.
 //
 // CONFORMANCE_TARGET=openfga puts a second OpenFGA in Remit's place. This control run
 // must pass as well, or a test says nothing about Remit.
