@@ -102,6 +102,26 @@ func TestFaultsOfChanges(t *testing.T) {
 			o.role("emea").Parent, o.seat("rob").Name = "america", "Robert"
 		}, before: func(o *Organisation) { o.seat("rob").Manager = "kim" }},
 		{
+			name: "who takes over from a manager is no higher", before: func(o *Organisation) {
+				o.Seats = append(o.Seats, Seat{ID: "max", Name: "Max", Role: "emea"}, Seat{ID: "new", Name: "New", Role: "rep"})
+				o.seat("rob").Manager = "max"
+			},
+			change: func(o *Organisation) {
+				o.Seats = remove(o.Seats, func(s *Seat) bool { return s.ID == "max" })
+				o.seat("rob").Manager = "new"
+			},
+		},
+		{
+			name: "who takes over from a role is as high as the manager", before: func(o *Organisation) {
+				o.Roles = append(o.Roles, Role{ID: "temp", Name: "Temp", Parent: "emea"})
+				o.Seats = append(o.Seats, Seat{ID: "max", Name: "Max", Role: "temp", Manager: "mia"})
+			},
+			change: func(o *Organisation) {
+				o.Roles = remove(o.Roles, func(r *Role) bool { return r.ID == "temp" })
+				o.seat("max").Role = "emea"
+			},
+		},
+		{
 			name: "people report to each other", before: func(o *Organisation) { o.seat("rob").Manager = "mia" },
 			change: func(o *Organisation) { o.seat("mia").Manager = "rob" },
 			want: []string{
@@ -339,6 +359,17 @@ func TestFaultsOfChanges(t *testing.T) {
 				o.record("deal", "d2").Shares = []Share{{To: Party{Kind: User, ID: "rob"}, Level: LevelView}}
 			},
 			change: func(o *Organisation) { o.record("deal", "d2").Shares[0].Level = LevelEdit },
+		},
+		{
+			name: "a share goes to who takes over", before: func(o *Organisation) {
+				o.Seats = append(o.Seats, Seat{ID: "max", Name: "Max", Role: "rep", Profiles: []string{"standard"}})
+				o.seat("rob").Suspended = true
+				o.record("deal", "d2").Shares = []Share{{To: Party{Kind: User, ID: "max"}, Level: LevelView}}
+			},
+			change: func(o *Organisation) {
+				o.Seats = remove(o.Seats, func(s *Seat) bool { return s.ID == "max" })
+				o.record("deal", "d2").Shares[0].To.ID = "rob"
+			},
 		},
 		{
 			name: "a share with somebody without the module", before: func(o *Organisation) { o.seat("rob").Profiles = []string{"support"} },

@@ -83,10 +83,11 @@ func recipients(r *Record) []Party {
 
 // recordChange checks with whom a record is newly shared: a person must be active and
 // have the module, as far as View in a profile says so. Who is in a role or a group may
-// change any day. A record that is made brings its shares along, from wherever it was, and
-// those that exist stay when somebody is suspended: they give nothing until both hold.
+// change any day. A record that is made brings its shares along, from wherever it was, a
+// share with a seat that is deleted goes to whoever takes over, and those that exist stay
+// when somebody is suspended: they give nothing until both hold.
 func (c *checker) recordChange(made bool, before, r *Record) {
-	if made {
+	if made || c.inherited(before, r) {
 		return
 	}
 	for _, p := range added(recipients(before), recipients(r)) {
@@ -102,6 +103,16 @@ func (c *checker) recordChange(made bool, before, r *Record) {
 				"give them one first", p, r.Module)
 		}
 	}
+}
+
+// inherited reports whether a share with a seat that is deleted ended.
+func (c *checker) inherited(before, r *Record) bool {
+	for _, p := range added(recipients(r), recipients(before)) {
+		if p.Kind == User && c.seat(p.ID) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // views reports whether a profile lets a seat view records of a module.

@@ -27,19 +27,21 @@ func (c *checker) seatChange(before, s *Seat) {
 	if s.Suspended && !before.Suspended && c.organisation().SuperAdmin == s.ID {
 		c.fault(s.Key(), "it is the super admin's, which cannot be suspended: hand over to another seat first")
 	}
-	if s.Manager == "" || s.Manager == before.Manager && s.Role == before.Role {
-		return
-	}
-	if s.Manager != before.Manager {
+	if s.Manager != "" && s.Manager != before.Manager {
 		c.climb(typeUser).from(s.ID)
 	}
-	c.higherManager(s)
+	c.higherManager(before, s)
 }
 
 // higherManager checks that the manager's role is nearer to the root than the seat's. It
-// is asked when either is given to the seat. It need not stay so: to move a role, or to
-// give the manager another, asks nobody below again.
-func (c *checker) higherManager(s *Seat) {
+// is asked when either is given to the seat, unless it takes over from one that is deleted.
+// It need not stay so: to move a role, or to give the manager another, asks nobody below.
+func (c *checker) higherManager(before, s *Seat) {
+	managed := s.Manager != before.Manager && (before.Manager == "" || c.seat(before.Manager) != nil)
+	placed := s.Role != before.Role && (before.Role == "" || c.role(before.Role) != nil)
+	if !managed && !placed {
+		return
+	}
 	m := c.seat(s.Manager)
 	if m == nil {
 		return

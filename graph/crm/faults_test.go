@@ -117,6 +117,12 @@ func TestFaults(t *testing.T) {
 				o.seat("mia").Shifts = append(o.seat("mia").Shifts, Assignment{Shift: "day", Period: Period{at, at.AddDate(0, 0, 1)}})
 			}
 		}, []string{"user:mia: shifts have 201 periods, at most 200 are allowed"}},
+		{"leave is in few periods", func(o *Organisation) {
+			for i := range MaxPeriods + 1 {
+				at := noon.AddDate(0, 0, 2*i)
+				o.seat("mia").Leave = append(o.seat("mia").Leave, Period{at, at.AddDate(0, 0, 1)})
+			}
+		}, []string{"user:mia: leave has 201 periods, at most 200 are allowed"}},
 		{
 			"there is one root", func(o *Organisation) { o.role("emea").Parent = "" },
 			[]string{
