@@ -1,11 +1,13 @@
 package crm
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
@@ -184,10 +186,99 @@ func sameTuples(t testing.TB, want, got Changes) {
 		}
 		return lines
 	}
-	if diff := cmp.Diff(text(want.Delete), text(got.Delete)); diff != "" {
+	if diff := gocmp.Diff(text(want.Delete), text(got.Delete)); diff != "" {
 		t.Errorf("other tuples are deleted (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(text(want.Put), text(got.Put)); diff != "" {
+	if diff := gocmp.Diff(text(want.Put), text(got.Put)); diff != "" {
 		t.Errorf("other tuples are put (-want +got):\n%s", diff)
 	}
+}
+
+// SameTuples compares changes but for documents.
+func SameTuples(t testing.TB, want, got Changes) { sameTuples(t, want, got) }
+
+// Differences are what turns one organisation into another.
+func Differences(from, to *Organisation) []Edited {
+	before, after := map[graph.ObjectName]Entity{}, map[graph.ObjectName]Entity{}
+	for e := range from.Entities() {
+		before[e.Key()] = e.clone()
+	}
+	for e := range to.Entities() {
+		after[e.Key()] = e.clone()
+	}
+	var list []Edited
+	for key, e := range before {
+		if !sameEntity(e, after[key]) {
+			list = append(list, Edited{Before: e, After: after[key]})
+		}
+	}
+	for key, e := range after {
+		if before[key] == nil {
+			list = append(list, Edited{After: e})
+		}
+	}
+	slices.SortFunc(list, func(a, b Edited) int { return compareObjects(a.Key(), b.Key()) })
+	return list
+}
+
+// Carry makes an edit, whatever somebody else would take over.
+func (d *Draft) Carry(e Edited) error {
+	if e.After != nil {
+		return d.Put(e.After, nil)
+	}
+	if _, err := d.before(e.Key()); err != nil {
+		return err
+	}
+	d.set(e.Key(), nil)
+	if p, ok := e.Before.(*Profile); ok {
+		return d.dropLevels(p.ID)
+	}
+	return nil
+}
+
+// With is the organisation after an edit, in plain Go.
+func (o *Organisation) With(e Edited) *Organisation {
+	c := o.Copy()
+	key := e.Key()
+	switch of := cmp.Or(e.After, e.Before).(type) {
+	case *Head:
+		c.Name, c.SuperAdmin, c.Settings = of.Name, of.SuperAdmin, of.Settings
+	case *Seat:
+		c.Seats = with(c.Seats, key, e.After)
+	case *Role:
+		c.Roles = with(c.Roles, key, e.After)
+	case *Profile:
+		c.Profiles = with(c.Profiles, key, e.After)
+		for i := range c.Fields {
+			if e.After == nil {
+				delete(c.Fields[i].Levels, of.ID)
+			}
+		}
+	case *Module:
+		c.Modules = with(c.Modules, key, e.After)
+	case *Field:
+		c.Fields = with(c.Fields, key, e.After)
+	case *Group:
+		c.Groups = with(c.Groups, key, e.After)
+	case *Team:
+		c.Teams = with(c.Teams, key, e.After)
+	case *Rule:
+		c.Rules = with(c.Rules, key, e.After)
+	case *Shift:
+		c.Shifts = with(c.Shifts, key, e.After)
+	case *Record:
+		c.Records = with(c.Records, key, e.After)
+	}
+	return c
+}
+
+func with[T any, P interface {
+	*T
+	Entity
+}](list []T, key graph.ObjectName, e Entity) []T {
+	list = slices.DeleteFunc(list, func(t T) bool { return P(&t).Key() == key })
+	if e != nil {
+		list = append(list, *e.clone().(P))
+	}
+	return list
 }

@@ -268,8 +268,10 @@ func (r *Role) refers(visit func(graph.ObjectName)) {
 }
 
 func (p *Profile) refers(visit func(graph.ObjectName)) {
-	for id := range p.Modules {
-		visitSome(visit, typeModule, id)
+	for id, bits := range p.Modules {
+		if bits != 0 {
+			visitSome(visit, typeModule, id)
+		}
 	}
 }
 

@@ -173,18 +173,25 @@ func (d *Draft) check(edits []Edited) error {
 }
 
 // checkLevels finds fields that say what a profile may do which is deleted: what a field
-// said before of profiles is otherwise taken to be good.
+// said of profiles before is otherwise taken to be good.
 func (d *Draft) checkLevels(edits []Edited) ([]Fault, error) {
+	gone := func(e Edited) bool { return e.Key().Type == typeProfile && e.After == nil }
+	if !slices.ContainsFunc(edits, gone) {
+		return nil, nil
+	}
+	fields, err := d.everyUser(everyProfile, "")
+	if err != nil {
+		return nil, err
+	}
 	var faults []Fault
-	for _, e := range edits {
-		f, ok := e.After.(*Field)
-		if !ok {
-			continue
+	for _, key := range fields {
+		f, err := d.find(key)
+		if err != nil {
+			return nil, err
 		}
-		for _, id := range slices.Sorted(maps.Keys(f.Levels)) {
-			key := entity(typeProfile, id)
-			if after, edited := d.now[key]; edited && after == nil {
-				faults = append(faults, Fault{Subject: f.Key().String(), Message: fmt.Sprintf("profile %q is deleted", id)})
+		for _, id := range slices.Sorted(maps.Keys(was[Field](f).Levels)) {
+			if p, edited := d.now[entity(typeProfile, id)]; edited && p == nil {
+				faults = append(faults, Fault{Subject: key.String(), Message: fmt.Sprintf("profile %q is deleted", id)})
 			}
 		}
 	}
