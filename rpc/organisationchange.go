@@ -52,6 +52,7 @@ type organisationChange struct {
 
 	key, reason string
 	hash        [32]byte
+	preview     bool // nothing is going to be written
 
 	found     fsm.StoreID // once it is known
 	leaveLane func()      // nil while it is in none
@@ -198,6 +199,9 @@ func (c *organisationChange) draft(ctx context.Context, o *organisation, state c
 		}
 	}
 	plan, err := d.Plan()
+	if plan != nil && c.preview && errors.Is(err, crm.ErrTooLarge) {
+		return plan, nil // it takes several changes to do it, and one to say what they do
+	}
 	if err != nil {
 		return nil, placed(c.edits, err)
 	}

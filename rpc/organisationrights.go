@@ -102,7 +102,11 @@ func (o *organisation) who(ctx context.Context, field, as string) (*crm.Seat, er
 	if login == "" {
 		return nil, nil //nolint:nilnil // that nobody does is an answer
 	}
-	return o.seatOfLogin(login)
+	own, ok, err := crm.SeatOfLogin(o.Base, o.Symbols, login)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return o.seat(field, own.ID)
 }
 
 // seat finds a seat that a field names.
@@ -120,24 +124,6 @@ func (o *organisation) seat(field, id string) (*crm.Seat, error) {
 		return nil, at(field, fmt.Errorf("%w: no seat has the id %q", ErrEntityNotFound, id))
 	}
 	return seat, nil
-}
-
-// seatOfLogin is the seat that bears a login, nil if none does. Claims know no case;
-// identity providers do, and two of their subjects may differ in it alone.
-func (o *organisation) seatOfLogin(login string) (*crm.Seat, error) {
-	holder, _, err := o.entities.Claim(crm.Claim("login", login))
-	if err != nil || holder == "" {
-		return nil, err
-	}
-	key, err := graph.ParseObject(holder)
-	if err != nil {
-		return nil, err
-	}
-	e, _, err := o.entities.Entity(key)
-	if seat, ok := e.(*crm.Seat); ok && seat.Login == login {
-		return seat, err
-	}
-	return nil, err
 }
 
 // may reports whether a seat has a relation to an object. What the model does not have
