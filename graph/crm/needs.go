@@ -33,6 +33,10 @@ const (
 	relSuperior  = "superior"
 )
 
+// Needs are those of the edits so far, for who would rather refuse them than say what is
+// wrong with them. Those of a Plan are the same.
+func (d *Draft) Needs() []Need { return distinct(d.needs) }
+
 func (d *Draft) need(message string, questions ...Question) {
 	d.needs = append(d.needs, Need{Any: questions, Message: message})
 }
@@ -298,7 +302,7 @@ func (d *Draft) needOf(r *Record, a Action, verb string) error {
 		return nil
 	}
 	d.need(message, recordQuestion(r, a.Relation()))
-	return d.above(r)
+	return d.above(r.Key())
 }
 
 // made reports whether the record is not there yet in the state.
@@ -308,8 +312,12 @@ func (d *Draft) made(r *Record) (bool, error) {
 }
 
 // above reads the records above one, for they have a say in who may do what to it.
-func (d *Draft) above(r *Record) error {
-	for _, p := range r.Parents {
+func (d *Draft) above(record graph.ObjectName) error {
+	e, err := d.before(record)
+	if err != nil {
+		return err
+	}
+	for _, p := range was[Record](e).Parents {
 		e, err := d.before(p.Key())
 		if err != nil {
 			return err
@@ -485,7 +493,7 @@ func (d *Draft) needParents(r *Record, parents []Ref) error {
 			d.need("the right to view "+p.String()+" is needed", recordQuestion(above, ActionView.Relation()))
 		}
 		if ok {
-			if err := d.above(above); err != nil {
+			if err := d.above(p.Key()); err != nil {
 				return err
 			}
 		}

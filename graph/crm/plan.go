@@ -120,7 +120,7 @@ func (d *Draft) Plan() (*Plan, error) {
 		return nil, err
 	}
 	p.Bumps = bumps(p.Edits)
-	p.Needs, p.Dropped = distinct(d.needs), d.dropped
+	p.Needs, p.Dropped = d.Needs(), d.dropped
 	for key, seen := range d.reads {
 		p.Read = append(p.Read, DocumentVersion{Entity: key, Version: seen.version})
 	}
