@@ -9,11 +9,12 @@ import (
 
 	"github.com/remit-authz/remit/cmd/remit/yamlfile"
 	"github.com/remit-authz/remit/graph/crm"
+	"github.com/remit-authz/remit/graph/value"
 )
 
 // WriteExport writes the export of an organisation as a store file, with the tests that it
-// is given, of which only checks are written. What whoever asks must know, and what the
-// export could not keep, stands at the head as comments.
+// is given: see OrganisationTests. What whoever asks must know, and what the export could
+// not keep, stands at the head as comments.
 func WriteExport(w io.Writer, name string, x *crm.Exported, tests []Test) error {
 	var head strings.Builder
 	comment := func(format string, args ...any) {
@@ -63,35 +64,41 @@ func commentText(text string) string {
 	}, text)
 }
 
-// tests writes the checks of tests.
+// tests writes what tests ask. Tuples of their own are not written.
 func (e *Writer) tests(tests []Test) {
-	begun := false
+	if len(tests) > 0 {
+		e.printf("tests:\n")
+	}
 	for _, t := range tests {
-		if len(t.Checks) == 0 {
-			continue
-		}
-		if !begun {
-			e.printf("tests:\n")
-			begun = true
-		}
 		e.printf("  - name: %s\n", yamlfile.Scalar(t.Name))
 		if t.Description != "" {
 			e.printf("    description: %s\n", yamlfile.Scalar(t.Description))
 		}
-		e.printf("    check:\n")
-		for _, c := range t.Checks {
+		for i, c := range t.Checks {
+			e.heading(i, "check")
 			e.check(c)
 		}
+		for i, l := range t.ListObjects {
+			e.heading(i, "list_objects")
+			e.listObjects(l)
+		}
+		for i, l := range t.ListUsers {
+			e.heading(i, "list_users")
+			e.listUsers(l)
+		}
+	}
+}
+
+func (e *Writer) heading(i int, key string) {
+	if i == 0 {
+		e.printf("    %s:\n", key)
 	}
 }
 
 func (e *Writer) check(c Check) {
 	e.oneOrMany("user", "      - ", c.Users)
 	e.oneOrMany("object", "        ", c.Objects)
-	if len(c.Context) > 0 {
-		e.printf("        context: %s\n", yamlfile.Quoted(c.Context))
-	}
-	e.printf("        assertions:\n")
+	e.context(c.Context)
 	for _, a := range c.Assertions {
 		e.printf("          %s: %t\n", yamlfile.Scalar(a.Relation), a.Allowed)
 	}
@@ -106,5 +113,35 @@ func (e *Writer) oneOrMany(key, indent string, names []string) {
 	e.printf("%s%ss:\n", indent, key)
 	for _, name := range names {
 		e.printf("          - %s\n", yamlfile.Scalar(name))
+	}
+}
+
+// context also begins what is asserted in it.
+func (e *Writer) context(fields value.Map) {
+	if len(fields) > 0 {
+		e.printf("        context: %s\n", yamlfile.Quoted(fields))
+	}
+	e.printf("        assertions:\n")
+}
+
+func (e *Writer) listObjects(l ListObjects) {
+	e.printf("      - user: %s\n        type: %s\n", yamlfile.Scalar(l.User), yamlfile.Scalar(l.Type))
+	e.context(l.Context)
+	for _, a := range l.Assertions {
+		e.printf("          %s: %s\n", yamlfile.Scalar(a.Relation), yamlfile.Quoted(a.Want))
+	}
+}
+
+func (e *Writer) listUsers(l ListUsers) {
+	e.printf("      - object: %s\n        user_filter:\n", yamlfile.Scalar(l.Object))
+	for _, f := range l.Filters {
+		e.printf("          - type: %s\n", yamlfile.Scalar(f.Type))
+		if f.Relation != "" {
+			e.printf("            relation: %s\n", yamlfile.Scalar(f.Relation))
+		}
+	}
+	e.context(l.Context)
+	for _, a := range l.Assertions {
+		e.printf("          %s:\n            users: %s\n", yamlfile.Scalar(a.Relation), yamlfile.Quoted(a.Want))
 	}
 }
