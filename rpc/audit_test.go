@@ -178,7 +178,9 @@ func (r *auditRig) live(rng *rand.Rand, days int) *auditPast {
 		return author{pick("key:app", "key:ops", "cert:batch"), pick("", "ann", "bob", "ünïcode ☂"), fmt.Sprint("r", n%40), pick("", "because", "ticket 7")}
 	}
 	p := &auditPast{}
-	p.cluster = append(p.cluster, deed{at: r.config.State.Current().Time(), kind: remitv1.AuditChange_KIND_EPOCH_SET})
+	begun := r.config.State.Current().Time()
+	p.cluster = append(p.cluster,
+		deed{at: begun, kind: remitv1.AuditChange_KIND_EPOCH_SET}, deed{at: begun, kind: remitv1.AuditChange_KIND_CLUSTER_VERSION_SET})
 	create := func(name string) string {
 		by := somebody()
 		made, err := r.stores.CreateStore(by.context(t), &remitv1.CreateStoreRequest{Name: name})
@@ -189,7 +191,7 @@ func (r *auditRig) live(rng *rand.Rand, days int) *auditPast {
 		return made.Store.Id
 	}
 	p.store = create("acme")
-	p.deeds = append(p.deeds, p.cluster[1])
+	p.deeds = append(p.deeds, p.cluster[len(p.cluster)-1])
 	did := func(d deed) {
 		d.at = r.config.State.Current().Time()
 		p.deeds = append(p.deeds, d)
