@@ -42,6 +42,11 @@ func TestFaultsOfChanges(t *testing.T) {
 			},
 			want: []string{"org:acme: shift:night would not be inside the business hours: it is open on tuesday at 00:00: change the shift first"},
 		},
+		{
+			name: "business hours become shorter on one day", before: weekdaysOnly,
+			change: func(o *Organisation) { o.Settings.BusinessHours.Week[time.Monday][0].End = 20 * 60 },
+			want:   []string{"org:acme: shift:night would not be inside the business hours: it is open on monday at 22:00: change the shift first"},
+		},
 		{name: "business hours are longer than the shifts", change: weekdaysOnly},
 		{
 			name: "a shift is put outside the business hours", before: weekdaysOnly,

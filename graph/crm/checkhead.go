@@ -69,7 +69,7 @@ func (c *checker) required(h *Head) {
 	if len(roots) != 1 {
 		c.fault(h.Key(), "exactly one role has none above it, not %d: %v", len(roots), roots)
 	}
-	if !c.administered("") {
+	if !c.administered() {
 		c.fault(h.Key(), "it has no administrator profile")
 	}
 }

@@ -45,17 +45,14 @@ func (c *checker) profileChange(before, p *Profile) {
 }
 
 func (c *checker) lastAdministrator(p *Profile) {
-	if !c.administered(p.ID) {
+	if !c.administered() {
 		c.fault(p.Key(), "it is the last administrator profile: make another one first")
 	}
 }
 
-// administered reports whether there is an administrator profile other than one.
-func (c *checker) administered(except string) bool {
+// administered reports whether there is an administrator profile.
+func (c *checker) administered() bool {
 	for _, id := range c.ids(typeProfile) {
-		if id == except {
-			continue
-		}
 		if p := c.profile(id); p != nil && p.Administrator {
 			return true
 		}
