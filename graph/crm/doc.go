@@ -7,6 +7,9 @@
 // to turn one encoding into another. Who may do what is then decided by package graph
 // alone, as for any other model.
 //
+// What changes one thing need not hold all: a Reader reads one Entity of a view, and a
+// Draft gathers edits and plans them, with all that the result rests on.
+//
 // Rules that hold:
 //
 //   - Ids are the caller's and never change. Names are labels: renaming writes no tuple.
@@ -16,6 +19,8 @@
 //     writes them.
 //   - The model depends on the modules alone. A new module adds types and relations and
 //     needs no other tuple than its own.
+//   - A draft notes whatever it reads, so a plan is carried out on what it was made from,
+//     or not at all.
 //   - Names of types, relations and documents are as DESIGN.md lists them: stores hold
 //     them for ever.
 package crm
