@@ -1,7 +1,9 @@
 package rpc
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectinprocess"
@@ -10,8 +12,7 @@ import (
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 )
 
-// An orgRig is a rig with an organisation in it: acme, in which ann is the super admin,
-// bob a manager and cid one of those below him, dot a standard seat without a manager.
+// An orgRig is a rig with an organisation in it: acme, in which ann is the super admin.
 type orgRig struct {
 	*rig
 	org   remitv1connect.OrganisationServiceClient
@@ -59,4 +60,27 @@ func (r *orgRig) get(kind remitv1.EntityKind, id string) *remitv1.Entity {
 		r.t.Fatalf("GetEntity(%v %s): %v", kind, id, err)
 	}
 	return res.Entity
+}
+
+// day is one of December 2026.
+func day(n int) time.Time { return time.Date(2026, 12, n, 0, 0, 0, 0, time.UTC) }
+
+// A changer calls Change alone.
+type changer struct {
+	ctx context.Context //nolint:containedctx // the test's
+	org remitv1connect.OrganisationServiceClient
+}
+
+func (c changer) Change(req *remitv1.ChangeRequest) error {
+	_, err := c.org.Change(c.ctx, req)
+	return err
+}
+
+// orgAs are the clients of who has a key.
+func (g *guarded) orgAs(key string) remitv1connect.OrganisationServiceClient {
+	return remitv1connect.NewOrganisationServiceClient(connect.NewClient(bearerTransport{connectinprocess.New(g.server), key}))
+}
+
+func (g *guarded) auditAs(key string) remitv1connect.AuditServiceClient {
+	return remitv1connect.NewAuditServiceClient(connect.NewClient(bearerTransport{connectinprocess.New(g.server), key}))
 }

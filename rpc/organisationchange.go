@@ -190,11 +190,23 @@ func (c *organisationChange) draft(ctx context.Context, o *organisation, state c
 	if c.actor.seat != "" {
 		d.As(c.actor.seat)
 	}
+	plan, err := c.planned(ctx, d, o.key.ID)
+	if err != nil {
+		// Whoever lacks the rights is not told what else is wrong.
+		if lacking := o.permit(ctx, c.actor, d.Needs()); lacking != nil {
+			return nil, lacking
+		}
+		return nil, err
+	}
+	return plan, nil
+}
+
+func (c *organisationChange) planned(ctx context.Context, d *crm.Draft, org string) (*crm.Plan, error) {
 	for i := range c.edits {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := c.edits[i].apply(d, o.key.ID); err != nil {
+		if err := c.edits[i].apply(d, org); err != nil {
 			return nil, err
 		}
 	}

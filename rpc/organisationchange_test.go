@@ -250,8 +250,9 @@ func TestChangeEveryKind(t *testing.T) {
 		deletes(ofRule, "r1", ""), deletes(ofTeam, "t1", ""), deletes(ofGroup, "emea", ""), deletes(ofGroup, "inner", ""),
 		deletes(ofField, "deal.iban", ""), deletes(ofSeat, "fay", ""), deletes(ofShift, "early", ""), deletes(ofRole, "rep", "agent"),
 		deletes(ofSeat, "users", ""), deletes(ofProfile, "users", ""), deletes(ofModule, "note", ""),
+		putOf(aProfile(&remitv1.Profile{Id: "administrator"}), "modules.note"), putOf(aProfile(&remitv1.Profile{Id: "standard"}), "modules.note"),
 	)
-	if len(res.Versions) != 14 || res.Versions[0] != 0 {
+	if len(res.Versions) != 16 || res.Versions[0] != 0 {
 		t.Errorf("versions = %v", res.Versions)
 	}
 	for kind, id := range map[remitv1.EntityKind]string{
