@@ -102,7 +102,7 @@ check is denied, or with --check, if a cluster is not well), 2 if something went
 		a.checkCommand(), a.batchCommand(), a.listObjectsCommand(), a.listSubjectsCommand(),
 		a.listActionsCommand(), a.explainCommand(), a.expandCommand(), a.diffAccessCommand(), a.auditCommand(),
 		a.writeCommand(), a.deleteCommand(), a.eraseCommand(), a.readCommand(), a.watchCommand(),
-		a.storeCommand(), a.modelCommand(),
+		a.storeCommand(), a.modelCommand(), a.orgCommand(),
 		a.keyCommand(), a.grantCommand(), a.whoamiCommand(),
 		a.serveCommand(), a.configCommand(), a.backupCommand(), a.clusterCommand(), a.demoCommand(), a.testCommand(), a.versionCommand(),
 	)

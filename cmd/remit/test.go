@@ -43,7 +43,7 @@ Exit status: 0 if all pass, 1 if some fail, 2 if a file cannot be read.`,
 			if err := a.checkOutput(); err != nil {
 				return err
 			}
-			names, err := storeFiles(args)
+			names, err := testFiles(args, ".fga.yaml", ".fga.yml")
 			if err != nil {
 				return err
 			}
@@ -55,16 +55,25 @@ Exit status: 0 if all pass, 1 if some fail, 2 if a file cannot be read.`,
 }
 
 func (a *app) test(ctx context.Context, names []string, verbose bool) error {
+	return a.runTests(ctx, names, verbose, func(ctx context.Context, name string) (*storetest.Result, error) {
+		file, err := storefile.Read(name)
+		if err != nil {
+			return nil, err
+		}
+		a.warn(file.Warnings)
+		return storetest.Run(ctx, file, time.Now())
+	})
+}
+
+// runTests runs the tests of files, each of which one function reads and runs.
+func (a *app) runTests(
+	ctx context.Context, names []string, verbose bool, run func(ctx context.Context, name string) (*storetest.Result, error),
+) error {
 	results := []*storetest.Result{}
 	var unreadable []error
 	report := &testReport{w: a.stdout, p: colours(a.stdout), verbose: verbose}
 	for _, name := range names {
-		file, err := storefile.Read(name)
-		var result *storetest.Result
-		if err == nil {
-			a.warn(file.Warnings)
-			result, err = storetest.Run(ctx, file, time.Now())
-		}
+		result, err := run(ctx, name)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -96,8 +105,9 @@ func (a *app) test(ctx context.Context, names []string, verbose bool) error {
 	return nil
 }
 
-// storeFiles finds the files that the arguments name.
-func storeFiles(args []string) ([]string, error) {
+// testFiles finds the files that the arguments name; of a folder those that end as such
+// files do.
+func testFiles(args []string, endings ...string) ([]string, error) {
 	var names []string
 	for _, arg := range args {
 		info, err := os.Stat(arg)
@@ -105,12 +115,12 @@ func storeFiles(args []string) ([]string, error) {
 		case err == nil && !info.IsDir():
 			names = append(names, arg)
 		case err == nil:
-			inside, err := storeFilesIn(arg)
+			inside, err := testFilesIn(arg, endings)
 			if err != nil {
 				return nil, err
 			}
 			if len(inside) == 0 {
-				return nil, fmt.Errorf("%s: no *.fga.yaml in this folder", arg)
+				return nil, fmt.Errorf("%s: no *%s in this folder", arg, endings[0])
 			}
 			names = append(names, inside...)
 		case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(arg, "*?["):
@@ -129,13 +139,13 @@ func storeFiles(args []string) ([]string, error) {
 	return names, nil
 }
 
-func storeFilesIn(folder string) ([]string, error) {
+func testFilesIn(folder string, endings []string) ([]string, error) {
 	var names []string
 	err := filepath.WalkDir(folder, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if !entry.IsDir() && (strings.HasSuffix(name, ".fga.yaml") || strings.HasSuffix(name, ".fga.yml")) {
+		if !entry.IsDir() && slices.ContainsFunc(endings, func(e string) bool { return strings.HasSuffix(name, e) }) {
 			names = append(names, name)
 		}
 		return nil
@@ -203,7 +213,7 @@ func (t *testReport) assertion(a storetest.Assertion) {
 	}
 	printf(t.w, "    %s %s", mark, question)
 	if a.Passed {
-		if a.Kind == "check" {
+		if a.Expected != nil {
 			printf(t.w, "  %s", t.p.faint(allowedWord(*a.Got)))
 		} else {
 			printf(t.w, "  %s", t.p.faint(listText(a.GotList)))
@@ -213,11 +223,11 @@ func (t *testReport) assertion(a storetest.Assertion) {
 	}
 	printf(t.w, "\n        at %s\n", a.Place)
 	switch {
-	case a.Error != "" && a.Kind == "check":
+	case a.Error != "" && a.Expected != nil:
 		printf(t.w, "        expected %s, got an error: %s\n", allowedWord(*a.Expected), a.Error)
 	case a.Error != "":
 		printf(t.w, "        got an error: %s\n", a.Error)
-	case a.Kind == "check":
+	case a.Expected != nil:
 		printf(t.w, "        expected %s, got %s\n", allowedWord(*a.Expected), allowedWord(*a.Got))
 	default:
 		printf(t.w, "        expected %s\n        got      %s\n", listText(a.ExpectedList), listText(a.GotList))

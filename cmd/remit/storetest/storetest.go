@@ -1,6 +1,6 @@
-// Package storetest runs the tests of store files on an embedded engine, without a
-// server and without leaving a trace: the model compiled to ids of its own, the tuples
-// in a graph.Memory, and each test's own tuples in an overlay on top.
+// Package storetest runs the tests of store files and of organisation files on an embedded
+// engine, without a server and without leaving a trace: the model compiled to ids of its
+// own, the tuples in a graph.Memory, and each test's own tuples in an overlay on top.
 package storetest
 
 import (
@@ -36,7 +36,8 @@ type TestResult struct {
 
 // An Assertion is one expectation and what became of it.
 type Assertion struct {
-	// Kind is check, list_objects or list_users.
+	// Kind is check, list_objects or list_users; of an organisation, can, list, who, fields
+	// or on_duty.
 	Kind string `json:"kind"`
 	// Place is where the assertion stands: file:line:column.
 	Place string `json:"place"`
@@ -49,7 +50,7 @@ type Assertion struct {
 	// Error is why there is no answer.
 	Error string `json:"error,omitempty"`
 
-	// Of a check:
+	// Of a check, and of can:
 	Expected *bool `json:"expected,omitempty"`
 	Got      *bool `json:"got,omitempty"`
 
