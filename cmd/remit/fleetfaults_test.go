@@ -143,8 +143,7 @@ type register
     define holder: [user]
 `
 
-// prepareFaulty makes a store for the load and its witnesses, and returns its id. All
-// nodes hold it then: who reads what a node has may not find less than a model.
+// prepareFaulty makes a store for the load and its witnesses, as prepare does.
 func (f *fleet) prepareFaulty() string {
 	f.t.Helper()
 	store := f.prepare()

@@ -13,7 +13,8 @@ import (
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
-// prepare makes the store of the load, and returns its id.
+// prepare makes the store of the load, and returns its id. All nodes hold it then: who
+// reads what a node has may not find less than a model.
 func (f *fleet) prepare() string {
 	f.t.Helper()
 	c := f.client(client.Config{})
@@ -28,6 +29,7 @@ func (f *fleet) prepare() string {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.wantEqual()
 	return id
 }
 
