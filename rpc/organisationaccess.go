@@ -111,7 +111,7 @@ func (a *asker) aboutRecord(ctx context.Context, q *question, module, record str
 		may, err = a.may(ctx, q, string(crm.ManageDataSharing))
 	}
 	if err == nil && !may {
-		err = at("scope.as", forbidden("the seat %s may not %s %s; who else reaches it may ask who may, an administrator, or who manages users or data sharing", a.id, action, record))
+		err = at("record", forbidden("the seat %s may not %s %s; who else reaches it may ask who may, an administrator, or who manages users or data sharing", a.id, action, record))
 	}
 	return err
 }

@@ -38,10 +38,10 @@ func (s *organisationService) can(ctx context.Context, req *remitv1.CanRequest) 
 	if err != nil {
 		return q, false, err
 	}
-	if err := a.about(ctx, q, req.Deed.User); err != nil {
-		return q, false, err
+	allowed := false
+	if err = a.about(ctx, q, req.Deed.User); err == nil {
+		allowed, err = q.can(ctx, req.Deed)
 	}
-	allowed, err := q.can(ctx, req.Deed)
 	if err != nil {
 		err = under("deed", err)
 	}

@@ -54,7 +54,8 @@ func (q *question) namedAsker(as string) (asker, error) {
 // own reports whether a question is about the asker, or the asker none to be asked.
 func (a *asker) own(user string) bool { return a.id == "" || a.id == user }
 
-// about refuses a question about a user that the asker may not ask.
+// about refuses a question about a user that the asker may not ask. The fault is of the
+// field user.
 func (a *asker) about(ctx context.Context, q *question, user string) error {
 	if a.own(user) {
 		return nil
@@ -67,7 +68,7 @@ func (a *asker) about(ctx context.Context, q *question, user string) error {
 			return err
 		}
 	}
-	return at("scope.as", forbidden("the seat %s may ask what it may do itself; about %q may ask who is superior to it, an administrator, or who manages users", a.id, user))
+	return at("user", forbidden("the seat %s may ask what it may do itself; about %q may ask who is superior to it, an administrator, or who manages users", a.id, user))
 }
 
 // acts refuses a seat that may do nothing now.
