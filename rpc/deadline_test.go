@@ -37,7 +37,7 @@ const (
 )
 
 // A timedCall is a procedure's request, or requests, as JSON. STORE and MODEL stand for
-// those of the test, OTHER for a store that may go.
+// those of the test, OTHER for a store that may go, ORG for one that holds an organisation.
 type timedCall struct {
 	traits   traits
 	requests []string
@@ -51,6 +51,11 @@ const (
 	timedObjects  = `{` + timedScope + `,"type":"document","relation":"reader","subject":"user:olga"}`
 	timedSubjects = `{` + timedScope + `,"object":"document:wide","relation":"reader","subjectType":"user"}`
 	timedModel    = `{"dsl":"model\n  schema 1.1\ntype user\n"}`
+
+	timedOrg     = `"scope":{"store":"ORG","consistency":{"fullyConsistent":true}}`
+	timedDeed    = `{"user":"cid","action":"view","on":"deal:d1"}`
+	timedRecords = `{` + timedOrg + `,"user":"bob","module":"deal"}`
+	timedUsers   = `{` + timedOrg + `,"record":"deal:d1"}`
 
 	fgaTuple     = `{"object":"document:plan","relation":"reader","user":"user:nobody"}`
 	fgaLatest    = `"store_id":"STORE","consistency":"HIGHER_CONSISTENCY"`
@@ -103,6 +108,27 @@ var timedCalls = map[string]timedCall{
 	"/remit.v1.ModelService/GetModel":      timed(0, `{"store":"STORE"}`),
 	"/remit.v1.ModelService/ListModels":    timed(0, `{"store":"STORE"}`),
 	"/remit.v1.ModelService/DiffModels":    timed(0, `{"store":"STORE","toSource":`+timedModel+`}`),
+
+	"/remit.v1.OrganisationService/CreateOrganisation": timed(proposes, `{"name":"newest","superAdmin":{"id":"ann","name":"Ann"}}`),
+	"/remit.v1.OrganisationService/Change":             timed(proposes, `{"store":"ORG","edits":[{"put":{"entity":{"group":{"id":"new","name":"New"}}}}]}`),
+	"/remit.v1.OrganisationService/PlanChange":         timed(0, `{"store":"ORG","edits":[{"put":{"entity":{"group":{"id":"new","name":"New"}}}}]}`),
+	"/remit.v1.OrganisationService/GetEntity":          timed(catchesUp, `{"store":"ORG","entity":{"kind":"ENTITY_KIND_ROLE","id":"rep"},"consistency":{"fullyConsistent":true}}`),
+	"/remit.v1.OrganisationService/ListEntities":       timed(catchesUp|visits, `{"store":"ORG","kind":"ENTITY_KIND_SEAT","consistency":{"fullyConsistent":true}}`),
+	"/remit.v1.OrganisationService/StreamEntities":     timed(catchesUp|visits, `{"store":"ORG","consistency":{"fullyConsistent":true}}`),
+
+	"/remit.v1.OrganisationService/Can":                   timed(catchesUp, `{`+timedOrg+`,"deed":`+timedDeed+`}`),
+	"/remit.v1.OrganisationService/CanBatch":              timed(catchesUp, `{`+timedOrg+`,"deeds":[`+timedDeed+`,`+timedDeed+`]}`),
+	"/remit.v1.OrganisationService/CanFields":             timed(catchesUp, `{`+timedOrg+`,"user":"cid","record":"deal:d1"}`),
+	"/remit.v1.OrganisationService/Actions":               timed(catchesUp, `{`+timedOrg+`,"user":"cid","on":"deal:d1"}`),
+	"/remit.v1.OrganisationService/ListRecords":           timed(catchesUp, timedRecords),
+	"/remit.v1.OrganisationService/StreamRecords":         timed(catchesUp, timedRecords),
+	"/remit.v1.OrganisationService/ListUsersWithAccess":   timed(catchesUp, timedUsers),
+	"/remit.v1.OrganisationService/StreamUsersWithAccess": timed(catchesUp, timedUsers),
+	"/remit.v1.OrganisationService/OnDuty":                timed(catchesUp, `{`+timedOrg+`}`),
+	"/remit.v1.OrganisationService/ListSeats":             timed(0, `{"login":"ann@example.org"}`),
+	"/remit.v1.OrganisationService/Why":                   timed(0, `{`+timedOrg+`,"deed":`+timedDeed+`}`),
+	"/remit.v1.OrganisationService/Assign":                timed(0, `{"store":"ORG","record":"deal:d1","among":["user:dot"]}`),
+	"/remit.v1.OrganisationService/WatchOwned":            timed(0, `{"store":"ORG"}`),
 
 	"/remit.v1.NodeService/GetNode":       timed(slotless, `{}`),
 	"/remit.v1.StoreService/CreateStore":  timed(proposes, `{"name":"new"}`),
@@ -308,7 +334,10 @@ func newTimedRig(t *testing.T) *timedRig {
 		r.write(store, tuples[:n]...)
 		tuples = tuples[n:]
 	}
-	return &timedRig{rig: r, node: node, names: strings.NewReplacer("STORE", store, "OTHER", other, "MODEL", model.Model.Id, "BEFORE", before)}
+	org := &orgRig{rig: r, org: newOrgClient(r)}
+	org.store = org.create(firstRequest("org"))
+	org.change("", worldly(t)...)
+	return &timedRig{rig: r, node: node, names: strings.NewReplacer("STORE", store, "OTHER", other, "MODEL", model.Model.Id, "BEFORE", before, "ORG", org.store)}
 }
 
 // serving is the rig with a server that has some limits.

@@ -19,6 +19,7 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
+	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/gate"
@@ -120,6 +121,12 @@ var sentinels = map[string]struct {
 	"limit.ErrRate":               {limit.ErrRate, true},
 	"limit.ErrQueue":              {limit.ErrQueue, true},
 	"rpc.ErrInstant":              {ErrInstant, true},
+	"crm.ErrInvalid":              {crm.ErrInvalid, true},
+	"crm.ErrTooLarge":             {crm.ErrTooLarge, true},
+	"crm.ErrForeign":              {crm.ErrForeign, false}, // of a managed store: we wrote it
+	"rpc.ErrBusy":                 {ErrBusy, true},
+	"rpc.ErrNoOrganisation":       {ErrNoOrganisation, true},
+	"rpc.ErrEntityNotFound":       {ErrEntityNotFound, true},
 	"rpc.ErrSlowReader":           {ErrSlowReader, true},
 	"rpc.ErrDraining":             {ErrDraining, true},
 }
@@ -127,7 +134,7 @@ var sentinels = map[string]struct {
 // Whoever exports an error decides here what clients see of it.
 func TestEveryExportedErrorHasItsPlace(t *testing.T) {
 	found := map[string]bool{}
-	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/model", "backend", "gate", "identity", "limit", "token", "."} {
+	for _, dir := range []string{"../cluster", "../fsm", "../graph", "../graph/condition", "../graph/crm", "../graph/model", "backend", "gate", "identity", "limit", "token", "."} {
 		pkg := filepath.Base(dir)
 		if dir == "." {
 			pkg = "rpc"

@@ -1,6 +1,8 @@
 package rpc
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -8,6 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/remit-authz/remit/cluster"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -71,18 +75,94 @@ func TestCreateOrganisation(t *testing.T) {
 	}
 }
 
-// What is made twice under one key is made once, wherever it was cut off, and whatever
-// became of it since.
+// What is made twice under one key is made once, whatever became of it since.
 func TestCreateOrganisationAgain(t *testing.T) {
 	r := newOrgRig(t)
+	r.change("", putOf(aModule(&remitv1.Module{Id: "case", Name: "Cases"})), putOf(aProfile(&remitv1.Profile{
+		Id: "standard", Name: "Standard", Modules: map[string]*remitv1.Permissions{"case": {Permissions: []string{"view", "create"}}},
+	})), putOf(aSeat(&remitv1.Seat{Id: "bob", Name: "Bob", Role: "manager", Profiles: []string{"standard"}})))
+	before := r.revision()
 	again, err := r.org.CreateOrganisation(t.Context(), firstRequest("acme"))
 	if err != nil || again.Store != r.store {
 		t.Fatalf("the same request made %v, %v, want %s", again, err, r.store)
+	}
+	if !r.check(scopeOf(r.store), "module:case#can_create@user:bob") {
+		t.Errorf("what came later is gone; the revision is %d, was %d", r.revision(), before)
+	}
+	if models, err := r.models.ListModels(t.Context(), &remitv1.ListModelsRequest{Store: r.store}); err != nil || len(models.Models) != 2 {
+		t.Errorf("the models are %v, %v", models, err)
 	}
 	other := firstRequest("acme")
 	other.SuperAdmin.Name = "Anna"
 	_, err = r.org.CreateOrganisation(t.Context(), other)
 	wantReason(t, "other content under the key", err, connect.CodeInvalidArgument, remitv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_CONFLICT)
+}
+
+// A cutNode lets some proposals through, and then none.
+type cutNode struct {
+	backend.Node
+	cut   atomic.Bool
+	after atomic.Int64 // so many
+	lost  atomic.Bool  // the last of them is carried out, and nobody learns of it
+}
+
+func (n *cutNode) Propose(ctx context.Context, command []byte) ([]byte, error) {
+	if !n.cut.Load() {
+		return n.Node.Propose(ctx, command)
+	}
+	left := n.after.Add(-1)
+	if left < 0 {
+		return nil, cluster.ErrShuttingDown
+	}
+	answer, err := n.Node.Propose(ctx, command)
+	if left == 0 && n.lost.Load() {
+		n.after.Store(0)
+		return nil, cluster.ErrShuttingDown
+	}
+	return answer, err
+}
+
+// An organisation that is cut off while it is made, after whichever step and whether or not
+// the answer to it arrived, is made to its end by whoever repeats the request.
+func TestCreateOrganisationGoesOn(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		for after := range int64(4) {
+			node := &cutNode{}
+			r := &orgRig{rig: newRig(t, func(c *Config) { node.Node, c.Node = c.Node, node })}
+			r.org = newOrgClient(r.rig)
+			node.after.Store(after)
+			node.lost.Store(lost)
+			node.cut.Store(true)
+			_, err := r.org.CreateOrganisation(t.Context(), firstRequest("acme"))
+			if (err == nil) != (after == 3 && !lost) {
+				t.Errorf("cut after %d (lost %v): %v", after, lost, err)
+			}
+			node.cut.Store(false)
+			stores, err := r.stores.ListStores(t.Context(), &remitv1.ListStoresRequest{})
+			if err != nil || len(stores.Stores) != int(min(after, 1)) {
+				t.Fatalf("cut after %d (lost %v) there are %v, %v", after, lost, stores, err)
+			}
+			if after == 1 || after == 2 {
+				r.store = stores.Stores[0].Id
+				_, err := r.org.GetEntity(t.Context(), &remitv1.GetEntityRequest{Store: r.store, Entity: &remitv1.EntityRef{Kind: ofSettings}})
+				wantReason(t, "half an organisation", err, connect.CodeFailedPrecondition, remitv1.ErrorReason_ERROR_REASON_NO_ORGANISATION)
+				_, err = r.try("", deletes(ofRole, "manager", "ceo"))
+				wantReason(t, "half an organisation", err, connect.CodeFailedPrecondition, remitv1.ErrorReason_ERROR_REASON_NO_ORGANISATION)
+			}
+			made := r.create(firstRequest("acme"))
+			if after > 0 && made != stores.Stores[0].Id {
+				t.Errorf("cut after %d (lost %v), another store was made", after, lost)
+			}
+			r.store = made
+			if s := r.get(ofSettings, ""); s.Version != 1 || s.GetSettings().SuperAdmin != "ann" {
+				t.Errorf("cut after %d (lost %v): %v", after, lost, s)
+			}
+			if !r.check(scopeOf(r.store), "module:deal#can_create@user:ann") {
+				t.Errorf("cut after %d (lost %v), the super admin may not make deals", after, lost)
+			}
+			r.change("", worldly(t)...)
+		}
+	}
 }
 
 func TestCreateOrganisationRefuses(t *testing.T) {

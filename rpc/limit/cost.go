@@ -54,7 +54,7 @@ var procedures = map[string]kind{
 	remitv1connect.OrganisationServiceListEntitiesProcedure:          short,
 	remitv1connect.OrganisationServiceStreamEntitiesProcedure:        long,
 	remitv1connect.OrganisationServiceListSeatsProcedure:             short,
-	remitv1connect.OrganisationServiceWatchOwnedProcedure:            manual,
+	remitv1connect.OrganisationServiceWatchOwnedProcedure:            long,
 
 	remitv1connect.StoreServiceCreateStoreProcedure:  short,
 	remitv1connect.StoreServiceGetStoreProcedure:     short,

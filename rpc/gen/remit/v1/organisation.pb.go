@@ -3372,7 +3372,7 @@ type EntityChange struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Kind   EntityChange_Kind      `protobuf:"varint,1,opt,name=kind,proto3,enum=remit.v1.EntityChange_Kind" json:"kind,omitempty"`
 	Entity *EntityRef             `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
-	// In words: role "Rep EMEA": parent from "Manager" to "VP EMEA".
+	// Of what is changed, in words: parent from "manager" to "vp-emea".
 	Differences   []string `protobuf:"bytes,3,rep,name=differences,proto3" json:"differences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -237,7 +237,8 @@ type OrganisationServiceClient interface {
 	// nothing. Messages before the last one tell how far it has come.
 	PlanChange(context.Context, *v1.PlanChangeRequest) (OrganisationServicePlanChangeClientStream, error)
 	GetEntity(context.Context, *v1.GetEntityRequest) (*v1.GetEntityResponse, error)
-	// ListEntities pages through the entities of one kind, in the order of their ids.
+	// ListEntities pages through the entities of one kind, in the order in which the store
+	// came to know them.
 	ListEntities(context.Context, *v1.ListEntitiesRequest) (*v1.ListEntitiesResponse, error)
 	// StreamEntities sends a whole organisation as it was at one revision: settings,
 	// modules, profiles, fields, roles, shifts, seats, groups, teams, rules, records. Within
@@ -396,7 +397,8 @@ type OrganisationServiceHandler interface {
 	// nothing. Messages before the last one tell how far it has come.
 	PlanChange(context.Context, *v1.PlanChangeRequest, OrganisationServicePlanChangeServerStream) error
 	GetEntity(context.Context, *v1.GetEntityRequest) (*v1.GetEntityResponse, error)
-	// ListEntities pages through the entities of one kind, in the order of their ids.
+	// ListEntities pages through the entities of one kind, in the order in which the store
+	// came to know them.
 	ListEntities(context.Context, *v1.ListEntitiesRequest) (*v1.ListEntitiesResponse, error)
 	// StreamEntities sends a whole organisation as it was at one revision: settings,
 	// modules, profiles, fields, roles, shifts, seats, groups, teams, rules, records. Within
