@@ -135,13 +135,13 @@ func (d *Draft) needHead(before, after Entity) error {
 	if s.Assign != t.Assign || s.LoginHours != t.LoginHours {
 		d.needSetup(ManageUsers, "change login hours and to whom records are assigned")
 	}
-	if !sameHours(s.BusinessHours, t.BusinessHours) {
+	if !sameWeek(s.BusinessHours, t.BusinessHours) {
 		d.needSetup(ManageShifts, "change the business hours")
 	}
 	return nil
 }
 
-func sameHours(a, b *BusinessHours) bool {
+func sameWeek(a, b *BusinessHours) bool {
 	return sameEntity(&Head{Settings: Settings{BusinessHours: a}}, &Head{Settings: Settings{BusinessHours: b}})
 }
 
@@ -150,7 +150,8 @@ func (d *Draft) needSeat(before, after Entity) error {
 	if before == nil || after == nil || !sameEntity(withoutHours(b), withoutHours(a)) {
 		d.needSetup(ManageUsers, "change users")
 	}
-	if after != nil && !(slices.Equal(b.Shifts, a.Shifts) && slices.Equal(b.Leave, a.Leave)) {
+	sameHours := slices.Equal(b.Shifts, a.Shifts) && slices.Equal(b.Leave, a.Leave)
+	if after != nil && !sameHours {
 		d.needSetup(ManageShifts, "change when users work")
 	}
 	return d.guardSeat(b, a)

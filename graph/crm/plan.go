@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/model"
@@ -276,25 +277,33 @@ func (d *Draft) encode(edits []Edited, after bool) (Encoding, error) {
 	if err != nil {
 		return Encoding{}, err
 	}
-	side := d.before
+	s := side{encoder: encoder{org: org}, find: d.before, profiles: sync.OnceValues(func() ([]string, error) {
+		return d.idsBefore(typeProfile)
+	})}
 	if after {
-		side = d.find
+		s.find, s.profiles = d.find, sync.OnceValues(func() ([]string, error) { return d.all(typeProfile) })
 	}
-	w := encoder{org: org}
 	for _, edit := range edits {
 		e := edit.Before
 		if after {
 			e = edit.After
 		}
-		if err := d.encodeOne(&w, e, side, after); err != nil {
+		if err := s.encode(e); err != nil {
 			return Encoding{}, err
 		}
 	}
-	w.e.sort()
-	return w.e, nil
+	s.e.sort()
+	return s.e, nil
 }
 
-func (d *Draft) encodeOne(w *encoder, e Entity, side func(graph.ObjectName) (Entity, error), after bool) error {
+// A side is an encoder of single entities, and what it must know of others.
+type side struct {
+	encoder
+	find     func(graph.ObjectName) (Entity, error)
+	profiles func() ([]string, error)
+}
+
+func (w *side) encode(e Entity) error {
 	switch e := e.(type) {
 	case nil:
 	case *Head:
@@ -306,7 +315,7 @@ func (d *Draft) encodeOne(w *encoder, e Entity, side func(graph.ObjectName) (Ent
 	case *Profile:
 		loginHours := false
 		if e.Gated {
-			head, err := side(w.org)
+			head, err := w.find(w.org)
 			if err != nil {
 				return err
 			}
@@ -318,12 +327,8 @@ func (d *Draft) encodeOne(w *encoder, e Entity, side func(graph.ObjectName) (Ent
 	case *Field:
 		var profiles []string
 		if e.restricted() {
-			list := d.idsBefore
-			if after {
-				list = d.all
-			}
 			var err error
-			if profiles, err = list(typeProfile); err != nil {
+			if profiles, err = w.profiles(); err != nil {
 				return err
 			}
 		}
@@ -337,7 +342,7 @@ func (d *Draft) encodeOne(w *encoder, e Entity, side func(graph.ObjectName) (Ent
 	case *Shift:
 		w.shift(e)
 	case *Record:
-		module, err := side(entity(typeModule, e.Module))
+		module, err := w.find(entity(typeModule, e.Module))
 		if err != nil {
 			return err
 		}
