@@ -455,23 +455,3 @@ func TestChangesAreBounded(t *testing.T) {
 		t.Errorf("Plan() = %v, want ErrTooLarge", err)
 	}
 }
-
-func TestPartiesHaveATextAndAreReadFromIt(t *testing.T) {
-	for text, p := range map[string]Party{
-		"user:ann": {Kind: User, ID: "ann"}, "role:rep": {Kind: HoldersOf, ID: "rep"},
-		"role-and-subordinates:a:b": {Kind: RoleAndSubordinates, ID: "a:b"}, "group:emea": {Kind: MembersOf, ID: "emea"},
-		"everyone": {Kind: Everyone},
-	} {
-		if got := p.Text(); got != text {
-			t.Errorf("%v.Text() = %q, want %q", p, got, text)
-		}
-		if got, err := ParseParty(text); err != nil || got != p {
-			t.Errorf("ParseParty(%q) = %v, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "user", "user:", "team:x", "everyone:x", "group:a b", "user:*"} {
-		if p, err := ParseParty(text); !errors.Is(err, ErrInvalid) {
-			t.Errorf("ParseParty(%q) = %v, %v, want ErrInvalid", text, p, err)
-		}
-	}
-}

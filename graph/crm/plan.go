@@ -91,8 +91,9 @@ func shorten(scope string) string {
 }
 
 // Plan is the change that the edits add up to. Errors are an *Error with everything that
-// is wrong with the result, ErrTooLarge, and those of the state. The draft can be edited
-// further, and planned again.
+// is wrong with the result, ErrTooLarge, and those of the state. A plan comes with
+// ErrTooLarge as well if it is this that is too large: it can be shown, and not be carried
+// out. The draft can be edited further, and planned again.
 func (d *Draft) Plan() (*Plan, error) {
 	p := &Plan{}
 	for _, key := range d.order {
