@@ -53,7 +53,7 @@ func run(m *testing.M) (code int) {
 const (
 	// fewOrganisations are asked about by default, allOrganisations with REMIT_TEST_ALL=1:
 	// each takes some two thousand decisions.
-	fewOrganisations = 8
+	fewOrganisations = 6
 	allOrganisations = 50
 
 	// leastDecisions is what an organisation takes at least, or something is not asked.
