@@ -328,8 +328,12 @@ func wantNote(t *testing.T, notes []crm.Note, text string) {
 func TestHorizonsMustBeSomeTime(t *testing.T) {
 	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for _, p := range []crm.Period{
-		{}, {From: at}, {From: at, Until: at}, {From: at, Until: at.AddDate(-1, 0, 0)},
-		{From: time.Unix(0, 0), Until: at}, {From: at, Until: at.AddDate(9000, 0, 0)},
+		{},
+		{From: at},
+		{From: at, Until: at},
+		{From: at, Until: at.AddDate(-1, 0, 0)},
+		{From: time.Unix(0, 0), Until: at},
+		{From: at, Until: at.AddDate(9000, 0, 0)},
 	} {
 		if x, err := crm.NewExporter(nil, p); err == nil {
 			t.Errorf("the horizon %v is taken for %v", p, x.Horizon())
