@@ -35,12 +35,23 @@ func (s *organisationService) Change(ctx context.Context, req *remitv1.ChangeReq
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, tooMuch(err)
 	}
 	if result == nil {
 		result = &fsm.Result{Revision: c.unchanged}
 	}
 	return c.answer(ctx, result)
+}
+
+// tooMuch says where a change that one command cannot hold has too much.
+func tooMuch(err error) error {
+	if errors.Is(err, fsm.ErrTooLarge) {
+		return at("edits", fmt.Errorf("%w; divide the change into smaller ones", err))
+	}
+	if fe := (*backend.FieldError)(nil); errors.Is(err, crm.ErrTooLarge) && !errors.As(err, &fe) {
+		return at("edits", err)
+	}
+	return err
 }
 
 // An organisationChange is edits on their way into a store.
@@ -102,9 +113,6 @@ func (c *organisationChange) command(ctx context.Context, root *fsm.Root) (*fsm.
 		return nil, err
 	}
 	if err := c.make(ctx, o, store); err != nil {
-		return nil, err
-	}
-	if err := o.permit(ctx, c.actor, c.plan.Needs); err != nil {
 		return nil, err
 	}
 	if c.model, err = modelMissing(store, c.plan.Model); err != nil {
@@ -171,7 +179,7 @@ func (c *organisationChange) ofRecords() bool {
 	return true
 }
 
-// make plans the edits on a state of the organisation.
+// make plans the edits on a state of the organisation, if the actor may make them.
 func (c *organisationChange) make(ctx context.Context, o *organisation, state crm.State) error {
 	var err error
 	if c.actor, err = o.actor(ctx, "as", c.as); err != nil {
@@ -180,27 +188,28 @@ func (c *organisationChange) make(ctx context.Context, o *organisation, state cr
 	if err := mayChange(ctx, c.actor, o.Head.ID()); err != nil {
 		return err
 	}
-	c.plan, err = c.draft(ctx, o, state)
-	return err
+	d := c.begin(o, state)
+	c.plan, err = c.planned(ctx, d, o.key.ID)
+	if err != nil {
+		// Whoever lacks the rights is not told what else is wrong.
+		if lacking := o.permit(ctx, c.actor, d.Needs()); lacking != nil {
+			return lacking
+		}
+		return err
+	}
+	return o.permit(ctx, c.actor, c.plan.Needs)
 }
 
-// draft is the plan of the edits on a state, whoever may make them.
-func (c *organisationChange) draft(ctx context.Context, o *organisation, state crm.State) (*crm.Plan, error) {
+// begin is a draft without edits yet.
+func (c *organisationChange) begin(o *organisation, state crm.State) *crm.Draft {
 	d := crm.NewDraft(state, o.Plan.Plan, crm.DefaultLimits())
 	if c.actor.seat != "" {
 		d.As(c.actor.seat)
 	}
-	plan, err := c.planned(ctx, d, o.key.ID)
-	if err != nil {
-		// Whoever lacks the rights is not told what else is wrong.
-		if lacking := o.permit(ctx, c.actor, d.Needs()); lacking != nil {
-			return nil, lacking
-		}
-		return nil, err
-	}
-	return plan, nil
+	return d
 }
 
+// planned is the plan of the edits, whoever may make them.
 func (c *organisationChange) planned(ctx context.Context, d *crm.Draft, org string) (*crm.Plan, error) {
 	for i := range c.edits {
 		if err := ctx.Err(); err != nil {
@@ -262,54 +271,86 @@ func (c *organisationChange) write(o *organisation, store *fsm.Store) (*fsm.Comm
 		command.Preconditions = append(command.Preconditions, p)
 	}
 	body, err := w.write(c.plan.Changes)
-	if err != nil {
-		return nil, err
-	}
-	if n := len(body.Operations); n > fsm.MaxOperations {
-		return nil, at("edits", fmt.Errorf("%w: the change takes %d operations, at most %d are allowed; divide it into smaller ones",
-			ErrTooLarge, n, fsm.MaxOperations))
-	}
 	command.Body = body
-	return command, nil
+	return command, err
 }
 
 // answer tells what the change did.
 func (c *organisationChange) answer(ctx context.Context, result *fsm.Result) (*remitv1.ChangeResponse, error) {
-	r := c.service.reader
-	res := &remitv1.ChangeResponse{Token: r.Token(result.Revision)}
-	if err := r.WaitFor(ctx, result.Revision); err != nil {
-		return nil, err
-	}
-	head, err := backend.OpenStore(ctx, r.Config.State.Current(), c.found)
-	if err != nil {
-		return nil, err
-	}
-	after, err := c.service.asOf(head, result.Revision)
-	if err == nil {
-		res.Versions, err = c.versions(after)
-	}
-	if err == nil && result.Replayed {
-		err = c.recall(ctx, head, result.Revision)
-	}
-	if errors.Is(err, fsm.ErrRevisionGone) {
-		return res, nil // an earlier call, of so long ago that nobody knows what it did
-	}
-	if err != nil {
-		return nil, err
+	res := &remitv1.ChangeResponse{Token: c.service.reader.Token(result.Revision)}
+	if result.Replayed {
+		err := c.recall(ctx, result.Revision)
+		if errors.Is(err, fsm.ErrRevisionGone) {
+			return res, nil // it was so long ago that nobody knows what it did
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	res.Tuples = int64(c.plan.Changes.Tuples())
 	for i := range c.plan.Dropped {
 		d := &c.plan.Dropped[i]
 		res.Dropped = append(res.Dropped, &remitv1.DroppedShare{Record: d.Record.String(), Share: shareMessage(&d.Share)})
 	}
-	return res, nil
+	var err error
+	res.Versions, err = c.versions(ctx, result.Revision)
+	if errors.Is(err, backend.ErrNotReached) || errors.Is(err, fsm.ErrRevisionGone) {
+		err = nil // it is done, and shall not look as if it were not
+	}
+	return res, err
+}
+
+// versions are those that the edits made: one more than was read, which is a precondition of
+// the command. What was made may have been there before, and its count goes on.
+func (c *organisationChange) versions(ctx context.Context, revision graph.Revision) ([]uint64, error) {
+	read := map[graph.ObjectName]uint64{}
+	for _, r := range c.plan.Read {
+		read[r.Entity] = r.Version
+	}
+	edited := map[graph.ObjectName]crm.Entity{}
+	for _, e := range c.plan.Edits {
+		edited[e.Key()] = e.After
+	}
+	var after *organisation // once it is needed
+	versions := make([]uint64, len(c.edits))
+	for i := range c.edits {
+		if c.edits[i].message.GetPut() == nil {
+			continue
+		}
+		key := c.edits[i].key()
+		entity, changed := edited[key]
+		switch was := read[key]; {
+		case changed && entity == nil: // a later edit deleted it
+		case changed && was > 0:
+			versions[i] = was + 1
+		case was > 0:
+			versions[i] = was
+		default:
+			var err error
+			if after == nil {
+				if after, err = c.service.asOf(ctx, c.found, revision); err != nil {
+					return nil, err
+				}
+			}
+			if _, versions[i], err = after.entities.Entity(key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return versions, nil
 }
 
 // asOf is the organisation of a store at a revision.
-func (s *organisationService) asOf(head *fsm.Store, revision graph.Revision) (*organisation, error) {
+func (s *organisationService) asOf(ctx context.Context, store fsm.StoreID, revision graph.Revision) (*organisation, error) {
+	if err := s.reader.WaitFor(ctx, revision); err != nil {
+		return nil, err
+	}
+	head, err := backend.OpenStore(ctx, s.reader.Config.State.Current(), store)
+	if err != nil {
+		return nil, err
+	}
 	snapshot := backend.HeadOf(head)
 	if head.Revision() != revision {
-		var err error
 		if snapshot, err = s.reader.PastOf(head, revision); err != nil {
 			return nil, err
 		}
@@ -317,46 +358,11 @@ func (s *organisationService) asOf(head *fsm.Store, revision graph.Revision) (*o
 	return s.organisation("store", snapshot)
 }
 
-// versions are those that the edits made: no other command is applied at the same revision
-// to what this one has read.
-func (c *organisationChange) versions(o *organisation) ([]uint64, error) {
-	versions := make([]uint64, len(c.edits))
-	for i := range c.edits {
-		m := c.edits[i].message.GetPut()
-		if m == nil {
-			continue
-		}
-		key, err := putKey(m, o.key.ID)
-		if err != nil {
-			return nil, err
-		}
-		t, ok := o.Plan.Type(key.Type)
-		if !ok {
-			continue
-		}
-		id, ok, err := o.Base.Lookup(t.ID, key.ID)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
-		d, ok, err := o.Base.Document(id)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			versions[i] = d.Version
-		}
-	}
-	return versions, nil
-}
-
 // recall makes the plan of an earlier call again. A plan is made of nothing but what it has
 // read, and that was so from when it was made until it was applied; so planning at the
 // revision before gives the same.
-func (c *organisationChange) recall(ctx context.Context, head *fsm.Store, revision graph.Revision) error {
-	before, err := c.service.asOf(head, revision-1)
+func (c *organisationChange) recall(ctx context.Context, revision graph.Revision) error {
+	before, err := c.service.asOf(ctx, c.found, revision-1)
 	if err != nil {
 		return err
 	}
@@ -368,11 +374,12 @@ func (c *organisationChange) recall(ctx context.Context, head *fsm.Store, revisi
 	if c.actor = (actor{}); seat != nil {
 		c.actor.seat = seat.ID
 	}
-	c.plan, err = c.draft(ctx, before, frozen{before.Base})
+	d := c.begin(before, frozen{before.Base})
+	c.plan, err = c.planned(ctx, d, before.key.ID)
 	return err
 }
 
-// A frozen is a state that nothing is written to any more.
+// A frozen state is one that nothing is written to any more.
 type frozen struct{ graph.Scanner }
 
 // ScopeVersion implements crm.State.

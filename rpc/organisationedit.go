@@ -210,17 +210,8 @@ func placed(edits []edit, err error) error {
 	return at("edits", err)
 }
 
-// putKey names the entity that is put.
-func putKey(m *remitv1.Put, org string) (graph.ObjectName, error) {
-	if m.Entity.GetSettings() != nil {
-		return (&crm.Head{ID: org}).Key(), nil
-	}
-	e, err := entityOf("entity", identityOf(m.Entity))
-	if err != nil {
-		return graph.ObjectName{}, err
-	}
-	return e.Key(), nil
-}
+// key names the entity that a Put was of when it was made.
+func (e *edit) key() graph.ObjectName { return e.touched[len(e.touched)-1] }
 
 // inner is the message of the entity that another one holds.
 func inner(m *remitv1.Entity) protoreflect.Message {

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -374,4 +376,50 @@ func TestStreamEntitiesEnds(t *testing.T) {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) {
 		t.Errorf("the stream ends with %v", err)
 	}
+}
+
+// A stream is cut off if its reader is slow, and ends when the node is about to stop.
+func TestStreamEntitiesBoundsItsReader(t *testing.T) {
+	r := newOrgRig(t)
+	var edits []*remitv1.Edit
+	for i := range messageTuples + 10 {
+		edits = append(edits, putOf(aGroup(&remitv1.Group{Id: fmt.Sprintf("g%d", i), Name: fmt.Sprintf("Group %d", i)})))
+	}
+	r.change("", edits...)
+	service := func(slow time.Duration, draining context.Context) *organisationService {
+		own := &reader{backend.NewReader(r.config.backend())}
+		return newOrganisationService(streamer{reader: own, slow: slow, draining: draining}, backend.NewWriter(own.Reader))
+	}
+	req := &remitv1.StreamEntitiesRequest{Store: r.store}
+	whole := &entitiesOf{}
+	if err := service(time.Minute, t.Context()).streamEntities(t.Context(), req, whole); err != nil || whole.n < messageTuples+10 {
+		t.Errorf("the stream has %d entities, %v", whole.n, err)
+	}
+	slow := &entitiesOf{}
+	if err := service(1, t.Context()).streamEntities(t.Context(), req, slow); !errors.Is(err, ErrSlowReader) || slow.n != messageTuples {
+		t.Errorf("a reader that takes longer than a nanosecond got %d entities, and %v", slow.n, err)
+	}
+	if err := service(time.Minute, stopped(t)).streamEntities(t.Context(), req, &entitiesOf{}); !errors.Is(err, ErrDraining) {
+		t.Errorf("on a node that is stopping, the stream ends with %v", err)
+	}
+}
+
+// A change that one command cannot hold is refused with its place.
+func TestChangeTooLarge(t *testing.T) {
+	r := newOrgRig(t)
+	var edits []*remitv1.Edit
+	for i := range 4000 {
+		edits = append(edits, putOf(aGroup(&remitv1.Group{Id: fmt.Sprintf("g%d", i), Name: fmt.Sprintf("Group %d", i), Members: []string{"user:ann"}})))
+	}
+	_, err := r.try("", edits...)
+	text := wantReason(t, "12,000 tuples", err, connect.CodeResourceExhausted, remitv1.ErrorReason_ERROR_REASON_TOO_LARGE)
+	if _, _, detail := detailOf(t, err); detail.Field != "edits" {
+		t.Errorf("the fault is at %q: %s", detail.Field, text)
+	}
+	// What it would do can be told all the same.
+	plan, err := r.planOf(&remitv1.PlanChangeRequest{Store: r.store, Edits: edits})
+	if err != nil || len(plan.Entities) != len(edits) {
+		t.Errorf("the plan has %d entities: %v", len(plan.GetEntities()), err)
+	}
+	r.change("", edits[:1500]...)
 }

@@ -106,10 +106,7 @@ func (p *changePlan) attempt(ctx context.Context, s *organisationService) error 
 	if p.org, err = s.organisation("store", backend.HeadOf(store)); err != nil {
 		return err
 	}
-	if err := p.change.make(ctx, p.org, store); err != nil {
-		return err
-	}
-	return p.org.permit(ctx, p.change.actor, p.change.plan.Needs)
+	return p.change.make(ctx, p.org, store)
 }
 
 // tell says what would be written.

@@ -2952,7 +2952,8 @@ type ChangeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	// The versions of what was put, in the order of the edits; 0 for other edits, and for
-	// what a later edit of the same change deleted.
+	// what a later edit of the same change deleted. Absent if the node that was asked does
+	// not see in time what it has written.
 	Versions []uint64 `protobuf:"varint,2,rep,packed,name=versions,proto3" json:"versions,omitempty"`
 	// How many tuples were written and deleted.
 	Tuples int64 `protobuf:"varint,3,opt,name=tuples,proto3" json:"tuples,omitempty"`
