@@ -11,6 +11,7 @@ import (
 
 	"github.com/remit-authz/remit/cmd/remit/orgfile"
 	"github.com/remit-authz/remit/cmd/remit/storetest"
+	"github.com/remit-authz/remit/graph/crm"
 )
 
 // examplesFolder holds the worked examples, which people may take for a beginning.
@@ -74,6 +75,20 @@ func TestExamplesOfOrganisationsPass(t *testing.T) {
 	t.Logf("examples: %v", slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		return cmp.Or(counts[a]-counts[b], cmp.Compare(a, b))
 	}))
+}
+
+func TestAcmeAsAnOrganisationPasses(t *testing.T) {
+	out, errs, status := remit(t, "org", "test", "demo")
+	if status != exitYes || errs != "" || !strings.Contains(out, "all passed") {
+		t.Fatalf("status %d, want %d\n%s%s", status, exitYes, out, errs)
+	}
+	file, err := orgfile.ReadFS(demoFiles, "demo/acme.org.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Validate(crm.DefaultLimits()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestWhatFailsInAnOrganisationIsExplained(t *testing.T) {

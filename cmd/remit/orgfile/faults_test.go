@@ -31,8 +31,10 @@ var badFiles = []struct {
 	{"an entity that is a text", "roles:\n  ceo: CEO\n", "2:8: a role must be a mapping, not \"CEO\"", false},
 	{"an unknown key", "roles:\n  ceo: {name: CEO, reports_to: x}\n", "2:20: unknown key \"reports_to\" in a role; known are name, parent, peers, forecast_managers", false},
 	{"a key that is missing", "users:\n  ada: {name: Ada}\n", "2:8: a user needs role", false},
-	{"several at once", "roles:\n  ceo: {name: true}\nusers:\n  ada: {name: [], role: ~}\nx: 1\n",
-		"2:15: name must be a text, not \"true\", which YAML takes for something else: write it in quotes\nacme.org.yaml:4:15: name must be a text, not a list\nacme.org.yaml:4:25: role must be a text, not nothing\nacme.org.yaml:5:1: unknown key \"x\" in an organisation file; known are organisation, modules, profiles, fields, roles, shifts, users, groups, teams, rules, records, tests", false},
+	{
+		"several at once", "roles:\n  ceo: {name: true}\nusers:\n  ada: {name: [], role: ~}\nx: 1\n",
+		"2:15: name must be a text, not \"true\", which YAML takes for something else: write it in quotes\nacme.org.yaml:4:15: name must be a text, not a list\nacme.org.yaml:4:25: role must be a text, not nothing\nacme.org.yaml:5:1: unknown key \"x\" in an organisation file; known are organisation, modules, profiles, fields, roles, shifts, users, groups, teams, rules, records, tests", false,
+	},
 	{"a flag in a word", "users: {a: {name: A, role: r, suspended: yes}}\n", "1:42: suspended must be true or false, not \"yes\"", false},
 	{"a level that there is not", "roles: {a: {name: A, peers: full}}\n", "1:29: peers cannot be \"full\"; it is one of none, view, edit, delete", false},
 	{"a level that is a list", "roles: {a: {name: A, peers: [view]}}\n", "1:29: peers must be one of none, view, edit, delete, not a list", false},
@@ -105,8 +107,10 @@ func TestFaultsOfSense(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"a role above itself", "roles: {ceo: {name: CEO}, a: {name: A, parent: b}, b: {name: B, parent: a}}\n", "2:27: role:a: it is above itself: a, b, a"},
 		{"a name twice", "groups: {a: {name: Desk}, b: {name: DESK}}\n", "2:27: group:b: the name \"DESK\" is that of group:a already; case does not matter"},
-		{"several, in the order of the file", "groups: {a: {name: Desk, members: [user:x]}}\nrules: {r: {name: R, module: m, source: user:ada, target: everyone, level: view}}\n",
-			"2:10: group:a: member user x does not exist\nacme.org.yaml:3:9: rule:r: module \"m\" does not exist"},
+		{
+			"several, in the order of the file", "groups: {a: {name: Desk, members: [user:x]}}\nrules: {r: {name: R, module: m, source: user:ada, target: everyone, level: view}}\n",
+			"2:10: group:a: member user x does not exist\nacme.org.yaml:3:9: rule:r: module \"m\" does not exist",
+		},
 		{"an unknown zone", "shifts: {s: {name: S, zone: Mars, hours: {}}}\n", "2:10: shift:s: hours: zone: \"Mars\": unknown zone"},
 		{"a record", "records: {deal: {d1: {owner: ada, parents: [deal:d2]}}}\n", "2:18: deal:d1: the parent deal:d2 is of a module that module \"deal\" is not below"},
 		{"a field", "fields: {deal: {f: {name: F, mandatory: true, levels: {all: read}}}}\n", "2:17: field:deal.f: it is mandatory and cannot be restricted, not for profile \"all\" either"},

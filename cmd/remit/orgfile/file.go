@@ -101,6 +101,41 @@ func Parse(name string, data []byte) (*File, error) {
 	return file, nil
 }
 
+// Over is an organisation with what the file says in place of what its sections are about,
+// as it would be if the file were applied to it. Lists are those of the file and of the
+// other; none is copied.
+func (f *File) Over(o *crm.Organisation) *crm.Organisation {
+	result := *o
+	for s := range f.sections {
+		switch s {
+		case Organisation:
+			result.ID, result.Name, result.SuperAdmin = f.Organisation.ID, f.Organisation.Name, f.Organisation.SuperAdmin
+			result.Settings = f.Organisation.Settings
+		case Modules:
+			result.Modules = f.Organisation.Modules
+		case Profiles:
+			result.Profiles = f.Organisation.Profiles
+		case Fields:
+			result.Fields = f.Organisation.Fields
+		case Roles:
+			result.Roles = f.Organisation.Roles
+		case Shifts:
+			result.Shifts = f.Organisation.Shifts
+		case Users:
+			result.Seats = f.Organisation.Seats
+		case Groups:
+			result.Groups = f.Organisation.Groups
+		case Teams:
+			result.Teams = f.Organisation.Teams
+		case Rules:
+			result.Rules = f.Organisation.Rules
+		case Records:
+			result.Records = f.Organisation.Records
+		}
+	}
+	return &result
+}
+
 // Validate reports everything that is wrong with what the file says, for one that says all
 // of an organisation: sections that it does not have are taken to be empty. Tests are held
 // against the organisation, too. What is wrong is a *yamlfile.Error.

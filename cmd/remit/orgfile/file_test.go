@@ -220,6 +220,27 @@ func TestAFileMaySayAPart(t *testing.T) {
 	}
 }
 
+func TestSectionsReplaceThoseOfAnOrganisation(t *testing.T) {
+	all, err := orgfile.Read("testdata/all.org.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := written(t, all.Organisation)
+	if got := written(t, all.Over(small())); got != whole {
+		t.Errorf("a file with all sections is not all that there is over another:\n%s", cmp.Diff(whole, got))
+	}
+	if got := written(t, parse(t, "{}").Over(all.Organisation)); got != whole {
+		t.Errorf("a file without sections changes something:\n%s", cmp.Diff(whole, got))
+	}
+	got := written(t, parse(t, "teams: {}\nroles:\n  ceo: {name: Chief}\n").Over(all.Organisation))
+	want := strings.Replace(whole, "teams:\n  t1: {name: Team 1, managers: [mia], members: [\"007\", rob]}\n", "teams: {}\n", 1)
+	from, to := strings.Index(want, "roles:\n"), strings.Index(want, "shifts:\n")
+	want = want[:from] + "roles:\n  ceo: {name: Chief}\n" + want[to:]
+	if got != want {
+		t.Errorf("two sections change others, or not themselves (-want +got):\n%s", cmp.Diff(want, got))
+	}
+}
+
 func TestFaultsOfAServiceHaveTheirPlaces(t *testing.T) {
 	file := parse(t, smallText)
 	err := file.Locate(&crm.Error{Faults: []crm.Fault{{Subject: "user:ada", Message: "no"}, {Subject: "role:other", Message: "neither"}}})

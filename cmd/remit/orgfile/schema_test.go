@@ -27,7 +27,7 @@ func TestTheSchemaTakesWhatTheParserTakes(t *testing.T) {
 	if err != nil || len(names) == 0 {
 		t.Fatalf("%d examples, %v", len(names), err)
 	}
-	names = append(names, "testdata/all.org.yaml", "testdata/all.canonical.yaml")
+	names = append(names, "testdata/all.org.yaml", "testdata/all.canonical.yaml", "../demo/acme.org.yaml")
 	for _, name := range names {
 		if _, err := orgfile.Read(name); err != nil {
 			t.Error(err)

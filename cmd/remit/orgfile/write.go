@@ -395,8 +395,11 @@ func team(t *crm.Team) []pair {
 
 func rule(r *crm.Rule) []pair {
 	m := mapping{
-		{"name", text(r.Name)}, {"module", text(r.Module)},
-		{"source", text(r.Source.Text())}, {"target", text(r.Target.Text())}, {"level", r.Level.String()},
+		{"name", text(r.Name)},
+		{"module", text(r.Module)},
+		{"source", text(r.Source.Text())},
+		{"target", text(r.Target.Text())},
+		{"level", r.Level.String()},
 	}
 	m.flag("superiors", r.Superiors)
 	m.flag("disabled", r.Disabled)
