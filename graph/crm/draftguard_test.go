@@ -1,12 +1,14 @@
 package crm_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/crm"
@@ -127,10 +129,14 @@ func (a *administration) refs() []crm.Ref {
 	return refs
 }
 
-// plan makes a plan of a change; refused is why it is none.
-func plan(t *testing.T, s *crm.Managed, change func(d *crm.Draft) error) (p *crm.Plan, refused error) {
+// plan makes a plan of a change on behalf of a seat, if one is given; refused is why it is
+// none.
+func plan(t *testing.T, s *crm.Managed, as string, change func(d *crm.Draft) error) (p *crm.Plan, refused error) {
 	t.Helper()
 	d := s.Draft()
+	if as != "" {
+		d.As(as)
+	}
 	err := change(d)
 	if err == nil {
 		p, err = d.Plan()
@@ -141,11 +147,24 @@ func plan(t *testing.T, s *crm.Managed, change func(d *crm.Draft) error) (p *crm
 	return p, err
 }
 
+// answers are those to all questions of a plan.
+func answers(t *testing.T, s *crm.Managed, as string, at time.Time, p *crm.Plan) []bool {
+	t.Helper()
+	var list []bool
+	for _, n := range p.Needs {
+		for _, q := range n.Any {
+			list = append(list, s.Asked(at).Check(t, q.Object.Type, q.Object.ID, q.Relation, cmp.Or(q.User, as)))
+		}
+	}
+	return list
+}
+
 // TestPlansRestOnAllThatTheyRead plans one change, carries out another, and plans the first
-// again: either a guard of the first plan has failed, or it is planned again as it was.
+// again: either a guard of the first plan has failed, or it is planned again as it was, and
+// if it is on behalf of a seat, that one has the same rights to it.
 func TestPlansRestOnAllThatTheyRead(t *testing.T) {
 	v := crmtest.VolumeOf(t, "graph/crm", fewGuarded, allGuarded)
-	apart, together := 0, 0
+	apart, together, asked := 0, 0, 0
 	for n := v.First; n < v.First+v.Count; n++ {
 		g, o := v.Organisation(n, 0)
 		s := crm.Manage(t, o)
@@ -156,10 +175,10 @@ func TestPlansRestOnAllThatTheyRead(t *testing.T) {
 			t.Fatalf("first %s\nthen %s\n%s\n%s", first, second, fmt.Sprintf(format, args...), v.Again(n))
 		}
 		// possible is a change that can be planned, if one is found soon.
-		possible := func() (name string, change func(d *crm.Draft) error, p *crm.Plan) {
+		possible := func(as string) (name string, change func(d *crm.Draft) error, p *crm.Plan) {
 			for range 30 {
 				name, change = a.change()
-				if p, refused := plan(t, s, change); refused == nil && len(p.Edits) > 0 {
+				if p, refused := plan(t, s, as, change); refused == nil && len(p.Edits) > 0 {
 					return name, change, p
 				}
 			}
@@ -169,11 +188,16 @@ func TestPlansRestOnAllThatTheyRead(t *testing.T) {
 			if i%freshEach == freshEach-1 { // there is too little left
 				s, a.o = crm.Manage(t, o), o.Copy()
 			}
-			name, change, p := possible()
-			other, _, q := possible()
+			as, now := "", g.Instant()
+			if g.Chance(50) {
+				as = crmtest.Pick(g, a.o.Seats).ID
+			}
+			name, change, p := possible(as)
+			other, _, q := possible("")
 			if first, second = name, other; p == nil || q == nil {
 				continue
 			}
+			rights := answers(t, s, as, now, p)
 			if err := s.Commit(t, q); err != nil {
 				fail("carried out at once: %v", err)
 			}
@@ -186,23 +210,30 @@ func TestPlansRestOnAllThatTheyRead(t *testing.T) {
 				continue
 			}
 			together++
-			again, refused := plan(t, s, change)
+			again, refused := plan(t, s, as, change)
 			if refused != nil {
 				fail("no guard failed, and the first one cannot be planned: %v", refused)
 			}
-			if diff := cmp.Diff(p.Changes, again.Changes); diff != "" {
+			if diff := gocmp.Diff(p.Changes, again.Changes); diff != "" {
 				fail("no guard failed, and the first one is planned otherwise (-before +after):\n%s", diff)
 			}
-			if !slices.EqualFunc(p.Needs, again.Needs, func(a, b crm.Need) bool { return cmp.Equal(a, b) }) {
+			if !slices.EqualFunc(p.Needs, again.Needs, func(a, b crm.Need) bool { return gocmp.Equal(a, b) }) {
 				fail("no guard failed, and the first one needs %v, not %v", again.Needs, p.Needs)
 			}
 			if (p.Model == nil) != (again.Model == nil) {
 				fail("no guard failed, and the first one needs another model")
 			}
+			if as == "" {
+				continue
+			}
+			asked += len(rights)
+			if later := answers(t, s, as, now, again); !slices.Equal(later, rights) {
+				fail("no guard failed, and the rights of %s to %v were %v, and are %v", as, p.Needs, rights, later)
+			}
 		}
 	}
-	t.Logf("%d pairs conflict, %d do not", apart, together)
-	if apart < 5*v.Count || together < 20*v.Count {
-		t.Errorf("%d pairs conflict, %d do not: too few", apart, together)
+	t.Logf("%d pairs conflict, %d do not; %d questions", apart, together, asked)
+	if apart < 5*v.Count || together < 15*v.Count || asked < v.Count {
+		t.Errorf("%d pairs conflict, %d do not; %d questions: too few", apart, together, asked)
 	}
 }
