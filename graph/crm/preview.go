@@ -163,12 +163,17 @@ func (r *previewRun) answer(ctx context.Context) (*AccessPreview, error) {
 	r.frozen = census.known // nobody writes to it from now on
 	r.tell(StageReach, 1, 1)
 
-	tally := newPreviewTally(len(r.users), len(r.shape.kinds), r.bounds.Records)
-	passes, err := r.pass(ctx, StageCompare, nil)
-	if err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	workers := make([]*previewPass, r.workers)
+	for i := range workers {
+		workers[i] = newPreviewPass(ctx, r, uint64(3+i))
+	}
+	if err := r.pass(ctx, cancel, StageCompare, workers); err != nil {
 		return nil, err
 	}
-	for _, p := range passes {
+	tally := workers[0].tally
+	for _, p := range workers[1:] {
 		tally.merge(p.tally)
 	}
 	totals := tally.totals(len(r.users))
@@ -181,11 +186,15 @@ func (r *previewRun) answer(ctx context.Context) (*AccessPreview, error) {
 	if err != nil || len(described) == 0 {
 		return result, err
 	}
-	if passes, err = r.pass(ctx, StageSample, newCrowdMaker(len(r.users), 2<<48).ofList(slices.Clone(described))); err != nil {
+	focus := newCrowdMaker(len(r.users), 2<<48).ofList(slices.Clone(described))
+	for _, p := range workers {
+		p.turnTo(focus)
+	}
+	if err := r.pass(ctx, cancel, StageSample, workers); err != nil {
 		return nil, err
 	}
 	samples := newPreviewSamples(r.bounds.Samples)
-	for _, p := range passes {
+	for _, p := range workers {
 		samples.merge(p.samples)
 	}
 	for _, user := range described {
@@ -281,20 +290,14 @@ func (c *census) ownerOf(k *recordKind, record graph.ID) (graph.ID, bool, error)
 // workShare is how much work a worker takes at once.
 const workShare = 32
 
-// pass goes through the work with several workers. With a focus it looks for samples of
-// those users, without one it counts for all.
-func (r *previewRun) pass(ctx context.Context, stage PreviewStage, focus *crowd) ([]*previewPass, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	passes := make([]*previewPass, r.workers)
+// pass goes through the work with all workers.
+func (r *previewRun) pass(ctx context.Context, cancel context.CancelCauseFunc, stage PreviewStage, workers []*previewPass) error {
 	var next atomic.Int64
 	var wait sync.WaitGroup
 	var mu sync.Mutex // guards done and told
 	done, told := 0, 0
 	r.tell(stage, 0, len(r.work))
-	for i := range passes {
-		p := newPreviewPass(ctx, r, uint64(3+i)<<1, focus)
-		passes[i] = p
+	for _, p := range workers {
 		wait.Go(func() {
 			for {
 				end := int(next.Add(workShare))
@@ -320,7 +323,7 @@ func (r *previewRun) pass(ctx context.Context, stage PreviewStage, focus *crowd)
 	}
 	wait.Wait()
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	return passes, nil
+	return nil
 }

@@ -31,6 +31,14 @@ func (c *crowd) len() int {
 	return c.n
 }
 
+// number is the crowd's id, 0 for the empty one.
+func (c *crowd) number() uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.id
+}
+
 func (c *crowd) has(i uint32) bool {
 	switch {
 	case c == nil:

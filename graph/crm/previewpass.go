@@ -24,6 +24,7 @@ type previewPass struct {
 	crew   *panel // anonymous: for classes
 	single *panel // for single records and persons
 
+	looks   map[string]*ownerLook
 	classes map[string]*recordClass
 	tally   *previewTally
 	samples *previewSamples // instead, with a focus
@@ -31,6 +32,13 @@ type previewPass struct {
 	key    []byte
 	groups []recordGroup
 	cursor graph.Cursor
+}
+
+// An ownerLook is what owners with the same tuples of their own have in common, which is
+// all that their records depend on.
+type ownerLook struct {
+	who  []*crowd // by kind: for whom what is asked of the owner, or of the module, differs
+	keys [][]byte // by kind: which crowds they are
 }
 
 // A recordClass is what differs for all records of a class, except for the persons they
@@ -50,18 +58,20 @@ type recordGroup struct {
 	records []graph.ID
 }
 
-func newPreviewPass(ctx context.Context, r *previewRun, number uint64, focus *crowd) *previewPass {
+func newPreviewPass(ctx context.Context, r *previewRun, number uint64) *previewPass {
 	p := &previewPass{
-		census: newCensus(ctx, r.previewWorld, number), run: r, focus: focus,
-		classes: map[string]*recordClass{},
-		tally:   newPreviewTally(len(r.users), len(r.shape.kinds), r.bounds.Records),
+		census: newCensus(ctx, r.previewWorld, number), run: r,
+		looks: map[string]*ownerLook{}, classes: map[string]*recordClass{},
+		tally: newPreviewTally(len(r.users), len(r.shape.kinds), r.bounds.Records),
 	}
 	p.frozen = r.frozen
-	if focus != nil {
-		p.samples = newPreviewSamples(r.bounds.Samples)
-	}
 	p.crew, p.single = newPanel(p.census, r.shape, true), newPanel(p.census, r.shape, false)
 	return p
+}
+
+// turnTo makes the next pass look for samples of some users.
+func (p *previewPass) turnTo(focus *crowd) {
+	p.focus, p.samples = focus, newPreviewSamples(p.run.bounds.Samples)
 }
 
 // do does one piece of work.
@@ -71,19 +81,107 @@ func (p *previewPass) do(w ownerWork) error {
 	}
 	if p.full() {
 		p.flush()
+		clear(p.looks)
 		p.forget()
 	}
 	if w.edited != 0 {
 		return p.alone(p.run.spread.edited[w.edited], w.edited, nil)
 	}
+	var look *ownerLook
+	if w.all {
+		var err error
+		if look, err = p.look(w.owner); err != nil {
+			return err
+		}
+	}
 	for _, k := range p.run.shape.kinds {
 		if k.owner == 0 || p.plans[sideBefore].TypeByID(k.id) == nil {
 			continue
 		}
-		if err := p.owner(w, k); err != nil {
+		if err := p.owner(w, look, k); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// look compares what an owner's records depend on of the owner. Owners with the same
+// tuples have it in common.
+func (p *previewPass) look(owner graph.ID) (*ownerLook, error) {
+	p.key = p.key[:0]
+	for _, side := range bothSides {
+		if side == sideAfter && !p.touched[owner] {
+			break
+		}
+		for _, r := range p.run.shape.tuples {
+			if err := p.print(side, owner, r); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if look := p.looks[string(p.key)]; look != nil {
+		return look, nil
+	}
+	kinds := p.run.shape.kinds
+	look := &ownerLook{who: make([]*crowd, len(kinds)), keys: make([][]byte, len(kinds))}
+	p.looks[string(p.key)] = look
+	for _, k := range kinds {
+		if k.owner != 0 {
+			if err := p.compare(owner, k, look); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return look, nil
+}
+
+// print adds an owner's tuples of a relation to the key.
+func (p *previewPass) print(side previewSide, owner graph.ID, r model.RelationID) error {
+	u := graph.Userset{Object: owner, Relation: r}
+	view, c := p.view(side, u), &p.census.cursor
+	place := len(p.key)
+	p.key = append(p.key, 0, 0, 0, 0)
+	c.Reset(graph.Subject{})
+	for !c.Done {
+		if err := p.beat(); err != nil {
+			return err
+		}
+		if err := view.Subjects(u, c); err != nil {
+			return err
+		}
+		for i := range c.Edges {
+			e := &c.Edges[i]
+			p.key = binary.AppendUvarint(p.key, uint64(e.Subject.ID))
+			p.key = binary.AppendUvarint(p.key, uint64(e.Subject.Relation))
+			if !e.Plain() { // it may be the only one of its kind
+				p.key = binary.AppendUvarint(p.key, uint64(owner))
+			}
+		}
+	}
+	binary.BigEndian.PutUint32(p.key[place:], uint32(len(p.key)-place))
+	return nil
+}
+
+// compare fills a look in for one kind of records.
+func (p *previewPass) compare(owner graph.ID, k *recordKind, look *ownerLook) error {
+	key := binary.AppendUvarint(nil, uint64(k.index))
+	who := p.run.drift(p.census, k)
+	for _, r := range k.ownerAsked {
+		u := graph.Userset{Object: owner, Relation: r}
+		before, err := p.of(sideBefore, u)
+		if err != nil {
+			return err
+		}
+		after := before
+		if p.run.spread.owners[owner] {
+			if after, err = p.of(sideAfter, u); err != nil {
+				return err
+			}
+		}
+		key = binary.AppendUvarint(binary.AppendUvarint(key, before.number()), after.number())
+		who = p.combine(crowdUnion, who, p.combine(crowdDifference, before, after))
+	}
+	look.who[k.index], look.keys[k.index] = who, key
 	return nil
 }
 
@@ -141,11 +239,8 @@ func (p *previewPass) found(k *recordKind, change *accessChange, records []graph
 				}
 			}
 			c.each(func(user uint32) {
-				if user == but[0] || user == but[1] {
-					return
-				}
-				for _, name := range names {
-					p.samples.add(columnOf(k.index, i, way), user, name)
+				if user != but[0] && user != but[1] {
+					p.samples.add(columnOf(k.index, i, way), user, names)
 				}
 			})
 		}
@@ -175,31 +270,15 @@ func (p *previewPass) classed(c *recordClass, records []graph.ID, persons [2]uin
 }
 
 // owner compares an owner's records of a kind.
-func (p *previewPass) owner(w ownerWork, k *recordKind) error {
-	p.key = binary.AppendUvarint(p.key[:0], uint64(k.index))
-	who := p.run.drift(p.census, k)
-	for _, r := range k.ownerAsked {
-		if !w.all { // nothing of the owner's differs
-			break
-		}
-		var have [2]*crowd
-		for _, side := range bothSides {
-			var err error
-			if have[side], err = p.of(side, graph.Userset{Object: w.owner, Relation: r}); err != nil {
-				return err
-			}
-			id := uint64(0)
-			if have[side] != nil {
-				id = have[side].id
-			}
-			p.key = binary.AppendUvarint(p.key, id)
-		}
-		who = p.combine(crowdUnion, who, p.combine(crowdDifference, have[sideBefore], have[sideAfter]))
+func (p *previewPass) owner(w ownerWork, look *ownerLook, k *recordKind) error {
+	var who *crowd
+	if look != nil {
+		who = p.focused(look.who[k.index])
 	}
-	if who = p.focused(who); who == nil || !w.all {
+	if who == nil {
 		for _, record := range w.records {
 			if record.Type() == k.id {
-				if err := p.alone(k, record, who); err != nil {
+				if err := p.alone(k, record, nil); err != nil {
 					return err
 				}
 			}
@@ -218,9 +297,9 @@ func (p *previewPass) owner(w ownerWork, k *recordKind) error {
 			}
 		}
 	}
-	n := len(p.key)
 	for i := range p.groups {
-		p.key = binary.AppendUvarint(p.key[:n], p.groups[i].flags)
+		p.key = append(p.key[:0], look.keys[k.index]...)
+		p.key = binary.AppendUvarint(p.key, p.groups[i].flags)
 		if err := p.group(w, k, &p.groups[i], who); err != nil {
 			return err
 		}

@@ -26,7 +26,10 @@ type previewShape struct {
 	arrows   map[model.RelationID][]previewArrow
 
 	relations map[model.RelationID]*model.Relation // of either side
-	whole     bool                                 // a rewrite outside records is another one
+
+	// tuples are the relations of people whose tuples access depends on.
+	tuples []model.RelationID
+	whole  bool // a rewrite outside records is another one
 }
 
 // A previewArrow is a relation that asks another one of the objects that its tupleset
@@ -239,7 +242,7 @@ func (s *previewShape) want(r *model.Relation, seen map[model.RelationID]*model.
 func (s *previewShape) wantRewrite(r *model.Relation, w *model.Rewrite, seen map[model.RelationID]*model.Relation) {
 	switch w.Op {
 	case model.OpDirect:
-		s.readers[r.ID] = addNew(s.readers[r.ID], r.ID)
+		s.read(r, r)
 		for i := range r.Allowed {
 			if named := r.Allowed[i].Relation; named != nil {
 				s.direct[named.ID] = addNew(s.direct[named.ID], r.ID)
@@ -250,7 +253,7 @@ func (s *previewShape) wantRewrite(r *model.Relation, w *model.Rewrite, seen map
 		s.computed[w.Relation.ID] = addNew(s.computed[w.Relation.ID], r.ID)
 		s.want(w.Relation, seen)
 	case model.OpTupleToUserset:
-		s.readers[w.Tupleset.ID] = addNew(s.readers[w.Tupleset.ID], r.ID)
+		s.read(w.Tupleset, r)
 		for _, asked := range w.Computed {
 			s.arrows[asked.ID] = addNew(s.arrows[asked.ID], previewArrow{w.Tupleset.ID, r.ID})
 			s.want(asked, seen)
@@ -259,6 +262,14 @@ func (s *previewShape) wantRewrite(r *model.Relation, w *model.Rewrite, seen map
 		for _, child := range w.Children {
 			s.wantRewrite(r, child, seen)
 		}
+	}
+}
+
+// read notes that a relation reads the tuples of one.
+func (s *previewShape) read(tuples, by *model.Relation) {
+	s.readers[tuples.ID] = addNew(s.readers[tuples.ID], by.ID)
+	if tuples.Type.Name == typeUser {
+		s.tuples = addNew(s.tuples, tuples.ID)
 	}
 }
 

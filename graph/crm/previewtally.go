@@ -105,27 +105,44 @@ func (t *previewTally) count(column int, user uint32) Count {
 	return Count{N: int(min(n, t.limit-1)), AtLeast: n == t.limit}
 }
 
-// previewSamples are the first records by name of some users, by the column.
+// previewSamples are the first records by name of some users, by user and column.
 type previewSamples struct {
 	bound int
-	names map[uint32]map[int][]string
+	lists map[sampleKey]*sampleList
+}
+
+type sampleKey struct {
+	user   uint32
+	column int
+}
+
+// A sampleList holds names in any order; once it holds as many as are wanted, and it is
+// known, nothing behind the last of those comes in.
+type sampleList struct {
+	names []string
+	last  string
 }
 
 func newPreviewSamples(bound int) *previewSamples {
-	return &previewSamples{bound: bound, names: map[uint32]map[int][]string{}}
+	return &previewSamples{bound: bound, lists: map[sampleKey]*sampleList{}}
 }
 
-func (s *previewSamples) add(column int, user uint32, name string) {
-	columns := s.names[user]
-	if columns == nil {
-		columns = map[int][]string{}
-		s.names[user] = columns
+func (s *previewSamples) add(column int, user uint32, names []string) {
+	key := sampleKey{user, column}
+	list := s.lists[key]
+	if list == nil {
+		list = &sampleList{}
+		s.lists[key] = list
 	}
-	list := append(columns[column], name)
-	if len(list) >= 2*s.bound+100 {
-		list = s.first(list)
+	for _, name := range names {
+		if list.last != "" && name > list.last {
+			continue
+		}
+		if list.names = append(list.names, name); len(list.names) >= 2*s.bound+100 {
+			list.names = s.first(list.names)
+			list.last = list.names[s.bound-1]
+		}
 	}
-	columns[column] = list
 }
 
 // first is the beginning of a list by name.
@@ -134,15 +151,18 @@ func (s *previewSamples) first(list []string) []string {
 	return list[:min(s.bound, len(list))]
 }
 
+// of are the first names of a user's column.
+func (s *previewSamples) of(user uint32, column int) []string {
+	if list := s.lists[sampleKey{user, column}]; list != nil {
+		return s.first(list.names)
+	}
+	return nil
+}
+
 // merge adds others to these.
 func (s *previewSamples) merge(o *previewSamples) {
-	for user, columns := range o.names {
-		if s.names[user] == nil {
-			s.names[user] = map[int][]string{}
-		}
-		for column, list := range columns {
-			s.names[user][column] = append(s.names[user][column], list...)
-		}
+	for key, list := range o.lists {
+		s.add(key.column, key.user, list.names)
 	}
 }
 
@@ -183,8 +203,8 @@ func (r *previewRun) describe(user uint32, tally *previewTally, samples *preview
 			if m.Gained.N == 0 && m.Lost.N == 0 {
 				continue
 			}
-			m.GainedSamples = samples.first(samples.names[user][in])
-			m.LostSamples = samples.first(samples.names[user][out])
+			m.GainedSamples = samples.of(user, in)
+			m.LostSamples = samples.of(user, out)
 			u.Modules = append(u.Modules, m)
 		}
 	}
