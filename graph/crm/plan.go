@@ -278,7 +278,7 @@ func (d *Draft) encode(edits []Edited, after bool) (Encoding, error) {
 	if err != nil {
 		return Encoding{}, err
 	}
-	s := side{encoder: encoder{org: org}, find: d.before, profiles: sync.OnceValues(func() ([]string, error) {
+	s := oneSide{encoder: encoder{org: org}, find: d.before, profiles: sync.OnceValues(func() ([]string, error) {
 		return d.idsBefore(typeProfile)
 	})}
 	if after {
@@ -297,14 +297,14 @@ func (d *Draft) encode(edits []Edited, after bool) (Encoding, error) {
 	return s.e, nil
 }
 
-// A side is an encoder of single entities, and what it must know of others.
-type side struct {
+// oneSide is an encoder of single entities, and what it must know of others.
+type oneSide struct {
 	encoder
 	find     func(graph.ObjectName) (Entity, error)
 	profiles func() ([]string, error)
 }
 
-func (w *side) encode(e Entity) error {
+func (w *oneSide) encode(e Entity) error {
 	switch e := e.(type) {
 	case nil:
 	case *Head:
