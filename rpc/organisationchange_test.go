@@ -113,7 +113,8 @@ func worldly(t testing.TB) []*remitv1.Edit {
 		putOf(aShift(&remitv1.Shift{Id: "early", Name: "Early", Hours: &remitv1.Hours{
 			Zone: "Europe/Paris", Days: weekdays, Holidays: []string{"2026-12-25"}, Exceptions: map[string]string{"2026-12-24": "closed", "2026-12-28": "10:00-11:00"},
 		}})),
-		putOf(aSeat(&remitv1.Seat{Id: "fay", Name: "Fay", Role: "agent", Profiles: []string{"standard"}, NonReporting: true,
+		putOf(aSeat(&remitv1.Seat{
+			Id: "fay", Name: "Fay", Role: "agent", Profiles: []string{"standard"}, NonReporting: true,
 			Shifts: []*remitv1.ShiftAssignment{{Shift: "early", Period: &remitv1.Period{From: timestamppb.New(day(1)), Until: timestamppb.New(day(9))}}},
 			Leave:  []*remitv1.Period{{From: timestamppb.New(day(3)), Until: timestamppb.New(day(4))}},
 		})),
@@ -123,7 +124,8 @@ func worldly(t testing.TB) []*remitv1.Edit {
 		putOf(aTeam(&remitv1.Team{Id: "t1", Name: "Team", Managers: []string{"dot"}, Members: []string{"eve"}})),
 		putOf(aRule(&remitv1.SharingRule{Id: "r1", Name: "Reps to agents", Module: "deal", Source: "role:rep", Target: "role:agent", Level: toView})),
 		putOf(aRecord(&remitv1.Record{Module: "account", Id: "a1", Owner: "bob"})),
-		putOf(aRecord(&remitv1.Record{Module: "deal", Id: "d1", Owner: "cid", Parents: []string{"account:a1"},
+		putOf(aRecord(&remitv1.Record{
+			Module: "deal", Id: "d1", Owner: "cid", Parents: []string{"account:a1"},
 			Shares: []*remitv1.Share{{To: "user:fay", Level: toEdit, Related: true, Reason: "help"}},
 			Fields: someFields(t, map[string]any{"amount": 5.0, "iban": "FR76"}),
 		})),

@@ -112,7 +112,7 @@ func TestWhoActs(t *testing.T) {
 		return req
 	}
 	writer, reader := g.orgAs(g.key("writer", onStore(r.store, toWrite))), g.orgAs(g.key("reader", onStore(r.store, toRead)))
-	admin, other := g.orgAs(g.key("admin", onStore(r.store, toAdminister))), g.orgAs(g.key("other", onStore(g.rig.store("other"), toAdminister)))
+	admin, other := g.orgAs(g.key("admin", onStore(r.store, toAdminister))), g.orgAs(g.key("other", onStore(g.store("other"), toAdminister)))
 	ctx := t.Context()
 	for i, tc := range []struct {
 		name string
