@@ -8,11 +8,12 @@ import (
 
 // canAndCheck are a question to an organisation, and what it comes to as one about a relation.
 func canAndCheck(a *askedOrganisation) (*remitv1.CanRequest, *remitv1.CheckRequest) {
-	return &remitv1.CanRequest{
-			Scope: a.scope(), Deed: &remitv1.Deed{User: "mia", Action: "edit", On: "deal:d1"},
-		}, &remitv1.CheckRequest{
-			Scope: &remitv1.Scope{Store: a.store, At: a.scope().At}, Question: &remitv1.Question{Object: "deal:d1", Relation: "can_edit", Subject: "user:mia"},
-		}
+	can := &remitv1.CanRequest{Scope: a.scope(), Deed: &remitv1.Deed{User: "mia", Action: "edit", On: "deal:d1"}}
+	check := &remitv1.CheckRequest{
+		Scope:    &remitv1.Scope{Store: a.store, At: can.Scope.At},
+		Question: &remitv1.Question{Object: "deal:d1", Relation: "can_edit", Subject: "user:mia"},
+	}
+	return can, check
 }
 
 // BenchmarkCan sets a question to an organisation beside a Check of the relation that decides

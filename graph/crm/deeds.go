@@ -15,15 +15,16 @@ type Deeds struct {
 	User, Org, Tool, Setup, Module, Field, Shift *model.Type
 
 	// Member is the relation of Org that whoever does anything has: an active seat, inside
-	// the hours that are enforced. Superior is the one of User.
+	// the hours that are enforced. Superior is one of User: those who are above it.
 	Member, Admin, SuperAdmin, Superior *model.Relation
 
 	// CanRead and CanWrite are what profiles allow with a field. FieldModule is the relation
 	// by which a field belongs to a module.
 	CanRead, CanWrite, FieldModule *model.Relation
 
-	// Seat and OrgOf lead to seats and from a user to the organisation.
-	Seat, Suspended, OrgOf *model.Relation
+	// Seat is the relation of Org that whoever has a seat has, and Suspended the one of who may
+	// do nothing.
+	Seat, Suspended *model.Relation
 
 	create, toolAllowed, setupAllowed *model.Relation
 	moduleMember                      *model.Relation
@@ -108,7 +109,7 @@ func DeedsOf(p *model.Plan) (*Deeds, bool) {
 		return nil, false
 	}
 	d.Member, d.Admin, d.SuperAdmin = f.relation(d.Org, relMember), f.relation(d.Org, "admin"), f.relation(d.Org, relSuperAdmin)
-	d.Superior, d.OrgOf = f.relation(d.User, "superior"), f.relation(d.User, relOrg)
+	d.Superior = f.relation(d.User, "superior")
 	d.Seat, d.Suspended = f.relation(d.Org, relSeat), f.relation(d.Org, relSuspended)
 	d.CanRead, d.CanWrite, d.FieldModule = f.relation(d.Field, "can_read"), f.relation(d.Field, "can_write"), f.relation(d.Field, relModule)
 	d.create, d.moduleMember = f.relation(d.Module, "can_create"), f.relation(d.Module, relMember)
