@@ -189,14 +189,6 @@ func locate(r *yamlfile.Reader, file string, places map[string]yamlfile.Place, p
 	}
 }
 
-// organisationOf is the organisation that a test is about.
-func (f *File) organisationOf(t *Test) *crm.Organisation {
-	if t.changed != nil {
-		return t.changed.organisation
-	}
-	return f.Organisation
-}
-
 func (p *parser) file(data []byte) *File {
 	file := &File{
 		Path: p.path, Organisation: &crm.Organisation{}, sections: map[Section]bool{}, places: p.places,

@@ -19,7 +19,7 @@ type judge struct {
 }
 
 func (f *File) judge(r *yamlfile.Reader, t *Test) {
-	j := &judge{Reader: r, o: f.organisationOf(t), modules: map[string]*crm.Module{}, known: map[string]bool{}}
+	j := &judge{Reader: r, o: f.OrganisationOf(t), modules: map[string]*crm.Module{}, known: map[string]bool{}}
 	for e := range j.o.Entities() {
 		j.known[e.Key().String()] = true
 	}

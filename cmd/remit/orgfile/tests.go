@@ -90,7 +90,12 @@ type OnDuty struct {
 
 // OrganisationOf is the organisation that a test of the file is about: as the test changes
 // it, if it does.
-func (f *File) OrganisationOf(t *Test) *crm.Organisation { return f.organisationOf(t) }
+func (f *File) OrganisationOf(t *Test) *crm.Organisation {
+	if t.changed != nil {
+		return t.changed.organisation
+	}
+	return f.Organisation
+}
 
 func (p *parser) tests(file *File, n *yaml.Node) {
 	for _, element := range p.list(n, testsKey) {
