@@ -157,10 +157,14 @@ func countOf(msg any) int {
 		n = len(m.GetRelations())
 	case *remitv1.CanBatchRequest:
 		n = len(m.GetDeeds())
+	case *remitv1.CreateOrganisationRequest:
+		n = len(m.GetModules())
+	case *remitv1.AssignRequest:
+		n = len(m.GetAmong())
 	case *remitv1.ChangeRequest:
-		n = len(m.GetEdits())
+		n = countOfEdits(m.GetEdits())
 	case *remitv1.PlanChangeRequest:
-		n = len(m.GetEdits())
+		n = countOfEdits(m.GetEdits())
 	case *remitv1.WriteRequest:
 		n = len(m.GetOperations())
 	case *remitv1.ImportRequest:
@@ -173,4 +177,15 @@ func countOf(msg any) int {
 		n = len(m.GetEvaluations())
 	}
 	return min(max(1, n), math.MaxInt32)
+}
+
+// countOfEdits takes what is done to several records apart. What a transfer takes of all that
+// somebody owns, nobody knows beforehand: the command that it becomes is bounded.
+func countOfEdits(edits []*remitv1.Edit) int {
+	n := 0
+	for _, e := range edits {
+		records := max(len(e.GetShare().GetRecords()), len(e.GetUnshare().GetRecords()), len(e.GetTransfer().GetRecords()), 1)
+		n += records * max(len(e.GetShare().GetShares()), len(e.GetUnshare().GetFrom()), 1)
+	}
+	return n
 }

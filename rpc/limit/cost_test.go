@@ -59,6 +59,7 @@ func TestEveryProcedureHasAKind(t *testing.T) {
 var free = []protoreflect.FullName{
 	"remit.v1.SaveRequest.have", "remit.v1.WatchRequest.stores", "remit.v1.WatchRequest.filters",
 	"remit.v1.CreateKeyRequest.grants", "remit.v1.SetGrantsRequest.grants", "remit.v1.WriteRequest.preconditions",
+	"remit.v1.Seat.profiles", "remit.v1.Seat.shifts", "remit.v1.Seat.leave",
 	"remit.v1.Scope.contextual_tuples", "remit.v1.AuditFilter.kinds", "remit.v1.Modules.files",
 	"openfga.v1.ContextualTupleKeys.tuple_keys", "openfga.v1.ListUsersRequest.contextual_tuples", "openfga.v1.ListUsersRequest.user_filters",
 	"openfga.v1.WriteAuthorizationModelRequest.type_definitions", "openfga.v1.WriteAssertionsRequest.assertions",
@@ -102,6 +103,29 @@ func TestWhatIsRepeatedCounts(t *testing.T) {
 	for _, msg := range []proto.Message{nil, &remitv1.BatchCheckRequest{}, &remitv1.CheckRequest{}, &openfgav1.WriteRequest{}} {
 		if got := countOf(msg); got != 1 {
 			t.Errorf("an empty %T counts as %d calls, want 1", msg, got)
+		}
+	}
+}
+
+// What an edit does to several records counts as so many.
+func TestEditsCountTheirRecords(t *testing.T) {
+	records, parties := make([]string, 10), make([]string, 3)
+	share := &remitv1.Edit{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{Records: records, Shares: make([]*remitv1.Share, 3)}}}
+	for _, tc := range []struct {
+		edits []*remitv1.Edit
+		want  int
+	}{
+		{[]*remitv1.Edit{{}}, 1},
+		{[]*remitv1.Edit{share}, 30},
+		{[]*remitv1.Edit{{Edit: &remitv1.Edit_Unshare{Unshare: &remitv1.UnshareRecords{Records: records, From: parties}}}}, 30},
+		{[]*remitv1.Edit{{Edit: &remitv1.Edit_Unshare{Unshare: &remitv1.UnshareRecords{Records: records}}}}, 10},
+		{[]*remitv1.Edit{{Edit: &remitv1.Edit_Transfer{Transfer: &remitv1.TransferRecords{Records: records}}}}, 10},
+		{[]*remitv1.Edit{{Edit: &remitv1.Edit_Put{Put: &remitv1.Put{}}}, share, {Edit: &remitv1.Edit_Delete{Delete: &remitv1.Delete{}}}}, 32},
+	} {
+		for _, msg := range []proto.Message{&remitv1.ChangeRequest{Edits: tc.edits}, &remitv1.PlanChangeRequest{Edits: tc.edits}} {
+			if got := countOf(msg); got != tc.want {
+				t.Errorf("%v counts as %d calls, want %d", msg, got, tc.want)
+			}
 		}
 	}
 }

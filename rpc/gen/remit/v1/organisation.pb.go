@@ -2871,8 +2871,9 @@ type ChangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The organisation's store, by id or by name.
 	Store string `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
-	// On whose behalf: this seat's rights decide about every edit. Absent: the caller's
-	// own seat; a caller who has none, but the grant admin on the store, may do everything.
+	// On whose behalf: this seat's rights decide about every edit, and the change is recorded
+	// with it as its actor, user:<seat>. Absent: the caller's own seat; a caller who has none,
+	// but the permission admin on the store, may do everything.
 	As             string  `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
 	Edits          []*Edit `protobuf:"bytes,3,rep,name=edits,proto3" json:"edits,omitempty"`
 	IdempotencyKey string  `protobuf:"bytes,4,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
