@@ -207,7 +207,7 @@ func monotone(t *testing.T, told []crm.PreviewProgress) {
 	}
 }
 
-// allPreviewed is of how many organisations a full run previews changes, of each six times.
+// allPreviewed is of how many organisations a full run previews changes, of each eight times.
 const allPreviewed = 200
 
 // TestPreviewIsWhatBruteForceFinds previews random changes of random organisations.
@@ -216,14 +216,14 @@ func TestPreviewIsWhatBruteForceFinds(t *testing.T) {
 	made := map[string]int{}
 	var changed, tried int
 	for n := v.First; n < v.First+v.Count; n++ {
-		for round := range uint64(6) {
+		for round := range uint64(8) {
 			g, from := v.Organisation(n, 0)
 			_, to := v.Organisation(n, 0)
 			e := reorganiser{Generator: crmtest.New(v.Seed^round<<48, uint64(n)), source: g, o: to, made: made}
 			if round == 0 { // another organisation of the same modules
 				_, to = v.Organisation(n, 1)
 			} else {
-				e.edit(t, 1+e.IntN(6))
+				e.edit(t, 1+e.IntN(10))
 				to = e.o
 			}
 			r := newReorganisation(t, from, to)
@@ -415,6 +415,13 @@ var rearrangements = []struct {
 		r.Shares = append(r.Shares, crm.Share{
 			To: e.source.Party(true), Level: crmtest.Pick(e.Generator, []crm.Level{crm.LevelView, crm.LevelEdit, crm.LevelFull}), Related: e.Chance(60),
 		})
+	}},
+	{"share what is above", func(e *reorganiser, o *crm.Organisation) {
+		below := e.record()
+		for _, r := range below.Parents {
+			above := &o.Records[slices.IndexFunc(o.Records, func(o crm.Record) bool { return o.Ref() == r })]
+			above.Shares = []crm.Share{{To: e.source.Party(true), Level: crm.LevelFull, Related: true}}
+		}
 	}},
 	{"unshare", func(e *reorganiser, _ *crm.Organisation) { e.record().Shares = nil }},
 	{"confidentiality", func(e *reorganiser, _ *crm.Organisation) { e.record().Confidentiality = crm.Confidentiality(e.IntN(3)) }},
