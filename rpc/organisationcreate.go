@@ -1,9 +1,11 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/graph"
@@ -97,11 +99,7 @@ func firstOrganisation(req *remitv1.CreateOrganisationRequest) (*crm.Organisatio
 	if len(seat.Profiles) == 0 {
 		seat.Profiles = []string{firstProfile}
 	}
-	id := req.Id
-	if id == "" {
-		id = defaultOrganisation
-	}
-	o := crm.New(id, req.Name, seat.ID, seat.Name)
+	o := crm.New(cmp.Or(req.Id, defaultOrganisation), req.Name, seat.ID, seat.Name)
 	o.Seats = []crm.Seat{*seat}
 	for _, m := range req.Modules {
 		module := moduleOf(m)
@@ -133,8 +131,13 @@ func firstFault(req *remitv1.CreateOrganisationRequest, err error) error {
 			return at(indexed("modules", i), err)
 		}
 	}
-	if subject == (&crm.Seat{ID: req.SuperAdmin.GetId()}).Key().String() {
+	switch seat := (&crm.Seat{ID: req.SuperAdmin.GetId()}).Key().String(); {
+	case subject == seat, req.SuperAdmin.GetSuspended():
 		return at("super_admin", err)
+	case (&crm.Head{ID: cmp.Or(req.Id, defaultOrganisation)}).Key().Validate() != nil:
+		return at("id", err)
+	case strings.TrimSpace(req.Name) != req.Name:
+		return at("name", err)
 	}
 	return err
 }

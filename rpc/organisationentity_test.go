@@ -1,0 +1,66 @@
+package rpc
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/remit-authz/remit/graph/crm"
+	"github.com/remit-authz/remit/graph/crm/crmtest"
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// Every entity of random organisations is the same when it has been a message on the wire.
+func TestEntitiesRoundTrip(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	kinds := map[reflect.Type]int{}
+	for n := range uint64(40) {
+		g := crmtest.New(seed, n)
+		o := g.Organisation(g.Modules())
+		o.Sort()
+		for e := range o.Entities() {
+			kinds[reflect.TypeOf(e)]++
+			m, err := entityMessage(e, 7)
+			if err != nil {
+				t.Fatalf("seed %d, %d: %s: %v", seed, n, e.Key(), err)
+			}
+			data, err := proto.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			received := &remitv1.Entity{}
+			if err := proto.Unmarshal(data, received); err != nil {
+				t.Fatal(err)
+			}
+			again, err := entityOf("", received)
+			if err != nil {
+				t.Fatalf("seed %d, %d: %s as a message is %v, and then %v", seed, n, e.Key(), m, err)
+			}
+			if diff := cmp.Diff(e, again, cmpopts.EquateEmpty()); diff != "" || received.Version != 7 {
+				t.Fatalf("seed %d, %d: %s as a message:\n%s", seed, n, e.Key(), diff)
+			}
+			if kind := kindOfMessage(received); kind != kindOfKey(e.Key()) {
+				t.Errorf("%s is a %v, and by its key a %v", e.Key(), kind, kindOfKey(e.Key()))
+			}
+			key, err := entityKey("", entityRef(e.Key()), o.ID)
+			if err != nil || key != e.Key() {
+				t.Errorf("the reference of %s is of %s, %v", e.Key(), key, err)
+			}
+			if differences, err := entityDifferences(e, again); err != nil || len(differences) > 0 {
+				t.Errorf("%s differs from itself: %v, %v", e.Key(), differences, err)
+			}
+		}
+	}
+	for _, e := range []crm.Entity{
+		&crm.Head{}, &crm.Seat{}, &crm.Role{}, &crm.Profile{}, &crm.Module{}, &crm.Field{}, &crm.Group{}, &crm.Team{}, &crm.Rule{}, &crm.Shift{}, &crm.Record{},
+	} {
+		if kinds[reflect.TypeOf(e)] == 0 {
+			t.Errorf("there was no %T", e)
+		}
+	}
+}
