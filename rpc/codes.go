@@ -58,6 +58,7 @@ var wireErrors = []wireError{
 	{err: ErrContext, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_CONTEXT_INVALID},
 	{err: backend.ErrRequest, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
 	{match: as[*crm.ConflictError], code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_PRECONDITION_FAILED},
+	{match: as[*crm.NobodyError], code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_NOBODY_AVAILABLE},
 	{err: crm.ErrInvalid, code: connect.CodeInvalidArgument, reason: remitv1.ErrorReason_ERROR_REASON_INVALID_ORGANISATION},
 	{err: ErrMentioned, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_MENTIONED},
 	{err: ErrUnexpectedCount, code: connect.CodeFailedPrecondition, reason: remitv1.ErrorReason_ERROR_REASON_UNEXPECTED_COUNT},

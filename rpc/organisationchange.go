@@ -23,17 +23,7 @@ func (s *organisationService) Change(ctx context.Context, req *remitv1.ChangeReq
 	c.key, c.reason = req.IdempotencyKey, req.Reason
 	c.hash = contentOf("change organisation", req, "store", "idempotency_key", "reason")
 	defer c.leave()
-	result, err := c.run(ctx)
-	if err != nil && c.unplanned && !c.found.IsZero() {
-		// An earlier call with this key may have done it, and be what stands in its way.
-		first, found, missing := s.writer.Replayed(ctx, c.found, c.key, c.hash)
-		if missing != nil {
-			return nil, missing
-		}
-		if found {
-			result, err = first, nil
-		}
-	}
+	result, err := c.settle(ctx)
 	if err != nil {
 		return nil, tooMuch(err)
 	}
@@ -41,6 +31,24 @@ func (s *organisationService) Change(ctx context.Context, req *remitv1.ChangeReq
 		result = &fsm.Result{Revision: c.unchanged}
 	}
 	return c.answer(ctx, result)
+}
+
+// settle carries the change out, or finds the result of an earlier call with its key: that
+// may be what stands in its way.
+func (c *organisationChange) settle(ctx context.Context) (*fsm.Result, error) {
+	result, err := c.run(ctx)
+	if err == nil || !c.unplanned || c.found.IsZero() {
+		return result, err
+	}
+	first, found, missing := c.service.writer.Replayed(ctx, c.found, c.key, c.hash)
+	switch {
+	case missing != nil:
+		return nil, missing
+	case found:
+		return first, nil
+	default:
+		return nil, err
+	}
 }
 
 // tooMuch says where a change that one command cannot hold has too much.
@@ -60,6 +68,9 @@ type organisationChange struct {
 	store   string // by id or by name
 	as      string
 	edits   []edit
+
+	// draw plans a change of which the edits do not say what it is; nil if they do.
+	draw func(context.Context, *organisation, *crm.Draft) (*crm.Plan, error)
 
 	key, reason string
 	hash        [32]byte
@@ -122,7 +133,7 @@ func (c *organisationChange) command(ctx context.Context, root *fsm.Root) (*fsm.
 	switch {
 	case c.model:
 		command, err = c.service.modelCommand(store, c.plan.Model, c.reason)
-	case len(c.plan.Edits) == 0 && c.key == "":
+	case c.plan.Changes.Empty() && c.key == "":
 		c.unchanged = store.Revision()
 		return nil, nil //nolint:nilnil // nothing is to be written
 	default:
@@ -171,6 +182,9 @@ func (c *organisationChange) leave() {
 }
 
 func (c *organisationChange) ofRecords() bool {
+	if c.draw != nil { // who is next is in everybody's way
+		return false
+	}
 	for i := range c.edits {
 		if !c.edits[i].ofRecords() {
 			return false
@@ -189,7 +203,11 @@ func (c *organisationChange) make(ctx context.Context, o *organisation, state cr
 		return err
 	}
 	d := c.begin(o, state)
-	c.plan, err = c.planned(ctx, d, o.key.ID)
+	if c.draw != nil {
+		c.plan, err = c.draw(ctx, o, d)
+	} else {
+		c.plan, err = c.planned(ctx, d, o.key.ID)
+	}
 	if err != nil {
 		// Whoever lacks the rights is not told what else is wrong.
 		if lacking := o.permit(ctx, c.actor, d.Needs()); lacking != nil {

@@ -132,17 +132,11 @@ func (r *Roster) hoursOf(shift graph.ID) (opening, error) {
 		return o, nil
 	}
 	var o opening
-	everyone := graph.Subject{ID: graph.Wildcard(r.deeds.User.ID)}
-	e, ok, err := r.view.Contains(graph.Userset{Object: shift, Relation: r.deeds.open.ID}, everyone)
+	s, err := r.schedule(shift)
 	if err != nil {
 		return o, err
 	}
-	if ok {
-		fields, _ := e.Context.Fields()[parameterSchedule].(value.Map)
-		s, err := schedule.Parse(fields)
-		if err != nil {
-			return o, fmt.Errorf("hours of shift %v: %w", shift, err)
-		}
+	if s != nil {
 		if o.open = s.Open(r.at); o.open {
 			o.until, _ = s.Next(r.at)
 		}
@@ -152,6 +146,21 @@ func (r *Roster) hoursOf(shift graph.ID) (opening, error) {
 	}
 	r.hours[shift] = o
 	return o, nil
+}
+
+// schedule is that of a shift, nil if it has none.
+func (r *Roster) schedule(shift graph.ID) (*schedule.Schedule, error) {
+	everyone := graph.Subject{ID: graph.Wildcard(r.deeds.User.ID)}
+	e, ok, err := r.view.Contains(graph.Userset{Object: shift, Relation: r.deeds.open.ID}, everyone)
+	if !ok || err != nil {
+		return nil, err
+	}
+	fields, _ := e.Context.Fields()[parameterSchedule].(value.Map)
+	s, err := schedule.Parse(fields)
+	if err != nil {
+		return nil, fmt.Errorf("hours of shift %v: %w", shift, err)
+	}
+	return s, nil
 }
 
 // inEffect reports whether an edge with turns counts, and from when on it does otherwise;

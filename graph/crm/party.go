@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+
+	"github.com/remit-authz/remit/graph"
 )
 
 // A Party is a set of people, as rules, shares and groups name it.
@@ -59,6 +61,9 @@ func (p Party) typ() string {
 		return ""
 	}
 }
+
+// Key names what the party is of: a seat, a role or a group. Of Everyone it names nothing.
+func (p Party) Key() graph.ObjectName { return entity(p.typ(), p.ID) }
 
 // partyWords are how Text names the kinds.
 var partyWords = [...]string{

@@ -79,6 +79,7 @@ const (
 	ErrorReason_ERROR_REASON_ENTITY_NOT_FOUND     ErrorReason = 47 // an organisation has no such entity, or none that the asker may see
 	ErrorReason_ERROR_REASON_INVALID_ORGANISATION ErrorReason = 48 // the change would make an organisation invalid; the message says how
 	ErrorReason_ERROR_REASON_NO_ORGANISATION      ErrorReason = 49 // the store holds none
+	ErrorReason_ERROR_REASON_NOBODY_AVAILABLE     ErrorReason = 50 // to be given a record; the message says from when on somebody is
 )
 
 // Enum value maps for ErrorReason.
@@ -134,6 +135,7 @@ var (
 		47: "ERROR_REASON_ENTITY_NOT_FOUND",
 		48: "ERROR_REASON_INVALID_ORGANISATION",
 		49: "ERROR_REASON_NO_ORGANISATION",
+		50: "ERROR_REASON_NOBODY_AVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -186,6 +188,7 @@ var (
 		"ERROR_REASON_ENTITY_NOT_FOUND":     47,
 		"ERROR_REASON_INVALID_ORGANISATION": 48,
 		"ERROR_REASON_NO_ORGANISATION":      49,
+		"ERROR_REASON_NOBODY_AVAILABLE":     50,
 	}
 )
 
@@ -817,7 +820,7 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\amissing\x18\x06 \x03(\tR\amissing\x12\x16\n" +
 	"\x06resume\x18\a \x01(\tR\x06resume\x12:\n" +
 	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"retryAfter*\x85\r\n" +
+	"retryAfter*\xa8\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -869,7 +872,8 @@ const file_remit_v1_core_proto_rawDesc = "" +
 	"\x1cERROR_REASON_CLUSTER_VERSION\x10.\x12!\n" +
 	"\x1dERROR_REASON_ENTITY_NOT_FOUND\x10/\x12%\n" +
 	"!ERROR_REASON_INVALID_ORGANISATION\x100\x12 \n" +
-	"\x1cERROR_REASON_NO_ORGANISATION\x101B\x91\x01\n" +
+	"\x1cERROR_REASON_NO_ORGANISATION\x101\x12!\n" +
+	"\x1dERROR_REASON_NOBODY_AVAILABLE\x102B\x91\x01\n" +
 	"\fcom.remit.v1B\tCoreProtoP\x01Z5github.com/remit-authz/remit/rpc/gen/remit/v1;remitv1\xa2\x02\x03RXX\xaa\x02\bRemit.V1\xca\x02\bRemit\\V1\xe2\x02\x14Remit\\V1\\GPBMetadata\xea\x02\tRemit::V1b\x06proto3"
 
 var (

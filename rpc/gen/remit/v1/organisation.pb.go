@@ -316,11 +316,13 @@ func (EntityKind) EnumDescriptor() ([]byte, []int) {
 	return file_remit_v1_organisation_proto_rawDescGZIP(), []int{4}
 }
 
+// Who of those who are available gets it. Of several who are equal it is the one whose id
+// comes first. Calls at the same time are as if they were made one by one.
 type AssignOrder int32
 
 const (
 	AssignOrder_ASSIGN_ORDER_UNSPECIFIED  AssignOrder = 0 // round robin
-	AssignOrder_ASSIGN_ORDER_ROUND_ROBIN  AssignOrder = 1 // who was given one the longest ago
+	AssignOrder_ASSIGN_ORDER_ROUND_ROBIN  AssignOrder = 1 // who was given one by Assign the longest ago, or never
 	AssignOrder_ASSIGN_ORDER_LEAST_LOADED AssignOrder = 2 // who owns the fewest records of the module
 )
 
@@ -527,7 +529,7 @@ type OwnerNotice_Kind int32
 
 const (
 	OwnerNotice_KIND_UNSPECIFIED     OwnerNotice_Kind = 0
-	OwnerNotice_KIND_CHANGED         OwnerNotice_Kind = 1
+	OwnerNotice_KIND_CHANGED         OwnerNotice_Kind = 1 // its fields, or the records above it
 	OwnerNotice_KIND_SHARED          OwnerNotice_Kind = 2
 	OwnerNotice_KIND_UNSHARED        OwnerNotice_Kind = 3
 	OwnerNotice_KIND_TRANSFERRED     OwnerNotice_Kind = 4 // to the owner from another, or from the owner to another
@@ -5411,12 +5413,16 @@ type AssignRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Store string                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
 	As    string                 `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
-	// The record; it need not exist yet if a module and an id say what to make.
+	// The record. One that does not exist yet is made first.
 	Record string `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
-	// Among whom: parties. Only active seats that are on duty count.
+	// Among whom: parties, and everyone. Seats that are suspended do not count, nor, unless
+	// ignore_shifts says so, those that are not on duty now: in a break, on a holiday or on
+	// leave. If settings bound to whom the seat that acts may give records, those whom it may
+	// not are passed over. At most 5,000 may be available.
 	Among []string    `protobuf:"bytes,4,rep,name=among,proto3" json:"among,omitempty"`
 	Order AssignOrder `protobuf:"varint,5,opt,name=order,proto3,enum=remit.v1.AssignOrder" json:"order,omitempty"`
-	// Who gets it if nobody is available. Absent: that is an error.
+	// The active seat that gets it if nobody is available, on duty or not. Absent: that is an
+	// error, which says who comes on duty next if that is known.
 	Fallback string `protobuf:"bytes,6,opt,name=fallback,proto3" json:"fallback,omitempty"`
 	// Do not ask who is on duty.
 	IgnoreShifts   bool   `protobuf:"varint,7,opt,name=ignore_shifts,json=ignoreShifts,proto3" json:"ignore_shifts,omitempty"`
@@ -5521,10 +5527,13 @@ func (x *AssignRequest) GetReason() string {
 
 type AssignResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Who owns the record now. Absent, as is the rest, in the answer to a repetition of a call
+	// that was so long ago that nobody knows what it did.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Nobody was available.
-	FellBack      bool            `protobuf:"varint,2,opt,name=fell_back,json=fellBack,proto3" json:"fell_back,omitempty"`
-	Token         string          `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	FellBack bool   `protobuf:"varint,2,opt,name=fell_back,json=fellBack,proto3" json:"fell_back,omitempty"`
+	Token    string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
+	// Shares that ended because the record got another owner.
 	Dropped       []*DroppedShare `protobuf:"bytes,4,rep,name=dropped,proto3" json:"dropped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5757,10 +5766,12 @@ func (x *LoginSeat) GetSuspended() bool {
 type WatchOwnedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Store string                 `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
-	As    string                 `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
-	// The owner. Absent: every owner.
+	// A seat is told about its own records alone.
+	As string `protobuf:"bytes,2,opt,name=as,proto3" json:"as,omitempty"`
+	// The owner. Absent: the seat that asks; for an application, every owner.
 	User string `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
-	// Where to go on. Absent: from now on.
+	// Where to go on: the token of the last response that arrived, under the same request.
+	// Absent: from now on. Changes are kept as long as the store keeps its history.
 	Token         string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5827,7 +5838,8 @@ func (x *WatchOwnedRequest) GetToken() string {
 type WatchOwnedResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Notices []*OwnerNotice         `protobuf:"bytes,1,rep,name=notices,proto3" json:"notices,omitempty"`
-	// Where to go on after this message. A message without notices is a sign of life.
+	// Where to go on after this message: it is given to WatchOwned alone. A message without
+	// notices is a sign of life.
 	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5877,7 +5889,16 @@ func (x *WatchOwnedResponse) GetToken() string {
 	return ""
 }
 
-// An OwnerNotice tells an owner what somebody else did with a record.
+// An OwnerNotice tells an owner what somebody else did with a record. The owner is who owned
+// it before. Of one change, there is at most one notice of each kind for an owner and a
+// record, in the order changed, shared, unshared, confidentiality, transferred.
+//
+// Owners are not told what they did themselves. Nor are those told who at that time were
+// suspended, or could not view the record any more; to be outside one's working hours does
+// not count as that. Fields that the owner may not read are not told of. Of records that are
+// deleted, it counts who could view them before; that a record has gone to another owner is
+// told whether or not it can still be viewed. That a record was made for somebody is not
+// told, nor that a share has expired.
 type OwnerNotice struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Kind   OwnerNotice_Kind       `protobuf:"varint,1,opt,name=kind,proto3,enum=remit.v1.OwnerNotice_Kind" json:"kind,omitempty"`

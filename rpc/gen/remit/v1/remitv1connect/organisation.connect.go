@@ -266,7 +266,8 @@ type OrganisationServiceClient interface {
 	Why(context.Context, *v1.WhyRequest) (*v1.WhyResponse, error)
 	// OnDuty lists who works at an instant, and until when.
 	OnDuty(context.Context, *v1.OnDutyRequest) (*v1.OnDutyResponse, error)
-	// Assign gives a record to one of those who are available, or to a fallback.
+	// Assign gives a record to one of those who are available, or to a fallback. It takes the
+	// rights that transferring the record takes.
 	Assign(context.Context, *v1.AssignRequest) (*v1.AssignResponse, error)
 	// ListSeats lists the organisations in which a login has a seat.
 	ListSeats(context.Context, *v1.ListSeatsRequest) (*v1.ListSeatsResponse, error)
@@ -426,7 +427,8 @@ type OrganisationServiceHandler interface {
 	Why(context.Context, *v1.WhyRequest) (*v1.WhyResponse, error)
 	// OnDuty lists who works at an instant, and until when.
 	OnDuty(context.Context, *v1.OnDutyRequest) (*v1.OnDutyResponse, error)
-	// Assign gives a record to one of those who are available, or to a fallback.
+	// Assign gives a record to one of those who are available, or to a fallback. It takes the
+	// rights that transferring the record takes.
 	Assign(context.Context, *v1.AssignRequest) (*v1.AssignResponse, error)
 	// ListSeats lists the organisations in which a login has a seat.
 	ListSeats(context.Context, *v1.ListSeatsRequest) (*v1.ListSeatsResponse, error)
