@@ -208,14 +208,36 @@ func (c *organisationChange) make(ctx context.Context, o *organisation, state cr
 	} else {
 		c.plan, err = c.planned(ctx, d, o.key.ID)
 	}
-	if err != nil {
-		// Whoever lacks the rights is not told what else is wrong.
-		if lacking := o.permit(ctx, c.actor, d.Needs()); lacking != nil {
-			return lacking
-		}
-		return err
+	// Whoever lacks the rights is not told what else is wrong.
+	if lacking := o.permit(ctx, c.actor, d.Needs()); lacking != nil {
+		err = lacking
 	}
-	return o.permit(ctx, c.actor, c.plan.Needs)
+	if err != nil {
+		if hidden := c.hidden(ctx, o); hidden != nil {
+			return hidden
+		}
+	}
+	return err
+}
+
+// hidden refuses a seat that names a record which it may not see, in the same words as if
+// there were none.
+func (c *organisationChange) hidden(ctx context.Context, o *organisation) error {
+	if c.actor.seat == "" {
+		return nil
+	}
+	for i := range c.edits {
+		for _, record := range c.edits[i].named() {
+			seen, err := o.may(ctx, c.actor.seat, record.Key(), crm.ActionView.Relation())
+			if err != nil {
+				return err
+			}
+			if !seen {
+				return at(c.edits[i].path, forbidden("there is no %s, or none that the seat %s may see", record, c.actor.seat))
+			}
+		}
+	}
+	return nil
 }
 
 // begin is a draft without edits yet.

@@ -86,6 +86,23 @@ func (e *edit) ofRecords() bool {
 	return true
 }
 
+// named are the records that the edit takes to be there.
+func (e *edit) named() []crm.Ref {
+	switch m := e.message.GetEdit().(type) {
+	case *remitv1.Edit_Put:
+		if r := m.Put.Entity.GetRecord(); r != nil && m.Put.UpdateMask != nil {
+			return []crm.Ref{{Module: r.Module, ID: r.Id}}
+		}
+	case *remitv1.Edit_Delete:
+		if m.Delete.Entity.GetKind() == remitv1.EntityKind_ENTITY_KIND_RECORD {
+			if ref, err := crm.ParseRef(m.Delete.Entity.Id); err == nil {
+				return []crm.Ref{ref}
+			}
+		}
+	}
+	return e.records
+}
+
 // apply makes the edit in a draft. Errors name the field at fault.
 func (e *edit) apply(d *crm.Draft, org string) error {
 	e.touched = e.touched[:0]

@@ -5,10 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/crm/crmtest"
