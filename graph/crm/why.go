@@ -71,6 +71,8 @@ type Ground struct {
 
 	// Facts are tuples that it rests on. Whoever wrote the last of them made it so.
 	Facts []Fact
+
+	redacted bool // it is in general words
 }
 
 // A Fact is a tuple that is there.
@@ -120,11 +122,14 @@ type Inquiry struct {
 	// graph.ErrBudget.
 	Budget int
 
-	// Pace is as in graph.Query.
-	Pace func(context.Context) error
+	// Pace and Visited are as in graph.Query.
+	Pace    func(context.Context) error
+	Visited func(edges int)
 
 	// Sight is what may be told. Nil is everything.
 	Sight Sight
+
+	gathered int // in place of mostGathered; 0 is that
 }
 
 // Why answers a deed with its grounds. A fault of the deed is a *DeedError, or, of the form of
@@ -141,6 +146,9 @@ func (q *Inquiry) Why(ctx context.Context, deed Deed) (*Answer, error) {
 	w := newWhy(ctx, q, user)
 	if w.seatStep() {
 		w.deed(deed, demand)
+	}
+	if q.Visited != nil {
+		q.Visited(w.visited)
 	}
 	if w.err != nil {
 		return nil, w.err
@@ -193,7 +201,7 @@ type why struct {
 	reaches    []Ground
 	conditions []Ground // what else is needed and there
 	missing    []Ground
-	redacted   bool
+	leftOut    bool // something that would have been missing, for the Sight
 	below      *subordinates
 }
 
@@ -205,14 +213,13 @@ func newWhy(ctx context.Context, q *Inquiry, user graph.ObjectName) *why {
 
 // answer puts together what the steps found.
 func (w *why) answer() *Answer {
-	a := &Answer{Allowed: len(w.missing) == 0, Redacted: w.redacted}
-	if !a.Allowed {
-		a.Missing = w.missing
-		return a
+	redacted := func(g Ground) bool { return g.redacted }
+	if len(w.missing) > 0 {
+		return &Answer{Missing: w.missing, Redacted: w.leftOut || slices.ContainsFunc(w.missing, redacted)}
 	}
 	slices.SortStableFunc(w.reaches, stronger)
-	a.Grounds = append(w.reaches, w.conditions...)
-	return a
+	grounds := slices.Concat(w.reaches, w.conditions)
+	return &Answer{Allowed: true, Grounds: grounds, Redacted: slices.ContainsFunc(grounds, redacted)}
 }
 
 // stronger orders grounds by what they give, and those that give the same by their kind.
@@ -220,8 +227,28 @@ func stronger(a, b Ground) int {
 	return cmp.Or(-cmp.Compare(a.Level, b.Level), cmp.Compare(a.Kind, b.Kind))
 }
 
-func (w *why) miss(g Ground)      { w.missing = append(w.missing, g) }
-func (w *why) condition(g Ground) { w.conditions = append(w.conditions, g) }
+func (w *why) miss(g Ground) { w.missing = append(w.missing, g) }
+
+// condition adds what else is needed and there. Of what one profile gives in one module the
+// most is said once.
+func (w *why) condition(g Ground) {
+	for i, c := range w.conditions {
+		if g.Module == "" || c.Kind != g.Kind || c.Entity != g.Entity || c.Module != g.Module {
+			continue
+		}
+		within := func(inner, outer []string) bool {
+			return !slices.ContainsFunc(inner, func(p string) bool { return !slices.Contains(outer, p) })
+		}
+		if within(g.Permissions, c.Permissions) {
+			return
+		}
+		if within(c.Permissions, g.Permissions) {
+			w.conditions[i] = g
+			return
+		}
+	}
+	w.conditions = append(w.conditions, g)
+}
 
 // sees reports whether a record may be told of.
 func (w *why) sees(record graph.ObjectName) bool {

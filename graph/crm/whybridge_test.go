@@ -18,6 +18,18 @@ func (s *store) Why(t testing.TB, deed Deed, at time.Time, sight Sight) *Answer 
 	return a
 }
 
+// WhyOfMany is Why where one subordinate is already many.
+func (s *store) WhyOfMany(t testing.TB, deed Deed, at time.Time) *Answer {
+	t.Helper()
+	q := s.Inquiry(t, at)
+	q.gathered = 1
+	a, err := q.Why(t.Context(), deed)
+	if err != nil {
+		t.Fatalf("Why(%+v): %v", deed, err)
+	}
+	return a
+}
+
 // Inquiry is one of the store, for tests that set its limits.
 func (s *store) Inquiry(t testing.TB, at time.Time) *Inquiry {
 	t.Helper()

@@ -116,6 +116,9 @@ func TestWhyAgreesWithTheEngine(t *testing.T) {
 		i.deeds(func(deed crm.Deed) {
 			a := i.store.Why(t, deed, i.now, nil)
 			i.check(deed, a)
+			if many := i.store.WhyOfMany(t, deed, i.now); answerText(many) != answerText(a) {
+				i.errorf(deed, a, "with many subordinates it is\n%s", answerText(many))
+			}
 			for _, g := range a.Grounds {
 				kinds[g.Kind]++
 			}
@@ -310,7 +313,7 @@ func (i *interview) mend(v *crmtest.Volume, n int, deed crm.Deed, before *crm.An
 	after := crm.Load(i.t, o, false).Why(i.t, deed, i.now, nil)
 	for _, m := range after.Missing {
 		same := m.Kind == g.Kind && m.Entity == g.Entity && slices.Equal(m.Permissions, g.Permissions)
-		if same || reaching(g.Kind) && m.Kind == crm.GroundRecord && m.Entity == i.reached(deed) {
+		if same || reaching(g.Kind) && m.Kind == crm.GroundRecord && !i.further(deed, before, m) {
 			i.errorf(deed, before, "it was mended that %q, and yet %q", g.Text, m.Text)
 		}
 	}
@@ -323,13 +326,15 @@ func (i *interview) mend(v *crmtest.Volume, n int, deed crm.Deed, before *crm.An
 // reaching reports whether a kind is about reaching the record.
 func reaching(k crm.GroundKind) bool { return k < crm.GroundProfile || k >= crm.GroundConfidential }
 
-// reached is the record whose owner and shares decide a deed.
-func (i *interview) reached(deed crm.Deed) graph.ObjectName {
-	r := i.records[deed.On]
-	for i.modules[r.Module].Kind == crm.Child {
-		r = i.records[r.Parents[0].String()]
+// further reports whether a record is reached more than it was, though not enough: whoever may
+// change a note must first view what it belongs to, and then change that.
+func (i *interview) further(deed crm.Deed, before *crm.Answer, now crm.Ground) bool {
+	if i.modules[i.records[deed.On].Module].Kind != crm.Child {
+		return false
 	}
-	return r.Key()
+	return slices.ContainsFunc(before.Missing, func(g crm.Ground) bool {
+		return g.Kind == crm.GroundRecord && g.Entity == now.Entity && now.Level > g.Level
+	})
 }
 
 // begins asks at the instant at which hours are said to begin, and just before.

@@ -93,7 +93,7 @@ func (w *why) recordSteps(key graph.ObjectName, action Action) {
 func (w *why) reachStep(key graph.ObjectName, action Action, need Level) {
 	r := &reach{key: key, id: w.find(key), action: action, need: need}
 	exists := w.has(r.id, relModule, graph.Subject{ID: w.find(entity(typeModule, key.Type))})
-	conditions := w.conditions
+	conditions := slices.Clone(w.conditions)
 	switch {
 	case !exists:
 		r.missing = []Ground{{Kind: GroundRecord, Entity: key, Text: fmt.Sprintf("there is no record %s", key)}}
@@ -107,7 +107,7 @@ func (w *why) reachStep(key graph.ObjectName, action Action, need Level) {
 		w.judge(r)
 	}
 	if !w.sees(key) {
-		w.conditions, w.redacted = conditions, true
+		w.conditions = conditions
 		w.unseen(r)
 		return
 	}
@@ -120,13 +120,13 @@ func (w *why) reachStep(key graph.ObjectName, action Action, need Level) {
 func (w *why) unseen(r *reach) {
 	if len(r.missing) > 0 {
 		w.miss(Ground{
-			Kind: GroundRecord, Entity: r.key,
+			Kind: GroundRecord, Entity: r.key, redacted: true,
 			Text: fmt.Sprintf("nothing gives %s %s on %s, if there is such a record; more may not be told", w.name(w.id), gradeText(r.need), r.key),
 		})
 		return
 	}
 	w.reaches = append(w.reaches, Ground{
-		Kind: GroundRecord, Level: r.need, Entity: r.key,
+		Kind: GroundRecord, Level: r.need, Entity: r.key, redacted: true,
 		Text: fmt.Sprintf("%s has %s on %s; on what grounds may not be told", w.name(w.id), gradeText(r.need), r.key),
 	})
 }
@@ -153,7 +153,7 @@ func (w *why) judge(r *reach) {
 
 // confidential is that something would give access, were the record open.
 func (w *why) confidential(r *reach, hidden Ground) Ground {
-	g := Ground{Kind: GroundConfidential, Level: hidden.Level, Entity: r.key, Facts: w.facts(r.id, relRestricted, w.everyone())}
+	g := Ground{Kind: GroundConfidential, Level: hidden.Level, Entity: r.key, Facts: w.facts(r.id, relRestricted, w.everyone()), redacted: hidden.redacted}
 	grade := "restricted"
 	if r.secret {
 		grade = "secret"
@@ -176,6 +176,7 @@ func (w *why) unreached(r *reach, has Ground) Ground {
 	g := Ground{Kind: GroundRecord, Level: has.Level, Entity: r.key, Facts: w.facts(r.id, relOwner, graph.Subject{ID: r.owner.user})}
 	user := w.name(w.id)
 	if has.Level > LevelNone {
+		g.redacted = has.redacted
 		g.Text = fmt.Sprintf("%s has only %s on %s, and not %s: %s", user, has.Level, r.key, gradeText(r.need), has.Text)
 		return g
 	}
@@ -339,9 +340,10 @@ func (w *why) child(r *reach) {
 	above := w.key(parent)
 	user := w.name(w.id)
 	ground := func(level Level, inner []Ground) Ground {
+		by := best(inner)
 		return Ground{
-			Kind: GroundParent, Level: level, Entity: above, Facts: w.facts(r.id, relParent, graph.Subject{ID: parent}),
-			Text: fmt.Sprintf("%s belongs to %s, which %s may %s: %s", r.key, above, user, level, best(inner).Text),
+			Kind: GroundParent, Level: level, Entity: above, Facts: w.facts(r.id, relParent, graph.Subject{ID: parent}), redacted: by.redacted,
+			Text: fmt.Sprintf("%s belongs to %s, which %s may %s: %s", r.key, above, user, level, by.Text),
 		}
 	}
 	viewed, missing := w.inner(above, ActionView)
@@ -362,7 +364,7 @@ func (w *why) child(r *reach) {
 			Text: fmt.Sprintf("%s wrote %s", user, r.key),
 		})
 	}
-	conditions := w.conditions
+	conditions := slices.Clone(w.conditions)
 	changed, missing := w.inner(above, r.action)
 	switch {
 	case len(missing) == 0:

@@ -55,10 +55,11 @@ func (w *why) sharesBy(r *reach, record graph.ID, relation string, g Ground, and
 		g, key := g, g.Entity
 		expired := e.ExpiredAt(w.at.UnixMilli())
 		if seen := w.seesShares(key); !seen {
-			w.redacted = true
 			if expired {
+				w.leftOut = true
 				return true
 			}
+			g.redacted = true
 			if g.Text = fmt.Sprintf("a share of %s%s gives %s to %s", key, and, gradeText(g.Level), w.name(w.id)); !w.sees(key) {
 				g.Entity = graph.ObjectName{}
 				g.Text = fmt.Sprintf("a share of a record above%s gives %s to %s", and, gradeText(g.Level), w.name(w.id))

@@ -21,9 +21,10 @@ type walker struct {
 	plan  *model.Plan
 	deeds *Deeds
 	at    time.Time
-	left  int // edges, of the budget
-	paced int // edges until the next pace
 	err   error
+
+	budget, visited int // edges
+	paced           int // edges until the next pace
 
 	org   graph.ID
 	names map[graph.ID]string
@@ -32,10 +33,10 @@ type walker struct {
 func (w *walker) begin(ctx context.Context, q *Inquiry) {
 	*w = walker{
 		ctx: func() context.Context { return ctx }, pace: q.Pace,
-		view: q.View, plan: q.Plan, deeds: q.Deeds, at: q.At, left: q.Budget, names: map[graph.ID]string{},
+		view: q.View, plan: q.Plan, deeds: q.Deeds, at: q.At, budget: q.Budget, paced: pacedReads, names: map[graph.ID]string{},
 	}
-	if w.left <= 0 {
-		w.left = graph.DefaultBudget
+	if w.budget <= 0 {
+		w.budget = graph.DefaultBudget
 	}
 	if w.at.IsZero() {
 		w.at = q.View.Time()
@@ -60,8 +61,7 @@ func (w *walker) visit(edges int) bool {
 	if w.err != nil {
 		return false
 	}
-	w.left -= edges
-	if w.left < 0 {
+	if w.visited += edges; w.visited > w.budget {
 		w.err = graph.ErrBudget
 		return false
 	}
