@@ -353,12 +353,27 @@ func (a *assigning) remember() error {
 
 // available are those of the seats who could be given something, in the order of their ids.
 func (a *assigning) available(named []graph.ID) ([]candidate, error) {
-	var list []candidate
+	if a.IgnoreShifts {
+		return a.active(named)
+	}
+	var working []graph.ID
 	for _, seat := range named {
-		ok, err := a.roster.active(graph.Subject{ID: seat})
-		if err == nil && ok && !a.IgnoreShifts {
-			_, ok, err = a.roster.Seat(seat)
+		_, ok, err := a.roster.Seat(seat)
+		if err != nil {
+			return nil, err
 		}
+		if ok {
+			working = append(working, seat)
+		}
+	}
+	return a.active(working)
+}
+
+// active are those of the seats that are not suspended, in the order of their ids.
+func (a *assigning) active(seats []graph.ID) ([]candidate, error) {
+	var list []candidate
+	for _, seat := range seats {
+		ok, err := a.roster.active(graph.Subject{ID: seat})
 		if err != nil {
 			return nil, err
 		}
@@ -381,18 +396,18 @@ func (a *assigning) nobody(named []graph.ID, barred bool) error {
 	if barred || a.IgnoreShifts || len(named) > maxAwaited {
 		return none
 	}
-	for _, seat := range named {
-		at, ok, err := a.roster.Next(seat, none.Next)
+	waiting, err := a.active(named)
+	if err != nil {
+		return err
+	}
+	for _, c := range waiting {
+		at, ok, err := a.roster.Next(c.seat, none.Next)
 		if err != nil {
 			return err
 		}
-		if !ok {
-			continue
+		if ok {
+			none.Next, none.Seat = at, c.id
 		}
-		if none.Seat, err = a.draft.state.Name(seat); err != nil {
-			return err
-		}
-		none.Next = at
 	}
 	return none
 }
