@@ -23,18 +23,16 @@ type asker struct {
 
 // asker finds who asks: the seat that the request names, or the caller's own, or none.
 func (q *question) asker(ctx context.Context, as string) (asker, error) {
-	if as != "" {
-		return q.namedAsker(as)
-	}
-	login := loginOf(ctx)
-	if login == "" {
-		return asker{}, nil
-	}
-	seat, ok, err := crm.SeatOfLogin(q.View(), q.Symbols, login)
-	if err != nil || !ok {
+	own, ok, err := ownSeat(ctx, q, "scope.as", as)
+	switch {
+	case err != nil:
 		return asker{}, err
+	case as != "":
+		return q.namedAsker(as)
+	case ok:
+		return asker{id: own.ID, seat: graph.Subject{ID: own.User}}, nil
 	}
-	return asker{id: seat.ID, seat: graph.Subject{ID: seat.User}}, nil
+	return asker{}, nil
 }
 
 func (q *question) namedAsker(as string) (asker, error) {

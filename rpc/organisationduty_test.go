@@ -200,6 +200,10 @@ func TestAPersonAsksAsTheirSeat(t *testing.T) {
 	}
 	_, err = acme.can(acme.scope(), "kim", "view", "deal:d1", "")
 	wantForbidden(t, "rob about kim", err)
+	asKim := acme.scope()
+	asKim.As = "kim"
+	_, err = acme.can(asKim, "kim", "view", "deal:d1", "")
+	wantForbidden(t, "rob as kim", err)
 
 	// Who has no seat is an application: to read the store is all that it needs.
 	acme.org = client(stranger.subject)

@@ -12,8 +12,8 @@ import (
 	"github.com/remit-authz/remit/rpc/identity"
 )
 
-// Who brings a token of the identity provider acts as their own seat, unless they name
-// another; the same name of a key, or in other letters, is nobody's.
+// Who brings a token of the identity provider acts as their own seat, and as no other unless
+// they administer the store; the same name of a key, or in other letters, is nobody's.
 func TestOwnSeat(t *testing.T) {
 	r := newWorld(t)
 	store, err := fsm.ParseStoreID(r.store)
@@ -51,8 +51,12 @@ func TestOwnSeat(t *testing.T) {
 	}
 	forbidden("a manager, by a token", rename("oidc:Bob@example.org", "", "Two", identity.Write))
 	forbidden("a manager, by a token, who administers the store", rename("oidc:Bob@example.org", "", "Two", identity.Admin))
-	if err := rename("oidc:Bob@example.org", "users", "Three", identity.Write); err != nil {
-		t.Errorf("for another seat: %v", err)
+	forbidden("a manager, by a token, for another seat", rename("oidc:Bob@example.org", "users", "Three", identity.Write))
+	if err := rename("oidc:Bob@example.org", "users", "Three", identity.Admin); err != nil {
+		t.Errorf("for another seat, who administers the store: %v", err)
+	}
+	if err := rename("oidc:nobody", "users", "Four", identity.Write); err != nil {
+		t.Errorf("an application for a seat: %v", err)
 	}
 	forbidden("who has no seat", rename("oidc:nobody", "", "Four", identity.Write))
 	forbidden("the login in other letters", rename("oidc:ANN@example.org", "", "Four", identity.Write))
@@ -71,6 +75,7 @@ func TestOwnSeat(t *testing.T) {
 		t.Errorf("an application reads: %v", err)
 	}
 	forbidden("who is suspended", seats("oidc:eve"))
+	forbidden("who is suspended, for another seat", rename("oidc:eve", "users", "Six", identity.Write))
 
 	// What seats may not see, they may not stream.
 	stream := &entitiesOf{}

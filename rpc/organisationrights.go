@@ -95,18 +95,31 @@ func (o *organisation) actor(ctx context.Context, field, as string) (actor, erro
 
 // who is the seat that acts, active or not; nil if none does.
 func (o *organisation) who(ctx context.Context, field, as string) (*crm.Seat, error) {
-	if as != "" {
-		return o.seat(field, as)
-	}
-	login := loginOf(ctx)
-	if login == "" {
-		return nil, nil //nolint:nilnil // that nobody does is an answer
-	}
-	own, ok, err := crm.SeatOfLogin(o.Base, o.Symbols, login)
-	if err != nil || !ok {
+	own, ok, err := ownSeat(ctx, o.question, field, as)
+	if err != nil {
 		return nil, err
 	}
-	return o.seat(field, own.ID)
+	switch {
+	case as != "":
+		return o.seat(field, as)
+	case ok:
+		return o.seat(field, own.ID)
+	}
+	return nil, nil //nolint:nilnil // that nobody does is an answer
+}
+
+// ownSeat is the caller's own seat; false if there is none. Whoever has one is that seat: to
+// name another, which an application does for whoever uses it, they must administer the store.
+func ownSeat(ctx context.Context, q *question, field, as string) (crm.LoginSeat, bool, error) {
+	login := loginOf(ctx)
+	if login == "" {
+		return crm.LoginSeat{}, false, nil
+	}
+	own, ok, err := crm.SeatOfLogin(q.View(), q.Symbols, login)
+	if err == nil && ok && as != "" && as != own.ID && !administers(ctx, q.Head.ID()) {
+		err = at(field, forbidden("the caller's own seat is %s; to act for another takes the permission admin on this store", own.ID))
+	}
+	return own, ok, err
 }
 
 // seat finds a seat that a field names.

@@ -76,6 +76,9 @@ func (d *Draft) replaceAll(from, to graph.ObjectName) error {
 		case *Seat:
 			err = d.replaceInSeat(e, from, to)
 		case *Record:
+			if err := d.guardConfidential(e); err != nil {
+				return err
+			}
 			owned := e.Owner == from.ID && from.Type == typeUser
 			if owned && !keep {
 				d.drop(e)
@@ -235,27 +238,42 @@ func (d *Draft) Transfer(records []Ref, to string) error {
 }
 
 // TransferAll gives all that a seat owns to another one: with the rights of its owner, or
-// with those of whoever manages users. Errors are those of Transfer, and ErrTooLarge.
+// with those of whoever manages users, who needs more for what is confidential, and for
+// what administrators own. Errors are those of Transfer, and ErrTooLarge.
 func (d *Draft) TransferAll(from, to string) error {
 	key := entity(typeUser, from)
-	if e, err := d.find(key); err != nil {
+	e, err := d.find(key)
+	if err != nil {
 		return err
-	} else if e == nil {
+	}
+	seat, ok := e.(*Seat)
+	if !ok {
 		return faulty(key, "it does not exist")
 	}
 	owned, err := d.owned(from)
 	if err != nil {
 		return err
 	}
-	before := len(d.needs)
-	if err := d.Transfer(owned, to); err != nil {
+	if from == d.as {
+		return d.Transfer(owned, to)
+	}
+	d.needSetup(ManageUsers, "transfer all that "+from+" owns")
+	if err := d.guardSeat(seat, seat); err != nil {
 		return err
 	}
-	if from != d.as {
-		d.needs = d.needs[:before]
-		d.needSetup(ManageUsers, "transfer all that "+from+" owns")
+	for _, ref := range owned {
+		e, err := d.find(ref.Key())
+		if err != nil {
+			return err
+		}
+		if err := d.guardConfidential(was[Record](e)); err != nil {
+			return err
+		}
 	}
-	return nil
+	needs := d.needs[:len(d.needs):len(d.needs)]
+	err = d.Transfer(owned, to)
+	d.needs = needs // and not those of each record
+	return err
 }
 
 // owned are the records of a seat.

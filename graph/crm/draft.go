@@ -306,6 +306,14 @@ func (d *Draft) Put(e Entity, ifVersion *uint64) error {
 		return nil
 	}
 	d.set(key, e)
+	if before == nil {
+		// What is deleted and made again has been changed, whatever it takes to make it.
+		if was := d.reads[key].entity; was != nil {
+			if err := d.needChange(was, e); err != nil {
+				return err
+			}
+		}
+	}
 	return d.needChange(before, e)
 }
 

@@ -86,10 +86,7 @@ func (d *Draft) needChange(before, after Entity) error {
 	case *Role:
 		d.needSetup(ManageRoles, "change roles")
 	case *Profile:
-		d.needSetup(ManageProfiles, "change profiles")
-		if was[Profile](before).Administrator || was[Profile](after).Administrator {
-			return d.needAdministrator("change an administrator profile")
-		}
+		return d.needProfile(was[Profile](before), was[Profile](after))
 	case *Module:
 		d.needModule(was[Module](before), was[Module](after))
 	case *Field:
@@ -145,6 +142,47 @@ func sameWeek(a, b *BusinessHours) bool {
 	return sameEntity(&Head{Settings: Settings{BusinessHours: a}}, &Head{Settings: Settings{BusinessHours: b}})
 }
 
+// needProfile also keeps those who manage profiles from giving what they have not: setup
+// permissions to anybody, and anything at all to themselves.
+func (d *Draft) needProfile(before, after *Profile) error {
+	d.needSetup(ManageProfiles, "change profiles")
+	if before.Administrator || after.Administrator {
+		return d.needAdministrator("change an administrator profile")
+	}
+	if err := d.needGiven(added(before.Setup, after.Setup)); err != nil || d.as == "" || !after.widens(before) {
+		return err
+	}
+	e, err := d.before(entity(typeUser, d.as))
+	if err == nil && slices.Contains(was[Seat](e).Profiles, after.ID) {
+		err = d.needAdministrator("give more to a profile of their own")
+	}
+	return err
+}
+
+// widens reports whether a profile permits what another does not.
+func (p *Profile) widens(before *Profile) bool {
+	for module, now := range p.Modules {
+		if !before.Modules[module].Has(now) {
+			return true
+		}
+	}
+	return before.Gated && !p.Gated || len(added(before.Tools, p.Tools))+len(added(before.Setup, p.Setup)) > 0
+}
+
+// needGiven asks for setup permissions that are given to somebody: administrators may give
+// all, and others those that they have.
+func (d *Draft) needGiven(setup []Setup) error {
+	org, _, err := d.organisation()
+	if err != nil {
+		return err
+	}
+	for _, s := range setup {
+		d.need("a profile with "+string(s)+" is needed to give it to others", setupQuestion(s),
+			Question{Object: org, Relation: relAdmin}, Question{Object: org, Relation: relSuperAdmin})
+	}
+	return nil
+}
+
 func (d *Draft) needSeat(before, after Entity) error {
 	b, a := was[Seat](before), was[Seat](after)
 	if before == nil || after == nil || !sameEntity(withoutHours(b), withoutHours(a)) {
@@ -165,7 +203,8 @@ func withoutHours(s *Seat) *Seat {
 }
 
 // guardSeat keeps who is no administrator away from the seats of those who are, and
-// everybody from the super admin's.
+// everybody from the super admin's. Others give no more than they have, and nothing to
+// themselves.
 func (d *Draft) guardSeat(before, after *Seat) error {
 	head, err := d.headBefore()
 	if err != nil {
@@ -181,7 +220,39 @@ func (d *Draft) guardSeat(before, after *Seat) error {
 			return d.needAdministrator("make administrators and change their seats")
 		}
 	}
+	given := added(before.Profiles, after.Profiles)
+	if d.as != "" && after.ID == d.as && (after.Role != before.Role || len(given) > 0 || after.Login != before.Login) {
+		return d.needAdministrator("change the role, the profiles and the login of their own seat")
+	}
+	moved := after.Role != before.Role
+	if after.Login != "" && after.Login != before.Login { // whoever that is gets all of the seat
+		given, moved = after.Profiles, true
+	}
+	if moved && after.ID != "" {
+		e, err := d.before(entity(typeRole, after.Role))
+		if err != nil {
+			return err
+		}
+		if r, ok := e.(*Role); ok && r.Parent == "" {
+			return d.needAdministrator("put somebody into the root role, whose holders reach everything")
+		}
+	}
+	for _, id := range given {
+		if err := d.needGivenBy(id); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// needGivenBy asks for the setup permissions of a profile that is given to somebody. Those
+// that it gets by the draft are asked for where it does.
+func (d *Draft) needGivenBy(profile string) error {
+	e, err := d.before(entity(typeProfile, profile))
+	if err != nil {
+		return err
+	}
+	return d.needGiven(was[Profile](e).Setup)
 }
 
 // headBefore is the organisation in the state, empty if there is none.
@@ -431,6 +502,35 @@ func (d *Draft) needConfidential(r *Record) error {
 	}
 	d.need("only its owner and the super admin may change the confidentiality of "+r.Key().String(), questions...)
 	return nil
+}
+
+// guardConfidential keeps those who hand on what somebody has away from what is
+// confidential: who may not reach it cannot have it handed on either.
+func (d *Draft) guardConfidential(r *Record) error {
+	if r.Confidentiality == Open {
+		return nil
+	}
+	org, _, err := d.organisation()
+	if err != nil {
+		return err
+	}
+	questions := []Question{{Object: org, Relation: relSuperAdmin}}
+	made, err := d.made(r)
+	if err != nil {
+		return err
+	}
+	switch {
+	case made && r.Owner == d.as:
+		return nil
+	case made:
+	case r.Confidentiality == Secret:
+		questions = append(questions, recordQuestion(r, relOwner))
+	default:
+		questions = append(questions, Question{Object: org, Relation: relAdmin}, recordQuestion(r, ActionTransfer.Relation()))
+	}
+	d.need("only who may transfer "+r.Key().String()+", which is "+r.Confidentiality.String()+
+		", can have it or a share of it handed on to somebody else", questions...)
+	return d.above(r.Key())
 }
 
 // needFields asks for the right to write what differs.

@@ -64,7 +64,7 @@ func TestNeedsOfEdits(t *testing.T) {
 		{"a new user", nil, puts(&Seat{ID: "new", Name: "New", Role: "rep"}), []string{users}},
 		{"a new user with a shift", nil, puts(&Seat{ID: "new", Name: "New", Role: "rep", Shifts: []Assignment{{Shift: "day"}}}), []string{users, shifts}},
 		{"a user's shift", nil, seat("rob", func(s *Seat) { s.Shifts[0].Shift = "night" }), []string{shifts}},
-		{"a user's leave and role", nil, seat("rob", func(s *Seat) { s.Leave, s.Role = []Period{{From: noon}}, "america" }), []string{users, shifts}},
+		{"a user's leave and role", nil, seat("kim", func(s *Seat) { s.Leave, s.Role = []Period{{From: noon}}, "america" }), []string{users, shifts}},
 		{"a user goes", nil, func(t *testing.T, d *Draft) error { return d.Delete(key(t, "user:rob"), "kim", nil) }, []string{users}},
 		{"a user becomes an administrator", nil, seat("kim", func(s *Seat) { s.Profiles = []string{"administrator"} }), []string{users, admin}},
 		{
@@ -80,7 +80,7 @@ func TestNeedsOfEdits(t *testing.T) {
 		{"the super admin's seat", nil, seat("ada", func(s *Seat) { s.Name = "X" }), []string{users, super}},
 
 		{"a role", nil, put("role:rep", func(r *Role) { r.Parent = "america" }), []string{roles}},
-		{"a role goes", nil, func(t *testing.T, d *Draft) error { return d.Delete(key(t, "role:rep"), "america", nil) }, []string{roles}},
+		{"a role goes", nil, func(t *testing.T, d *Draft) error { return d.Delete(key(t, "role:america"), "rep", nil) }, []string{roles}},
 		{
 			"an administrator's role goes", func(o *Organisation) { o.seat("rob").Profiles = []string{"administrator"} },
 			func(t *testing.T, d *Draft) error { return d.Delete(key(t, "role:rep"), "america", nil) },
@@ -98,7 +98,7 @@ func TestNeedsOfEdits(t *testing.T) {
 		{"a group", nil, put("group:desk", func(g *Group) { g.Members = nil }), []string{"setup:manage_groups#allowed"}},
 		{"a team", nil, put("team:tiger", func(m *Team) { m.Members = nil }), []string{"setup:manage_groups#allowed"}},
 		{"a shift", nil, put("shift:day", func(s *Shift) { s.Hours.Zone = "UTC" }), []string{shifts}},
-		{"holders move", nil, func(t *testing.T, d *Draft) error { return d.MoveHolders(key(t, "role:rep"), "america") }, []string{users}},
+		{"holders move", func(o *Organisation) { o.seat("kim").Role = "america" }, func(t *testing.T, d *Draft) error { return d.MoveHolders(key(t, "role:america"), "rep") }, []string{users}},
 		{"holders of an administrator profile move", nil, func(t *testing.T, d *Draft) error {
 			return d.MoveHolders(key(t, "profile:support"), "administrator")
 		}, []string{users, admin}},
@@ -165,7 +165,9 @@ func TestNeedsOfEdits(t *testing.T) {
 		}, func(t *testing.T, d *Draft) error {
 			return d.Transfer(refs(t, "deal:d1"), "mia")
 		}, []string{"deal:d1#can_transfer", admin + " shift:day#on_duty@mia shift:night#on_duty@mia"}},
-		{"all of another's", nil, func(_ *testing.T, d *Draft) error { return d.TransferAll("mia", "rob") }, []string{users}},
+		{"all of another's", func(o *Organisation) { o.record("deal", "d2").Confidentiality = Open }, func(_ *testing.T, d *Draft) error {
+			return d.TransferAll("mia", "rob")
+		}, []string{users}},
 		{"all of one's own", nil, func(_ *testing.T, d *Draft) error { return d.TransferAll("rob", "mia") }, []string{
 			"account:a1#can_transfer", "deal:d1#can_transfer", "forecast:f1#can_transfer", "import:i1#can_transfer",
 		}},
