@@ -73,6 +73,7 @@ type Ground struct {
 	Facts []Fact
 
 	redacted bool // it is in general words
+	hidden   bool // it is about a record that may not be told of
 }
 
 // A Fact is a tuple that is there.
@@ -213,13 +214,28 @@ func newWhy(ctx context.Context, q *Inquiry, user graph.ObjectName) *why {
 
 // answer puts together what the steps found.
 func (w *why) answer() *Answer {
-	redacted := func(g Ground) bool { return g.redacted }
 	if len(w.missing) > 0 {
-		return &Answer{Missing: w.missing, Redacted: w.leftOut || slices.ContainsFunc(w.missing, redacted)}
+		return w.denial()
 	}
 	slices.SortStableFunc(w.reaches, stronger)
 	grounds := slices.Concat(w.reaches, w.conditions)
-	return &Answer{Allowed: true, Grounds: grounds, Redacted: slices.ContainsFunc(grounds, redacted)}
+	return &Answer{Allowed: true, Grounds: grounds, Redacted: slices.ContainsFunc(grounds, func(g Ground) bool { return g.redacted })}
+}
+
+// denial is the answer if something is missing. Where something is that has nothing to do with
+// the record, a record that may not be told of is passed over, be it reached or not, or not
+// there: that is for nobody to learn from a denial.
+func (w *why) denial() *Answer {
+	hidden := func(g Ground) bool { return g.hidden }
+	told := slices.DeleteFunc(slices.Clone(w.missing), hidden)
+	if len(told) == 0 {
+		told = w.missing
+	}
+	return &Answer{
+		Missing: told,
+		Redacted: w.leftOut || slices.ContainsFunc(slices.Concat(w.missing, w.reaches), hidden) ||
+			slices.ContainsFunc(told, func(g Ground) bool { return g.redacted }),
+	}
 }
 
 // stronger orders grounds by what they give, and those that give the same by their kind.

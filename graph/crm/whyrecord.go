@@ -23,6 +23,8 @@ type reach struct {
 	closed  []Ground // those that would, were the record not confidential
 	nearly  []Ground // those that would, were something else otherwise
 	missing []Ground // why it is not reached
+
+	leftOut bool // something nearly counts that may not be told
 }
 
 // A width is which records a ground reaches.
@@ -120,13 +122,13 @@ func (w *why) reachStep(key graph.ObjectName, action Action, need Level) {
 func (w *why) unseen(r *reach) {
 	if len(r.missing) > 0 {
 		w.miss(Ground{
-			Kind: GroundRecord, Entity: r.key, redacted: true,
+			Kind: GroundRecord, Entity: r.key, redacted: true, hidden: true,
 			Text: fmt.Sprintf("nothing gives %s %s on %s, if there is such a record; more may not be told", w.name(w.id), gradeText(r.need), r.key),
 		})
 		return
 	}
 	w.reaches = append(w.reaches, Ground{
-		Kind: GroundRecord, Level: r.need, Entity: r.key, redacted: true,
+		Kind: GroundRecord, Level: r.need, Entity: r.key, redacted: true, hidden: true,
 		Text: fmt.Sprintf("%s has %s on %s; on what grounds may not be told", w.name(w.id), gradeText(r.need), r.key),
 	})
 }
@@ -140,6 +142,7 @@ func (w *why) judge(r *reach) {
 	if hidden := best(r.closed); hidden.Level >= r.need {
 		r.missing = append(r.missing, w.confidential(r, hidden))
 	}
+	w.leftOut = w.leftOut || r.leftOut
 	slices.SortStableFunc(r.nearly, stronger)
 	r.missing = append(r.missing, r.nearly...)
 	if strings.HasPrefix(string(r.action), prefixAdd) && has.Level == LevelView {

@@ -56,7 +56,7 @@ func (w *why) sharesBy(r *reach, record graph.ID, relation string, g Ground, and
 		expired := e.ExpiredAt(w.at.UnixMilli())
 		if seen := w.seesShares(key); !seen {
 			if expired {
-				w.leftOut = true
+				r.leftOut = r.leftOut || g.Level >= r.need
 				return true
 			}
 			g.redacted = true
