@@ -42,6 +42,7 @@ const (
 	cursorRecords
 	cursorAccess
 	cursorDuties
+	cursorOwned
 )
 
 // A cursor says where the next page of a list begins and which state all its pages

@@ -126,9 +126,9 @@ var timedCalls = map[string]timedCall{
 	"/remit.v1.OrganisationService/StreamUsersWithAccess": timed(catchesUp, timedUsers),
 	"/remit.v1.OrganisationService/OnDuty":                timed(catchesUp, `{`+timedOrg+`}`),
 	"/remit.v1.OrganisationService/ListSeats":             timed(0, `{"login":"ann@example.org"}`),
-	"/remit.v1.OrganisationService/Why":                   timed(0, `{`+timedOrg+`,"deed":`+timedDeed+`}`),
-	"/remit.v1.OrganisationService/Assign":                timed(0, `{"store":"ORG","record":"deal:d1","among":["user:dot"]}`),
-	"/remit.v1.OrganisationService/WatchOwned":            timed(0, `{"store":"ORG"}`),
+	"/remit.v1.OrganisationService/Why":                   timed(catchesUp, `{`+timedOrg+`,"deed":`+timedDeed+`}`),
+	"/remit.v1.OrganisationService/Assign":                timed(proposes, `{"store":"ORG","record":"deal:d1","among":["user:dot"],"ignoreShifts":true}`),
+	"/remit.v1.OrganisationService/WatchOwned":            timed(endless, `{"store":"ORG"}`),
 
 	"/remit.v1.NodeService/GetNode":       timed(slotless, `{}`),
 	"/remit.v1.StoreService/CreateStore":  timed(proposes, `{"name":"new"}`),
