@@ -271,6 +271,7 @@ func headOf(path string, m *remitv1.Settings) (*crm.Head, error) {
 		KeepShares:         m.GetKeepShares(),
 		Assign:             crm.AssignScope(max(0, m.GetAssignScope()-1)),
 		LoginHours:         m.GetLoginHours(),
+		MaxShifts:          int(m.GetMaxShifts()),
 	}}
 	if b := m.GetBusinessHours(); b != nil {
 		hours := &crm.BusinessHours{}
@@ -300,6 +301,7 @@ func settingsMessage(h *crm.Head) *remitv1.Settings {
 		KeepShares:         s.KeepShares,
 		AssignScope:        remitv1.AssignScope(s.Assign) + 1,
 		LoginHours:         s.LoginHours,
+		MaxShifts:          int32(s.MaxShifts),
 	}
 	if b := s.BusinessHours; b != nil {
 		m.BusinessHours = &remitv1.BusinessHours{FirstDay: crm.WeekdayText(b.FirstDay), Days: weekMessage(&b.Week)}

@@ -13,7 +13,6 @@ import (
 
 func (a *app) orgTestCommand() *cobra.Command {
 	var verbose bool
-	limits := crm.DefaultLimits()
 	cmd := &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Run the tests of organisation files, without a server",
@@ -47,7 +46,7 @@ Exit status: 0 if all pass, 1 if some fail, 2 if a file cannot be read.`,
 				if err != nil {
 					return nil, err
 				}
-				if err := file.Validate(limits); err != nil {
+				if err := file.Validate(crm.DefaultLimits()); err != nil {
 					return nil, err
 				}
 				return storetest.RunOrganisation(ctx, file, time.Now())
@@ -55,6 +54,5 @@ Exit status: 0 if all pass, 1 if some fail, 2 if a file cannot be read.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print what passes, too")
-	cmd.Flags().IntVar(&limits.Shifts, "max-shifts", limits.Shifts, "how many shifts the organisation may have")
 	return cmd
 }

@@ -314,6 +314,21 @@ func TestFaultsOfChanges(t *testing.T) {
 			want: []string{"shift:late: with it there are 31 shifts, at most 30 are allowed: delete another, or have the limit raised"},
 		},
 		{
+			name: "a shift more, where there may be more", before: func(o *Organisation) {
+				o.Settings.MaxShifts = 31
+				for i := range 28 {
+					o.Shifts = append(o.Shifts, Shift{ID: fmt.Sprint(i), Name: fmt.Sprint(i), Hours: Hours{Zone: "UTC"}})
+				}
+			},
+			change: func(o *Organisation) {
+				o.Shifts = append(o.Shifts, Shift{ID: "late", Name: "Late", Hours: Hours{Zone: "UTC"}})
+			},
+		},
+		{
+			name: "more shifts than there can be", change: func(o *Organisation) { o.Settings.MaxShifts = 1001 },
+			want: []string{"org:acme: the number of shifts cannot be bounded by 1001: from 1 to 1000, or 0 for what is usual"},
+		},
+		{
 			name: "one of too many shifts is renamed", before: func(o *Organisation) {
 				for i := range 40 {
 					o.Shifts = append(o.Shifts, Shift{ID: fmt.Sprint(i), Name: fmt.Sprint(i), Hours: Hours{Zone: "UTC"}})

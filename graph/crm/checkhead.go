@@ -22,6 +22,9 @@ func (c *checker) headItself(h *Head) {
 	if h.Settings.Assign > AssignOnDuty {
 		c.fault(of, "assign scope %d is unknown", h.Settings.Assign)
 	}
+	if n := h.Settings.MaxShifts; n < 0 || n > MaxShifts {
+		c.fault(of, "the number of shifts cannot be bounded by %d: from 1 to %d, or 0 for what is usual", n, MaxShifts)
+	}
 	b := h.Settings.BusinessHours
 	if b == nil {
 		return

@@ -1,6 +1,7 @@
 package crm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,13 +32,24 @@ func (c *checker) shiftItself(before, s *Shift) {
 
 // shiftChange counts the shifts if one is made.
 func (c *checker) shiftChange(made bool, s *Shift) {
-	if !made || c.limits.Shifts == 0 {
+	if !made {
 		return
 	}
-	if n := len(c.ids(typeShift)); n > c.limits.Shifts {
-		c.fault(s.Key(), "with it there are %d shifts, at most %d are allowed: delete another, or have the limit raised",
-			n, c.limits.Shifts)
+	most := c.maxShifts(&c.organisation().Settings)
+	if most == 0 {
+		return
 	}
+	if n := len(c.ids(typeShift)); n > most {
+		c.fault(s.Key(), "with it there are %d shifts, at most %d are allowed: delete another, or have the limit raised", n, most)
+	}
+}
+
+// maxShifts is how many shifts there may be; 0 is any number.
+func (c *checker) maxShifts(s *Settings) int {
+	if c.limits.Shifts == 0 {
+		return 0
+	}
+	return cmp.Or(s.MaxShifts, c.limits.Shifts)
 }
 
 // hours checks a schedule: its shape here, what it means where it is evaluated.

@@ -393,6 +393,9 @@ func (d *decoder) head(id string) *Head {
 		LoginHours:         isSet(document, attrLoginHours),
 	}
 	s := &h.Settings
+	if most, ok := document[attrMaxShifts].(int64); ok {
+		s.MaxShifts = int(most)
+	}
 	if d.has(org, relReportMode) {
 		s.Hierarchy = ByReporting
 	}

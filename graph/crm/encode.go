@@ -114,6 +114,7 @@ const (
 	attrHolder = "holder" // of a claim: whose name it is, as role:sales
 
 	attrKeepShares    = "keep_shares" // org
+	attrMaxShifts     = "max_shifts"
 	attrAssign        = "assign"
 	attrLoginHours    = "login_hours"
 	attrBusinessHours = "business_hours"
@@ -164,6 +165,9 @@ func (w *encoder) settings(o *Head) {
 	setTrue(fields, attrKeepShares, s.KeepShares)
 	setTrue(fields, attrLoginHours, s.LoginHours)
 	setText(fields, attrAssign, assignNames[s.Assign])
+	if s.MaxShifts != 0 {
+		fields[attrMaxShifts] = int64(s.MaxShifts)
+	}
 	if b := s.BusinessHours; b != nil {
 		fields[attrBusinessHours] = value.Map{attrFirstDay: weekdays[b.FirstDay], attrWeek: b.Week.fields()}
 	}

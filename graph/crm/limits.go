@@ -12,6 +12,9 @@ type Limits struct {
 func DefaultLimits() Limits { return Limits{Shifts: 30, Breaks: 2} }
 
 const (
+	// MaxShifts bounds Settings.MaxShifts.
+	MaxShifts = 1000
+
 	// MaxModules bounds the modules. Each adds eight relations to the type role, which
 	// may have a thousand.
 	MaxModules = 100

@@ -35,10 +35,30 @@ const (
 
 // Needs are those of the edits so far, for who would rather refuse them than say what is
 // wrong with them. Those of a Plan are the same.
-func (d *Draft) Needs() []Need { return distinct(d.needs) }
+func (d *Draft) Needs() []Need {
+	var list []Need
+	for _, w := range d.needs {
+		if w.missing == (graph.ObjectName{}) || d.now[w.missing] == nil {
+			list = append(list, w.Need)
+		}
+	}
+	return distinct(list)
+}
+
+// A want is a need of a draft. One for want of an entity ends when that is made.
+type want struct {
+	Need
+	missing graph.ObjectName
+}
 
 func (d *Draft) need(message string, questions ...Question) {
-	d.needs = append(d.needs, Need{Any: questions, Message: message})
+	d.needs = append(d.needs, want{Need: Need{Any: questions, Message: message}})
+}
+
+// needMissing asks for what nobody has, as long as something is not there: whoever may not
+// know whether it is learns nothing from the refusal.
+func (d *Draft) needMissing(what graph.ObjectName, message string) {
+	d.needs = append(d.needs, want{Need: Need{Message: message}, missing: what})
 }
 
 // needSetup asks for a setup permission in a profile.
@@ -131,6 +151,9 @@ func (d *Draft) needHead(before, after Entity) error {
 	}
 	if s.Assign != t.Assign || s.LoginHours != t.LoginHours {
 		d.needSetup(ManageUsers, "change login hours and to whom records are assigned")
+	}
+	if s.MaxShifts != t.MaxShifts {
+		d.need("no seat may change how many shifts there may be: whoever runs the service may")
 	}
 	if !sameWeek(s.BusinessHours, t.BusinessHours) {
 		d.needSetup(ManageShifts, "change the business hours")
@@ -586,12 +609,14 @@ func (d *Draft) needParents(r *Record, parents []Ref) error {
 			return err
 		}
 		above, ok := e.(*Record)
-		switch {
-		case !ok: // made by the same draft, which takes the rights of an owner, or missing
-		case was[Module](module).Kind == Child:
-			d.need("the right to add to "+p.String()+" is needed", recordQuestion(above, Add(r.Module).Relation()))
-		default:
-			d.need("the right to view "+p.String()+" is needed", recordQuestion(above, ActionView.Relation()))
+		relation, message := ActionView.Relation(), "the right to view "+p.String()+" is needed"
+		if was[Module](module).Kind == Child {
+			relation, message = Add(r.Module).Relation(), "the right to add to "+p.String()+" is needed"
+		}
+		if ok {
+			d.need(message, recordQuestion(above, relation))
+		} else { // what the same draft makes takes the rights of an owner
+			d.needMissing(p.Key(), message)
 		}
 		if ok {
 			if err := d.above(p.Key()); err != nil {

@@ -35,6 +35,7 @@ func TestNeedsOfEdits(t *testing.T) {
 		sharing = "setup:manage_data_sharing#allowed"
 		admin   = "org:acme#admin org:acme#super_admin"
 		super   = "org:acme#super_admin"
+		nobody  = ""
 	)
 	settings := func(edit func(*Head)) func(t *testing.T, d *Draft) error { return put("org:acme", edit) }
 	seat := func(id string, edit func(*Seat)) func(t *testing.T, d *Draft) error { return put("user:"+id, edit) }
@@ -51,6 +52,7 @@ func TestNeedsOfEdits(t *testing.T) {
 		{"the super admin", nil, settings(func(h *Head) { h.SuperAdmin = "mia" }), []string{super}},
 		{"the hierarchy", nil, settings(func(h *Head) { h.Settings.Hierarchy = ByReporting }), []string{roles}},
 		{"who reaches the non-reporting", nil, settings(func(h *Head) { h.Settings.NonReportingByRole = true }), []string{roles}},
+		{"how many shifts there may be", nil, settings(func(h *Head) { h.Settings.MaxShifts = 50 }), []string{nobody}},
 		{"what shares do", nil, settings(func(h *Head) { h.Settings.KeepShares, h.Settings.AddingNeedsEdit = true, true }), []string{sharing}},
 		{"assigning", nil, settings(func(h *Head) { h.Settings.Assign = AssignOnDuty }), []string{users}},
 		{"login hours", nil, settings(func(h *Head) { h.Settings.LoginHours = true }), []string{users}},

@@ -56,6 +56,10 @@ type Settings struct {
 	// shifts say who is on duty and close no door.
 	LoginHours bool
 
+	// MaxShifts is how many shifts there may be; 0 is the number of Limits. It is for who
+	// runs the service to raise, not for a seat.
+	MaxShifts int
+
 	// BusinessHours are when the organisation works at all; shifts lie inside. Nil is
 	// always.
 	BusinessHours *BusinessHours

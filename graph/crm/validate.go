@@ -31,8 +31,8 @@ func (o *Organisation) Validate(limits Limits) error {
 	if n := len(o.Modules); n > MaxModules {
 		c.fault(w.top.Key(), "it has %d modules, at most %d are allowed", n, MaxModules)
 	}
-	if n := len(o.Shifts); limits.Shifts > 0 && n > limits.Shifts {
-		c.fault(w.top.Key(), "it has %d shifts, at most %d are allowed", n, limits.Shifts)
+	if n, most := len(o.Shifts), c.maxShifts(&o.Settings); most > 0 && n > most {
+		c.fault(w.top.Key(), "it has %d shifts, at most %d are allowed", n, most)
 	}
 	if len(c.faults) > 0 {
 		return &Error{Faults: c.faults}

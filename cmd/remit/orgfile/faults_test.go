@@ -21,6 +21,8 @@ var badFiles = []struct {
 	{"a text", "acme\n", "1:1: an organisation file must be a mapping, not \"acme\"", false},
 	{"no YAML", "roles:\n\tceo: {}\n", "2:2: not YAML: found character that cannot start any token", true},
 	{"two documents", "roles: {}\n---\nroles: {}\n", "2:1: a second document begins here; an organisation file has one", true},
+	{"a number of shifts in words", "organisation: {id: a, name: A, super_admin: b, max_shifts: many}\n", "1:60: max_shifts must be a whole number such as 50, not \"many\"", false},
+	{"a number of shifts below none", "organisation: {id: a, name: A, super_admin: b, max_shifts: -1}\n", "1:60: max_shifts must be a whole number such as 50, not \"-1\"", false},
 	{"an unknown section", "role: {}\n", "1:1: unknown key \"role\" in an organisation file; known are organisation, modules, profiles, fields, roles, shifts, users, groups, teams, rules, records, tests", false},
 	{"a section without content", "roles:\n", "1:7: roles has no content; write {} for none, or leave the key out", false},
 	{"a section of another kind", "roles: []\n", "1:8: roles must be a mapping, not a list", false},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -110,6 +111,17 @@ func (p *parser) flag(n *yaml.Node, what string) bool {
 		return false
 	}
 	return strings.EqualFold(f.Value, "true")
+}
+
+// count is a whole number from 0.
+func (p *parser) count(n *yaml.Node, what string) int {
+	f := yamlfile.Follow(n)
+	count, err := strconv.Atoi(f.Value)
+	if f.Kind != yaml.ScalarNode || f.ShortTag() != "!!int" || err != nil || count < 0 {
+		p.Faultf(p.at(n), "%s must be a whole number such as 50, not %s", what, kind(n))
+		return 0
+	}
+	return count
 }
 
 // texts are a list of texts.

@@ -147,6 +147,7 @@ func entitySchemas() map[string]object {
 			"keep_shares":       boolean("Shares stay when a record gets another owner. By default they are dropped."),
 			"assign":            oneOfWords("To whom a record may be given. By default to anyone.", assignScopes...),
 			"login_hours":       boolean("Who has a gated profile may do nothing outside working hours."),
+			"max_shifts":        object{"type": "integer", "minimum": 0, "description": "How many shifts there may be, by default 30. Who runs the service raises it."},
 			"business_hours": mappingOf("When the organisation works at all; shifts lie inside. Absent: always.", object{
 				"first_day": oneOfWords("The first day of the week, by default sunday.",
 					"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"),

@@ -184,8 +184,13 @@ func (s *schema) check(schema map[string]any, v any, path string) []string {
 			if !several {
 				types = []any{want}
 			}
-			if !slices.Contains(types, any(typeOf(v))) {
+			whole := v == math.Trunc(number(v)) && slices.Contains(types, any("integer"))
+			if !whole && !slices.Contains(types, any(typeOf(v))) {
 				fault("%v is no %v", v, want)
+			}
+		case "minimum":
+			if number(v) < want.(float64) {
+				fault("%v is less than %v", v, want)
 			}
 		case "enum":
 			if !slices.Contains(want.([]any), v) {
@@ -265,6 +270,14 @@ func (s *schema) properties(schema map[string]any, v any, path string) []string 
 		faults = append(faults, s.check(one, held, path+"."+key)...)
 	}
 	return faults
+}
+
+// number is a number, or none at all.
+func number(v any) float64 {
+	if f, ok := v.(float64); ok {
+		return f
+	}
+	return math.NaN()
 }
 
 func typeOf(v any) string {

@@ -139,6 +139,7 @@ func (p *parser) organisation(n *yaml.Node, o *crm.Organisation) {
 		p.flagKey("keep_shares", &s.KeepShares),
 		choiceKey(p, "assign", &s.Assign, crm.ParseAssignScope, assignScopes),
 		p.flagKey("login_hours", &s.LoginHours),
+		key{name: "max_shifts", read: func(n *yaml.Node, what string) { s.MaxShifts = p.count(n, what) }},
 		key{name: "business_hours", read: func(n *yaml.Node, _ string) { s.BusinessHours = p.businessHours(n) }},
 	)
 	p.places[o.Head().Key().String()] = p.at(n)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -279,6 +280,9 @@ func head(h *crm.Head) []pair {
 	m.flag("keep_shares", s.KeepShares)
 	m.word("assign", s.Assign.String(), crm.AssignAnyone.String())
 	m.flag("login_hours", s.LoginHours)
+	if s.MaxShifts != 0 {
+		m = append(m, pair{"max_shifts", strconv.Itoa(s.MaxShifts)})
+	}
 	if b := s.BusinessHours; b != nil {
 		var hours mapping
 		hours.word("first_day", crm.WeekdayText(b.FirstDay), crm.WeekdayText(time.Sunday))

@@ -114,6 +114,9 @@ func (g *Generator) settings() {
 	s.NonReportingByRole = g.Chance(50)
 	s.AddingNeedsEdit = g.Chance(50)
 	s.KeepShares = g.Chance(30)
+	if s.KeepShares && s.AddingNeedsEdit {
+		s.MaxShifts = 40
+	}
 	s.LoginHours = g.Chance(40)
 	s.Assign = crm.AssignScope(g.IntN(3))
 	if g.Chance(20) {

@@ -608,6 +608,8 @@ type Settings struct {
 	LoginHours bool `protobuf:"varint,9,opt,name=login_hours,json=loginHours,proto3" json:"login_hours,omitempty"`
 	// When the organisation works at all. Absent: always.
 	BusinessHours *BusinessHours `protobuf:"bytes,10,opt,name=business_hours,json=businessHours,proto3" json:"business_hours,omitempty"`
+	// How many shifts there may be, up to 1,000. 0: 30. No seat may change it.
+	MaxShifts     int32 `protobuf:"varint,11,opt,name=max_shifts,json=maxShifts,proto3" json:"max_shifts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -710,6 +712,13 @@ func (x *Settings) GetBusinessHours() *BusinessHours {
 		return x.BusinessHours
 	}
 	return nil
+}
+
+func (x *Settings) GetMaxShifts() int32 {
+	if x != nil {
+		return x.MaxShifts
+	}
+	return 0
 }
 
 // Hours of the organisation. Days are as in Hours; there are no breaks.
@@ -5997,7 +6006,7 @@ var File_remit_v1_organisation_proto protoreflect.FileDescriptor
 
 const file_remit_v1_organisation_proto_rawDesc = "" +
 	"\n" +
-	"\x1bremit/v1/organisation.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15remit/v1/access.proto\x1a\x13remit/v1/core.proto\"\xcf\x03\n" +
+	"\x1bremit/v1/organisation.proto\x12\bremit.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15remit/v1/access.proto\x1a\x13remit/v1/core.proto\"\xee\x03\n" +
 	"\bSettings\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xf8\aR\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x84\aR\x04name\x12)\n" +
@@ -6012,7 +6021,9 @@ const file_remit_v1_organisation_proto_rawDesc = "" +
 	"\vlogin_hours\x18\t \x01(\bR\n" +
 	"loginHours\x12>\n" +
 	"\x0ebusiness_hours\x18\n" +
-	" \x01(\v2\x17.remit.v1.BusinessHoursR\rbusinessHours\"\x9c\x01\n" +
+	" \x01(\v2\x17.remit.v1.BusinessHoursR\rbusinessHours\x12\x1d\n" +
+	"\n" +
+	"max_shifts\x18\v \x01(\x05R\tmaxShifts\"\x9c\x01\n" +
 	"\rBusinessHours\x12\x1b\n" +
 	"\tfirst_day\x18\x01 \x01(\tR\bfirstDay\x125\n" +
 	"\x04days\x18\x02 \x03(\v2!.remit.v1.BusinessHours.DaysEntryR\x04days\x1a7\n" +
