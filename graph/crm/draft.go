@@ -1,6 +1,8 @@
 package crm
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -102,14 +104,19 @@ func (d *Draft) As(seat string) {
 
 // The scopes of organisations. Stores keep their versions under these names.
 const (
-	scopeAccess = "access" // anything but records changes
+	scopeAccess = "access" // what anything but records says about access changes
 	scopeUses   = "uses/"  // who refers to an entity
 	scopeAll    = "all/"   // which entities of a type there are; not of records
 )
 
-// usesScope is the scope of who refers to an entity. Ids that are too long for a scope
-// are hashed.
-func usesScope(key graph.ObjectName) string { return shorten(scopeUses + key.String()) }
+// usesScope is the scope of who refers to an entity. Its name is a digest: scopes outlive
+// what they are named after, and are not erased with a person. Entities that shared a
+// digest would stand in each other's way more often, and nothing else.
+func usesScope(key graph.ObjectName) string {
+	const length = 16
+	sum := sha256.Sum256([]byte(key.String()))
+	return scopeUses + hex.EncodeToString(sum[:length])
+}
 
 func (d *Draft) require(scope string) {
 	if _, ok := d.requires[scope]; !ok {

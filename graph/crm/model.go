@@ -223,11 +223,11 @@ func (w *modelWriter) rules() {
 		"del: [user:*]",
 		"target: t_all or t_user or holder from t_role or subtree from t_role_sub or member from t_group",
 		"target_up: superior from t_user or up from t_role or up_sub from t_role_sub or superior from t_group",
-		"target_sup: target_up and sup_allowed",
+		"target_sup: sup_allowed and target_up",
 		"grantee: target or target_sup",
-		"view: grantee and enabled",
-		"edit: view and rw",
-		"delete: view and del",
+		"view: enabled and grantee",
+		"edit: rw and view",
+		"delete: del and view",
 	)
 }
 

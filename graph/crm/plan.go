@@ -1,8 +1,6 @@
 package crm
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -78,18 +76,6 @@ func (e Edited) Key() graph.ObjectName {
 // preconditions, and how many scopes.
 const maxOperations = 10_000
 
-// maxScope is how many bytes the name of a scope may have.
-const maxScope = 1024
-
-// shorten makes a scope's name short enough.
-func shorten(scope string) string {
-	if len(scope) <= maxScope {
-		return scope
-	}
-	sum := sha256.Sum256([]byte(scope))
-	return scope[:maxScope/2] + "#" + hex.EncodeToString(sum[:])
-}
-
 // Plan is the change that the edits add up to. Errors are an *Error with everything that
 // is wrong with the result, ErrTooLarge, and those of the state. A plan comes with
 // ErrTooLarge as well if it is this that is too large: it can be shown, and not be carried
@@ -121,7 +107,7 @@ func (d *Draft) Plan() (*Plan, error) {
 	if p.Model, err = d.model(p.Edits); err != nil {
 		return nil, err
 	}
-	p.Bumps = bumps(p.Edits)
+	p.Bumps = bumps(p)
 	p.Needs, p.Dropped = d.Needs(), d.dropped
 	for key, seen := range d.reads {
 		p.Read = append(p.Read, DocumentVersion{Entity: key, Version: seen.version})
@@ -408,15 +394,14 @@ func joined(a, b *Module) *Module {
 }
 
 // bumps are the scopes of what could be read and is not so any more.
-func bumps(edits []Edited) []string {
+func bumps(p *Plan) []string {
 	set := map[string]bool{}
-	for _, e := range edits {
-		key := e.Key()
-		if !isRecord(key) {
-			set[scopeAccess] = true
-			if e.Before == nil || e.After == nil {
-				set[scopeAll+key.Type] = true
-			}
+	if p.decides() {
+		set[scopeAccess] = true
+	}
+	for _, e := range p.Edits {
+		if key := e.Key(); !isRecord(key) && (e.Before == nil || e.After == nil) {
+			set[scopeAll+key.Type] = true
 		}
 		before, after := references(e.Before), references(e.After)
 		merge(before, after, compareObjects, func(a, b graph.ObjectName) bool { return a == b },
@@ -424,6 +409,15 @@ func bumps(edits []Edited) []string {
 			func(put graph.ObjectName) { set[usesScope(put)] = true })
 	}
 	return slices.Sorted(maps.Keys(set))
+}
+
+// decides reports whether the plan can change anybody's rights, but for those to the
+// records that it edits: by a tuple of anything else, or because another person sits on a
+// seat. A name or a reason changes none.
+func (p *Plan) decides() bool {
+	ofOthers := func(t graph.Tuple) bool { return !isRecord(t.Object) }
+	return slices.ContainsFunc(p.Changes.Delete, ofOthers) || slices.ContainsFunc(p.Changes.Put, ofOthers) ||
+		slices.ContainsFunc(p.Edits, func(e Edited) bool { return was[Seat](e.Before).Login != was[Seat](e.After).Login })
 }
 
 // distinct are the needs, each once, in their order.
@@ -434,6 +428,9 @@ func distinct(needs []Need) []Need {
 		var text strings.Builder
 		for _, q := range n.Any {
 			fmt.Fprintf(&text, "%s#%s@%s\n", q.Object, q.Relation, q.User)
+		}
+		if len(n.Any) == 0 {
+			text.WriteString(n.Message)
 		}
 		if !seen[text.String()] {
 			seen[text.String()] = true

@@ -1,0 +1,286 @@
+package crm_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/remit-authz/remit/graph/crm"
+	"github.com/remit-authz/remit/graph/crm/crmtest"
+)
+
+const (
+	allPaired = 100
+	fewPaired = 3
+
+	// changesEach is how many changes are planned at one view, each of which meets each
+	// other one.
+	changesEach = 24
+
+	// viewsEach is from how many views, each with what was done at the one before.
+	viewsEach = 2
+)
+
+// A proposal is a change that was planned at the view of a table.
+type proposal struct {
+	name   string
+	as     string
+	change func(d *crm.Draft) error
+	plan   *crm.Plan
+	rights []bool
+	after  *crm.Managed
+}
+
+// A pairing is changes that are planned at one view and meet each other.
+type pairing struct {
+	*testing.T
+	administration
+	actors []string // on whose behalf changes are, if on anybody's
+	at     *crm.Managed
+	now    time.Time
+	limits crm.Limits
+	tally  *pairTally
+	again  string
+}
+
+// A pairTally counts what became of pairs.
+type pairTally struct {
+	pairs, orders, conflicts, both int
+
+	// refused are conflicts after which the change is not possible any more, changed those
+	// after which it is planned otherwise, and needless the others, by the guards that failed.
+	refused, changed, needless, needlessBehalf, ordersBehalf int
+	guards                     map[string]int
+
+	behalf, lost, models int
+}
+
+// plan plans a change at a state.
+func (p *pairing) plan(s *crm.Managed, as string, change func(d *crm.Draft) error) (*crm.Plan, error) {
+	d := s.DraftWithin(p.limits)
+	if as != "" {
+		d.As(as)
+	}
+	err := change(d)
+	if err != nil {
+		return nil, err
+	}
+	return d.Plan()
+}
+
+// propose adds a change, if it is possible at the view.
+func (p *pairing) propose(list *[]*proposal, name, as string, change func(d *crm.Draft) error) {
+	plan, err := p.plan(p.at, as, change)
+	if errors.Is(err, crm.ErrInvalid) || err == nil && len(plan.Edits) == 0 {
+		return
+	}
+	if err != nil {
+		p.Fatalf("%s: %v\n%s", name, err, p.again)
+	}
+	*list = append(*list, &proposal{name: name, as: as, change: change, plan: plan})
+}
+
+// proposals are changes that are possible at the view. About half come in twos and threes
+// that are each other's obstacle.
+func (p *pairing) proposals() []*proposal {
+	var list []*proposal
+	p.actors = []string{crmtest.Pick(p.Generator, p.o.Seats).ID, crmtest.Pick(p.Generator, p.o.Seats).ID}
+	for tries := 0; len(list) < changesEach && tries < 40*changesEach; tries++ {
+		as := ""
+		if p.Chance(35) {
+			as = crmtest.Pick(p.Generator, p.actors)
+		}
+		if p.Chance(50) {
+			name, change := p.change()
+			if p.Chance(25) { // one more in the same change
+				also, more := p.act()
+				first := change
+				name, change = name+" and "+also, func(d *crm.Draft) error {
+					if err := first(d); err != nil {
+						return err
+					}
+					return more(d)
+				}
+			}
+			p.propose(&list, name, as, change)
+			continue
+		}
+		for _, t := range p.tangle() {
+			p.propose(&list, t.name, as, t.change)
+		}
+	}
+	for _, c := range list {
+		c.rights = p.answers(p.at, c, c.plan)
+		if c.after = p.at.Fork(); p.Failed() {
+			return nil
+		}
+		if err := c.after.Commit(p.T, c.plan); err != nil {
+			p.Fatalf("%s at the view it was planned at: %v\n%s", c.name, err, p.again)
+		}
+		p.sound(c.after, c.name, "")
+	}
+	return list
+}
+
+// answers are those to the questions of a plan on behalf of a seat, as far as the model
+// has the relations.
+func (p *pairing) answers(s *crm.Managed, c *proposal, plan *crm.Plan) []bool {
+	if c.as == "" {
+		return nil
+	}
+	return answers(p.T, s, c.as, p.now, plan)
+}
+
+func (p *pairing) sound(s *crm.Managed, first, second string) *crm.Organisation {
+	p.Helper()
+	o, err := s.Sound(p.limits)
+	if err != nil {
+		p.Fatalf("first %s\nthen %s\n%v\n%s", first, second, err, p.again)
+	}
+	return o
+}
+
+// meet carries one change out after another, both of which were planned at the same view.
+func (p *pairing) meet(first, second *proposal) (applied bool) {
+	fail := func(format string, args ...any) {
+		p.Helper()
+		p.Fatalf("first %s %s\nthen %s %s\n%s\n%s", first.as, first.name, second.as, second.name, fmt.Sprintf(format, args...), p.again)
+	}
+	t := p.tally
+	t.orders++
+	if second.as != "" {
+		t.ordersBehalf++
+	}
+	failing := first.after.Failing(p.T, second.plan)
+	anew, refused := p.plan(first.after, second.as, second.change)
+	if refused != nil && !errors.Is(refused, crm.ErrInvalid) {
+		fail("%v", refused)
+	}
+	differs := ""
+	if refused == nil {
+		differs = differences(second.plan, anew)
+	}
+	if len(failing) > 0 {
+		t.conflicts++
+		switch {
+		case refused != nil:
+			t.refused++
+		case differs != "" || !slices.Equal(p.answers(first.after, second, anew), second.rights):
+			t.changed++
+		default:
+			t.needless++
+			if second.as != "" {
+				t.needlessBehalf++
+			}
+			t.blame(failing)
+		}
+		return false
+	}
+	if refused != nil {
+		fail("no guard failed, and the second is not possible any more: %v", refused)
+	}
+	if differs != "" {
+		fail("no guard failed, and the second is planned otherwise:\n%s", differs)
+	}
+	if second.as != "" {
+		t.behalf++
+		if rights := p.answers(first.after, second, anew); !slices.Equal(rights, second.rights) {
+			fail("no guard failed, and the rights of %s to %v were %v, and are %v", second.as, anew.Needs, second.rights, rights)
+		}
+	}
+	after := first.after.Fork()
+	if err := after.Commit(p.T, second.plan); err != nil {
+		fail("%v", err)
+	}
+	p.sound(after, first.name, second.name)
+	return true
+}
+
+// differences are those of two plans in what they do and what it takes; empty if none.
+func differences(a, b *crm.Plan) string {
+	diff := gocmp.Diff(a.Changes, b.Changes)
+	for _, d := range []string{
+		gocmp.Diff(a.Needs, b.Needs), gocmp.Diff(a.Dropped, b.Dropped), gocmp.Diff(a.Bumps, b.Bumps),
+		gocmp.Diff(a.Model == nil, b.Model == nil),
+	} {
+		diff += d
+	}
+	if diff == "" && a.Model != nil {
+		diff = gocmp.Diff(a.Model.Declarations(), b.Model.Declarations())
+	}
+	return diff
+}
+
+// blame counts the guards that failed without need.
+func (t *pairTally) blame(failing []string) {
+	kinds := map[string]bool{}
+	for _, f := range failing {
+		kind, rest, _ := strings.Cut(f, " ")
+		if typ, _, document := strings.Cut(rest, ":"); document && kind == "document" {
+			rest = typ
+		}
+		if strings.HasPrefix(rest, "uses/") {
+			rest = "uses"
+		}
+		kinds[kind+" "+rest] = true
+	}
+	for kind := range kinds {
+		t.guards[kind]++
+		if len(kinds) == 1 {
+			t.guards["alone "+kind]++
+		}
+	}
+}
+
+// TestChangesInEitherOrder plans many changes at one view and carries each out after each
+// other: either a guard fails, or the result is that of planning it anew. Whatever is
+// carried out leaves a valid organisation and its encoding.
+func TestChangesInEitherOrder(t *testing.T) {
+	v := crmtest.VolumeOf(t, "graph/crm", fewPaired, allPaired)
+	tally := &pairTally{guards: map[string]int{}}
+	for n := v.First; n < v.First+v.Count; n++ {
+		g, o := v.Organisation(n, 0)
+		p := &pairing{
+			T: t, administration: administration{Generator: g, o: o.Copy()},
+			at: crm.Manage(t, o), now: g.Instant(), limits: crm.Limits{Shifts: len(o.Shifts) + 1, Breaks: 2},
+			tally: tally, again: v.Again(n),
+		}
+		for range viewsEach {
+			list := p.proposals()
+			if len(list) == 0 {
+				break
+			}
+			for i, first := range list {
+				for _, second := range list[:i] {
+					tally.pairs++
+					there, back := p.meet(first, second), p.meet(second, first)
+					if there && back {
+						tally.both++
+					}
+				}
+			}
+			p.at = crmtest.Pick(g, list).after
+			p.o = p.sound(p.at, "what was picked", "")
+		}
+	}
+	t.Logf("%d pairs, %d of them carried out in both orders; of %d orders %d conflict: in %d the second is not possible any more, "+
+		"in %d it is planned otherwise, %d are needless, by %v; %d on behalf of seats are carried out",
+		tally.pairs, tally.both, tally.orders, tally.conflicts, tally.refused, tally.changed, tally.needless, tally.guards, tally.behalf)
+	if v.Count >= fewPaired && os.Getenv("REMIT_TEST_MODEL") == "" {
+		tally.enough(t)
+	}
+}
+
+// enough checks that the pairs were such that a guard that is missing would be missed.
+func (t *pairTally) enough(of *testing.T) {
+	of.Helper()
+	if t.both < t.pairs/4 || t.refused < t.orders/100 || t.changed < t.orders/20 || t.behalf < t.orders/20 {
+		of.Error("too few pairs of one kind")
+	}
+}
