@@ -3,6 +3,7 @@ package rpc
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -101,6 +102,30 @@ func (e *edit) named() []crm.Ref {
 		}
 	}
 	return e.records
+}
+
+// fields are those of a record that the edit names, and the record's module.
+func (e *edit) fields() (module string, names []string) {
+	r := e.message.GetPut().GetEntity().GetRecord()
+	if r == nil {
+		return "", nil
+	}
+	all := e.message.GetPut().UpdateMask == nil
+	for _, path := range e.message.GetPut().UpdateMask.GetPaths() {
+		name, field, one := strings.Cut(path, ".")
+		switch {
+		case name != "fields":
+		case one:
+			names = append(names, field)
+		default:
+			all = true
+		}
+	}
+	if all {
+		names = slices.AppendSeq(names, maps.Keys(r.Fields.GetFields()))
+	}
+	slices.Sort(names)
+	return r.Module, names
 }
 
 // apply makes the edit in a draft. Errors name the field at fault.

@@ -178,7 +178,7 @@ func (d *Draft) dropBelow(r *Record) error {
 // recipient has already is replaced. Errors are an *Error, if a record is not there, and
 // those of the state.
 func (d *Draft) Share(records []Ref, shares []Share) error {
-	return d.changeRecords(records, func(r *Record) {
+	return d.changeRecords(records, ActionShare, func(r *Record) {
 		for _, s := range shares {
 			i := slices.IndexFunc(r.Shares, func(o Share) bool { return o.To == s.To })
 			if i >= 0 {
@@ -193,13 +193,14 @@ func (d *Draft) Share(records []Ref, shares []Share) error {
 // Unshare ends the shares of every record with the parties, or with everybody if there are
 // none. One that is not there is as good. Errors are those of Share.
 func (d *Draft) Unshare(records []Ref, from []Party) error {
-	return d.changeRecords(records, func(r *Record) {
+	return d.changeRecords(records, ActionShare, func(r *Record) {
 		r.Shares = slices.DeleteFunc(r.Shares, func(s Share) bool { return len(from) == 0 || slices.Contains(from, s.To) })
 	})
 }
 
-// changeRecords edits records as Put does.
-func (d *Draft) changeRecords(records []Ref, edit func(*Record)) error {
+// changeRecords edits records as Put does. It takes the right to do so to find that there is
+// nothing to be done, too.
+func (d *Draft) changeRecords(records []Ref, as Action, edit func(*Record)) error {
 	for _, ref := range records {
 		e, err := d.find(ref.Key())
 		if err != nil {
@@ -211,7 +212,12 @@ func (d *Draft) changeRecords(records []Ref, edit func(*Record)) error {
 		}
 		after := r.clone().(*Record)
 		edit(after)
-		if err := d.Put(after, nil); err != nil {
+		if sameEntity(r, after.clone()) {
+			err = d.needOf(r, as, string(as))
+		} else {
+			err = d.Put(after, nil)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -225,7 +231,7 @@ func (d *Draft) Transfer(records []Ref, to string) error {
 	if err != nil {
 		return err
 	}
-	return d.changeRecords(records, func(r *Record) {
+	return d.changeRecords(records, ActionTransfer, func(r *Record) {
 		if r.Owner == to {
 			return
 		}

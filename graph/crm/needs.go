@@ -13,6 +13,8 @@ import (
 type Need struct {
 	Any     []Question
 	Message string // what is needed, for those who lack it
+
+	missing graph.ObjectName // in a draft: for want of this, until it is made
 }
 
 // A Question is whether a seat has a relation to an object: that which makes the change,
@@ -37,28 +39,22 @@ const (
 // wrong with them. Those of a Plan are the same.
 func (d *Draft) Needs() []Need {
 	var list []Need
-	for _, w := range d.needs {
-		if w.missing == (graph.ObjectName{}) || d.now[w.missing] == nil {
-			list = append(list, w.Need)
+	for _, n := range d.needs {
+		if n.missing == (graph.ObjectName{}) || d.now[n.missing] == nil {
+			list = append(list, Need{Any: n.Any, Message: n.Message})
 		}
 	}
 	return distinct(list)
 }
 
-// A want is a need of a draft. One for want of an entity ends when that is made.
-type want struct {
-	Need
-	missing graph.ObjectName
-}
-
 func (d *Draft) need(message string, questions ...Question) {
-	d.needs = append(d.needs, want{Need: Need{Any: questions, Message: message}})
+	d.needs = append(d.needs, Need{Any: questions, Message: message})
 }
 
 // needMissing asks for what nobody has, as long as something is not there: whoever may not
 // know whether it is learns nothing from the refusal.
 func (d *Draft) needMissing(what graph.ObjectName, message string) {
-	d.needs = append(d.needs, want{Need: Need{Message: message}, missing: what})
+	d.needs = append(d.needs, Need{Message: message, missing: what})
 }
 
 // needSetup asks for a setup permission in a profile.
