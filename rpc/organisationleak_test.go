@@ -1,0 +1,80 @@
+package rpc
+
+import (
+	"strings"
+	"testing"
+
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+)
+
+// What a seat may not read it cannot guess either: an edit that changes nothing is refused
+// like one that changes something.
+func TestChangesDoNotConfirmGuesses(t *testing.T) {
+	r := newWorld(t)
+	deal := func(fields map[string]any) *remitv1.Entity {
+		return aRecord(&remitv1.Record{Module: "deal", Id: "d1", Owner: "cid", Fields: someFields(t, fields)})
+	}
+	share := &remitv1.Edit{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{
+		Records: []string{"deal:d1"}, Shares: []*remitv1.Share{{To: "user:fay", Level: toEdit, Related: true, Reason: "help"}},
+	}}}
+	unshare := &remitv1.Edit{Edit: &remitv1.Edit_Unshare{Unshare: &remitv1.UnshareRecords{Records: []string{"deal:d1"}, From: []string{"user:eve"}}}}
+	for _, tt := range []struct {
+		name    string
+		as      string
+		edit    *remitv1.Edit
+		missing string
+	}{
+		{"a hidden field, right", "cid", putOf(deal(map[string]any{"iban": "FR76"}), "fields.iban"), "iban"},
+		{"a hidden field, wrong", "cid", putOf(deal(map[string]any{"iban": "FR77"}), "fields.iban"), "iban"},
+		{"a hidden field that is not there", "cid", putOf(deal(nil), "fields.iban"), "iban"},
+		{"a hidden field besides another", "cid", putOf(deal(map[string]any{"iban": "FR76", "amount": 6.0}), "fields"), "iban"},
+		{"a field of a deal that is not seen", "users", putOf(deal(map[string]any{"amount": 5.0}), "fields.amount"), "there is no deal:d1"},
+		{"who owns a deal that is not seen", "users", putOf(deal(nil), "owner"), "there is no deal:d1"},
+		{"a share of a deal that is not seen", "users", share, "there is no deal:d1"},
+		{"a share of a deal that is not one's to share", "dot", share, "the right to share"},
+		{"that there is no share", "dot", unshare, "the right to share"},
+	} {
+		_, err := r.try(tt.as, tt.edit)
+		if text := wantForbidden(t, tt.name, err); !strings.Contains(text, tt.missing) {
+			t.Errorf("%s: %q, want a word of %q", tt.name, text, tt.missing)
+		}
+	}
+	// Who reads a field may send it along as it is.
+	r.change("cid", putOf(deal(map[string]any{"amount": 5.0}), "fields.amount"))
+}
+
+// Of a record that it may not see, a seat learns no version, no owner and no field, but that
+// the id is taken if it could make one.
+func TestPutOfHiddenRecords(t *testing.T) {
+	r := newWorld(t)
+	// A deal of the super admin, which is secret, and so nobody else's.
+	r.change("ann", putOf(aRecord(&remitv1.Record{
+		Module: "deal", Id: "d2", Owner: "ann", Confidentiality: remitv1.Confidentiality_CONFIDENTIALITY_SECRET,
+		Fields: someFields(t, map[string]any{"amount": 5.0}),
+	})))
+	texts := func(as, id string) []string {
+		var list []string
+		for _, edit := range []*remitv1.Edit{
+			putOf(aRecord(&remitv1.Record{Module: "deal", Id: id, Owner: as})),
+			putOf(aRecord(&remitv1.Record{Module: "deal", Id: id, Owner: "ann"})),
+			ifVersion(putOf(aRecord(&remitv1.Record{Module: "deal", Id: id, Owner: as})), 0),
+			ifVersion(putOf(aRecord(&remitv1.Record{Module: "deal", Id: id, Owner: as})), 7),
+			putOf(aRecord(&remitv1.Record{
+				Module: "deal", Id: id, Owner: "ann", Confidentiality: remitv1.Confidentiality_CONFIDENTIALITY_SECRET,
+				Fields: someFields(t, map[string]any{"amount": 5.0}),
+			})),
+		} {
+			_, err := r.try(as, edit)
+			list = append(list, strings.ReplaceAll(wantForbidden(t, as+" "+id, err), id, "it"))
+		}
+		return list
+	}
+	for as, id := range map[string]string{"dot": "d2", "users": "d2", "groups": "d9"} {
+		list := texts(as, id)
+		for _, text := range list {
+			if text != list[0] || strings.Contains(text, "version") {
+				t.Errorf("%s is told %q and %q", as, list[0], text)
+			}
+		}
+	}
+}
