@@ -70,11 +70,11 @@ func TestWhy(t *testing.T) {
 			`RECORD edit "Kim" has only edit on deal:d1, and not delete: deal:d1 is shared with role "Agent": edit, until 2026-06-10 13:00 UTC, granted by "Rob", because "they asked"`,
 		}},
 		{"kim edit deal:s1", false, []string{
-			`RECORD - nothing gives "Kim" edit on deal:s1, which belongs to "Rob", role "Rep"; who has full access can share it, and a rule can share all that the owner has`,
+			`RECORD - nothing gives "Kim" edit on deal:s1, which belongs to "Rob", role "Rep"; who has full access can share it`,
 		}},
 		{"mia view deal:s1", false, []string{
 			`CONFIDENTIAL full deal:s1 is secret; were it open, this would give full access: "Mia" is superior to the owner, "Rob": role "EMEA" stands above role "Rep"`,
-			`RECORD - nothing gives "Mia" view on deal:s1, which belongs to "Rob", role "Rep"; who has full access can share it, and a rule can share all that the owner has`,
+			`RECORD - nothing gives "Mia" view on deal:s1, which belongs to "Rob", role "Rep"; who has full access can share it`,
 		}},
 		{"kim view account:a1", false, []string{
 			`PROFILE - profile "Support" lacks view on accounts`,
@@ -140,7 +140,7 @@ func TestWhyIsToldAsFarAsTheAskerMaySee(t *testing.T) {
 		}},
 		{"ada", "mia view deal:s1", false, []string{
 			`CONFIDENTIAL full deal:s1 is secret; were it open, this would give full access: "Mia" is superior to the owner, "Rob": role "EMEA" stands above role "Rep"`,
-			`RECORD - nothing gives "Mia" view on deal:s1, which belongs to "Rob", role "Rep"; who has full access can share it, and a rule can share all that the owner has`,
+			`RECORD - nothing gives "Mia" view on deal:s1, which belongs to "Rob", role "Rep"; who has full access can share it`,
 		}},
 		{"joe", "joe view deal:d1", true, []string{
 			`SEAT - the seat of "Joe" is suspended: who manages users can make it active again`,

@@ -312,7 +312,7 @@ func (i *interview) mend(v *crmtest.Volume, n int, deed crm.Deed, before *crm.An
 	}
 	after := crm.Load(i.t, o, false).Why(i.t, deed, i.now, nil)
 	for _, m := range after.Missing {
-		same := m.Kind == g.Kind && m.Entity == g.Entity && slices.Equal(m.Permissions, g.Permissions)
+		same := m.Kind == g.Kind && m.Entity == g.Entity && m.Module == g.Module && slices.Equal(m.Permissions, g.Permissions)
 		if same || reaching(g.Kind) && m.Kind == crm.GroundRecord && !i.further(deed, before, m) {
 			i.errorf(deed, before, "it was mended that %q, and yet %q", g.Text, m.Text)
 		}

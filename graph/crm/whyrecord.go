@@ -162,16 +162,14 @@ func (w *why) confidential(r *reach, hidden Ground) Ground {
 		grade = "secret"
 		g.Facts = append(g.Facts, w.facts(r.id, relSecret, w.everyone())...)
 	}
-	g.Text = fmt.Sprintf("%s is %s; were it open, %s would give %s: %s",
-		r.key, grade, pluralGrounds(len(r.closed)), gradeText(hidden.Level), hidden.Text)
-	return g
-}
-
-func pluralGrounds(n int) string {
-	if n == 1 {
-		return "this"
+	g.Text = fmt.Sprintf("%s is %s; were it open, this would give %s: %s", r.key, grade, gradeText(hidden.Level), hidden.Text)
+	switch n := len(r.closed) - 1; {
+	case n == 1:
+		g.Text += " (1 other ground would count, too)"
+	case n > 1:
+		g.Text += fmt.Sprintf(" (%d other grounds would count, too)", n)
 	}
-	return fmt.Sprintf("%d grounds, of which this is the strongest,", n)
+	return g
 }
 
 // unreached says that a record is not reached, or not enough, and whose it is.
@@ -187,10 +185,8 @@ func (w *why) unreached(r *reach, has Ground) Ground {
 	switch {
 	case w.relation(r.id, shareRelations[0].share) == nil:
 		g.Text += fmt.Sprintf("; %s cannot be shared", w.module(r.key.Type))
-	case r.need == LevelDelete:
-		g.Text += "; who has full access can give as much, and a rule can share all that the owner has"
-	case r.need == LevelFull:
-		g.Text += "; who has full access can give as much"
+	case r.need == LevelFull || r.restricted:
+		g.Text += "; who has full access can share it"
 	default:
 		g.Text += "; who has full access can share it, and a rule can share all that the owner has"
 	}
