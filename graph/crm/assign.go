@@ -310,10 +310,11 @@ func (a *assigning) mayGet(seat string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	before := len(d.needs)
+	others := d.needs
+	d.needs = nil
 	err = d.needAssign(head, seat)
-	needs := slices.Clone(d.needs[before:])
-	d.needs = d.needs[:before]
+	needs := d.Needs()
+	d.needs = others
 	if err != nil {
 		return false, err
 	}
