@@ -198,7 +198,6 @@ type why struct {
 
 	profiles   []graph.ID // of the user
 	admin      graph.ID   // a profile that makes the user an administrator, or 0
-	admins     map[graph.ID]bool
 	reaches    []Ground
 	conditions []Ground // what else is needed and there
 	missing    []Ground
@@ -208,7 +207,7 @@ type why struct {
 
 func newWhy(ctx context.Context, q *Inquiry, user graph.ObjectName) *why {
 	w := &why{query: q, user: user}
-	w.walker.begin(ctx, q)
+	w.begin(ctx, q)
 	return w
 }
 

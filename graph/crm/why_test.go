@@ -40,9 +40,17 @@ func whyCompany(change func(*crm.Organisation)) *crm.Organisation {
 		o.Seats = append(o.Seats, crm.Seat{ID: id, Name: strings.ToUpper(id[:1]) + id[1:], Role: role, Profiles: []string{profile}})
 	}
 	for _, s := range [][3]string{
-		{"mia", "emea", "standard"}, {"rob", "rep", "standard"}, {"tom", "agent", "standard"}, {"eve", "rep", "standard"},
-		{"fay", "agent", "standard"}, {"kim", "agent", "standard"}, {"lou", "agent", "clock"}, {"aud", "agent", "auditor"},
-		{"max", "lead", "standard"}, {"jim", "junior", "standard"}, {"joe", "ceo", "standard"},
+		{"mia", "emea", "standard"},
+		{"rob", "rep", "standard"},
+		{"tom", "agent", "standard"},
+		{"eve", "rep", "standard"},
+		{"fay", "agent", "standard"},
+		{"kim", "agent", "standard"},
+		{"lou", "agent", "clock"},
+		{"aud", "agent", "auditor"},
+		{"max", "lead", "standard"},
+		{"jim", "junior", "standard"},
+		{"joe", "ceo", "standard"},
 	} {
 		seat(s[0], s[1], s[2])
 	}

@@ -25,7 +25,6 @@ type interview struct {
 
 	modules map[string]*crm.Module
 	records map[string]*crm.Record
-	asked   int
 }
 
 func newInterview(t *testing.T, v *crmtest.Volume, n int) *interview {
