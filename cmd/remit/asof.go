@@ -19,8 +19,10 @@ const asOfHelp = `A moment is an instant (2026-03-03T22:00Z, or without a zone i
 2026-03-03 22:00 or 2026-03-03), a duration ago (90m, 7d), the number of a revision, or a
 token.`
 
-func (q *circumstance) registerAsOf(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&q.asOf, "as-of", "", "ask what was known at this `moment` of the past: an instant, as 2026-03-03T22:00Z or\n\"2026-03-03 22:00\" (local time), a duration ago, as 7d, a revision, or a token")
+func (q *circumstance) registerAsOf(cmd *cobra.Command) { registerAsOf(cmd, &q.asOf) }
+
+func registerAsOf(cmd *cobra.Command, asOf *string) {
+	cmd.Flags().StringVar(asOf, "as-of", "", "ask what was known at this `moment` of the past: an instant, as 2026-03-03T22:00Z or\n\"2026-03-03 22:00\" (local time), a duration ago, as 7d, a revision, or a token")
 }
 
 // requirement is what --as-of says, or else --consistency.

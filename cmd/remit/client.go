@@ -34,6 +34,8 @@ type services struct {
 	audits    remitv1connect.AuditServiceClient
 	erasures  remitv1connect.EraseServiceClient
 	clusters  remitv1connect.ClusterServiceClient
+
+	organisations remitv1connect.OrganisationServiceClient
 }
 
 // defaultAddr is where serve listens unless told otherwise.
@@ -110,6 +112,8 @@ func newServices(c *connect.Client) *services {
 		audits:    remitv1connect.NewAuditServiceClient(c),
 		erasures:  remitv1connect.NewEraseServiceClient(c),
 		clusters:  remitv1connect.NewClusterServiceClient(c),
+
+		organisations: remitv1connect.NewOrganisationServiceClient(c),
 	}
 }
 

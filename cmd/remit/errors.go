@@ -23,6 +23,10 @@ func (a *app) errorText(err error) string {
 	if errors.As(err, &partial) {
 		return a.errorText(partial.err) + "\n  before that, " + partial.done
 	}
+	var help *advised
+	if errors.As(err, &help) {
+		return a.errorText(help.err) + "\n  " + help.advice
+	}
 	var ours *ownError
 	if errors.As(err, &ours) {
 		return "remit: " + ours.err.Error()
@@ -53,6 +57,15 @@ type partialError struct {
 
 func (e *partialError) Error() string { return e.done + ", then: " + e.err.Error() }
 func (e *partialError) Unwrap() error { return e.err }
+
+// An advised error says what to do about it.
+type advised struct {
+	err    error
+	advice string
+}
+
+func (e *advised) Error() string { return e.err.Error() + "\n  " + e.advice }
+func (e *advised) Unwrap() error { return e.err }
 
 // An ownError is one of this program's, in whatever the client makes of it.
 type ownError struct{ err error }
@@ -173,6 +186,9 @@ func (a *app) inOurWords(message, field string) string {
 		}
 	}
 	message = apiWords.Replace(message)
+	if fault, ok := strings.CutPrefix(message, "invalid organisation:\n  "); ok && !strings.Contains(fault, "\n") {
+		message = fault
+	}
 	var i int
 	if _, err := fmt.Sscanf(field, "operations[%d]", &i); err == nil && i >= 0 && i < len(a.operations) {
 		t := a.operations[i].GetTuple()
