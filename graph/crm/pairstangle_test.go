@@ -2,10 +2,12 @@ package crm_test
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/crm/crmtest"
+	"github.com/remit-authz/remit/graph/value"
 )
 
 // A thread is one change of several that are each other's obstacle.
@@ -62,6 +64,10 @@ func (a *pairing) tangle() []thread {
 			}
 		},
 		func() []thread {
+			if len(a.o.Groups) > 1 {
+				i := a.IntN(len(a.o.Groups))
+				group, inner = a.o.Groups[i].ID, a.o.Groups[(i+1)%len(a.o.Groups)].ID
+			}
 			contain := func(group, inner string) thread {
 				return edit("member "+inner, object("group", group), func(g *crm.Group) {
 					g.Members = append(g.Members, crm.Party{Kind: crm.MembersOf, ID: inner})
@@ -85,17 +91,21 @@ func (a *pairing) tangle() []thread {
 			}
 		},
 		func() []thread { // profiles and restricted fields
-			restrict := thread{"restrict a field", func(*crm.Draft) error { return nil }}
+			list := []thread{}
 			if f := one(&e, a.o.Fields); f != nil {
-				restrict = edit("restrict for "+profile, f.Key(), func(f *crm.Field) {
-					f.Levels = map[string]crm.FieldLevel{profile: crm.FieldHidden}
-				})
+				list = append(list,
+					edit("restrict for "+profile, f.Key(), func(f *crm.Field) { f.Levels = map[string]crm.FieldLevel{profile: crm.FieldHidden} }),
+					edit("level of "+second, f.Key(), func(f *crm.Field) {
+						if f.Levels == nil {
+							f.Levels = map[string]crm.FieldLevel{}
+						}
+						f.Levels[second] = crm.FieldRead
+					}))
 			}
-			return []thread{
-				restrict, put("make", &crm.Profile{ID: "new", Name: "New", Gated: a.Chance(50)}),
+			return append(list,
+				put("make", &crm.Profile{ID: "new", Name: "New", Gated: a.Chance(50)}),
 				remove(object("profile", profile), second),
-				put("make", &crm.Field{Module: module, ID: "restricted", Name: "Restricted", Levels: map[string]crm.FieldLevel{second: crm.FieldRead}}),
-			}
+				put("make", &crm.Field{Module: module, ID: "restricted", Name: "Restricted", Levels: map[string]crm.FieldLevel{second: crm.FieldRead}}))
 		},
 		func() []thread { // login hours and who is gated
 			return []thread{
@@ -117,6 +127,7 @@ func (a *pairing) tangle() []thread {
 				put("make", &crm.Shift{ID: "early", Name: "Early", Hours: crm.Hours{Zone: "UTC", Week: week}}),
 				put("make", &crm.Shift{ID: "new0", Name: "New 0", Hours: crm.Hours{Zone: "UTC"}}), // the limit
 				remove(object("shift", shift), ""),
+				edit("shift "+shift, user(seat), func(s *crm.Seat) { s.Shifts = []crm.Assignment{{Shift: shift}} }),
 			}
 		},
 		func() []thread { // settings that transfers go by
@@ -180,10 +191,14 @@ func (a *pairing) tangle() []thread {
 			}
 		},
 		func() []thread { // what a module's end takes with it
+			if m := crmtest.Pick(a.Generator, a.o.Modules); m.Kind != crm.Standard || a.Chance(50) {
+				module = m.ID
+			}
 			return []thread{
 				remove(object("module", module), ""),
 				{"empty and delete " + module, func(d *crm.Draft) error { return a.empty(d, module) }},
 				put("make", &crm.Record{Module: module, ID: "new", Owner: seat}),
+				put("make", &crm.Field{Module: module, ID: "new", Name: "New"}),
 				put("make", &crm.Rule{ID: rule, Name: "New", Module: module, Level: crm.LevelView, Source: e.party(), Target: e.party()}),
 				put("make", &crm.Module{ID: "new", Name: "New", Kind: crm.Standard, Parents: []string{module}}),
 				put("make", &crm.Module{ID: "newer", Name: "Newer", Kind: crm.Standard}),
@@ -203,6 +218,30 @@ func (a *pairing) tangle() []thread {
 				edit("secret", below.Key(), func(r *crm.Record) { r.Confidentiality = crm.Secret }),
 			}
 		},
+		func() []thread { // what is above a record that somebody may change
+			i := slices.IndexFunc(a.o.Records, func(r crm.Record) bool { return r.Ref() == below })
+			for range 20 {
+				if i >= 0 && len(a.o.Records[i].Parents) > 0 {
+					break
+				}
+				i = a.IntN(len(a.o.Records)+1) - 1
+			}
+			if i < 0 || len(a.o.Records[i].Parents) == 0 {
+				return nil
+			}
+			low := a.o.Records[i]
+			high := low.Parents[0]
+			return []thread{
+				edit("fields", low.Key(), func(r *crm.Record) { r.Fields = value.Map{"amount": int64(100)} }),
+				remove(low.Key(), ""),
+				edit("owner "+actor, high.Key(), func(r *crm.Record) { r.Owner = actor }),
+				edit("owner "+other, high.Key(), func(r *crm.Record) { r.Owner = other }),
+				edit("secret", high.Key(), func(r *crm.Record) { r.Confidentiality, r.Shares = crm.Secret, nil }),
+				edit("open", high.Key(), func(r *crm.Record) {
+					r.Confidentiality, r.Shares = crm.Open, []crm.Share{{To: crm.Party{Kind: crm.Everyone}, Level: crm.LevelFull, Related: true}}
+				}),
+			}
+		},
 		func() []thread { // who is at a place when it goes
 			return []thread{
 				put("hire", &crm.Seat{ID: "new0", Name: "New", Role: role, Profiles: []string{profile}, Manager: seat}),
@@ -215,7 +254,7 @@ func (a *pairing) tangle() []thread {
 			}
 		},
 	}
-	return crmtest.Some(a.Generator, crmtest.Pick(a.Generator, tangles)(), 4)
+	return crmtest.Pick(a.Generator, tangles)()
 }
 
 // record is one that there is, if there is any.
@@ -269,21 +308,11 @@ func (a *administration) empty(d *crm.Draft, module string) error {
 			return err
 		}
 		if m, ok := e.(*crm.Module); ok {
-			m.Parents = without1(m.Parents, module)
+			m.Parents = slices.DeleteFunc(m.Parents, func(id string) bool { return id == module })
 			if err := d.Put(m, nil); err != nil {
 				return err
 			}
 		}
 	}
 	return d.Delete(object("module", module), "", nil)
-}
-
-func without1(list []string, id string) []string {
-	var rest []string
-	for _, l := range list {
-		if l != id {
-			rest = append(rest, l)
-		}
-	}
-	return rest
 }
