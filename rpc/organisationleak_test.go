@@ -78,3 +78,33 @@ func TestPutOfHiddenRecords(t *testing.T) {
 		}
 	}
 }
+
+// A preview names no record to a seat that may not see it, and nothing of it: how many there
+// are it says.
+func TestPreviewsNameNoHiddenRecords(t *testing.T) {
+	r := newWorld(t)
+	r.change("", &remitv1.Edit{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{
+		Records: []string{"deal:d1"}, Shares: []*remitv1.Share{{To: "role:rep", Level: toView, Reason: "a rumour"}},
+	}}})
+	of := func(as string) (samples, counts int, text string) {
+		plan, err := r.planOf(&remitv1.PlanChangeRequest{Store: r.store, As: as, Edits: []*remitv1.Edit{deletes(ofRole, "rep", "agent")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range plan.Users {
+			for _, m := range u.Modules {
+				samples += len(m.GainedSamples) + len(m.LostSamples)
+				counts += int(m.Gained.GetCount() + m.Lost.GetCount())
+			}
+		}
+		return samples, counts, plan.String()
+	}
+	samples, counts, text := of("")
+	if samples == 0 || counts == 0 || !strings.Contains(text, "share") {
+		t.Errorf("an application is shown %d of %d records in %s", samples, counts, text)
+	}
+	hidden, same, text := of("roles")
+	if hidden != 0 || same != counts || strings.Contains(text, "rumour") {
+		t.Errorf("who manages roles is shown %d of %d records in %s", hidden, same, text)
+	}
+}

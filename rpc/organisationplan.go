@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
+	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/model"
 	"github.com/remit-authz/remit/rpc/backend"
@@ -62,7 +64,7 @@ func (p *changePlan) run(ctx context.Context, s *organisationService) error {
 		return err
 	}
 	plan := &remitv1.ChangePlan{Token: p.org.Token()}
-	if err := p.tell(plan); err != nil {
+	if err := p.tell(ctx, plan); err != nil {
 		return err
 	}
 	if !p.request.WithoutAccess {
@@ -70,7 +72,7 @@ func (p *changePlan) run(ctx context.Context, s *organisationService) error {
 		if err != nil {
 			return err
 		}
-		if err := p.differences(plan, access); err != nil {
+		if err := p.differences(ctx, plan, access); err != nil {
 			return err
 		}
 	}
@@ -109,8 +111,9 @@ func (p *changePlan) attempt(ctx context.Context, s *organisationService) error 
 	return p.change.make(ctx, p.org, store)
 }
 
-// tell says what would be written.
-func (p *changePlan) tell(to *remitv1.ChangePlan) error {
+// tell says what would be written. Of records that the actor may not see it says no more than
+// that they would change: whoever deletes a role need not know what is shared with it.
+func (p *changePlan) tell(ctx context.Context, to *remitv1.ChangePlan) error {
 	plan := p.change.plan
 	to.TuplesWritten, to.TuplesDeleted = int64(len(plan.Changes.Put)), int64(len(plan.Changes.Delete))
 	for _, e := range plan.Edits {
@@ -121,7 +124,13 @@ func (p *changePlan) tell(to *remitv1.ChangePlan) error {
 		case e.After == nil:
 			c.Kind = remitv1.EntityChange_KIND_DELETED
 		default:
-			var err error
+			seen, err := p.sees(ctx, e.Key())
+			if err != nil {
+				return err
+			}
+			if !seen {
+				break
+			}
 			if c.Differences, err = entityDifferences(e.Before, e.After); err != nil {
 				return err
 			}
@@ -129,6 +138,34 @@ func (p *changePlan) tell(to *remitv1.ChangePlan) error {
 		to.Entities = append(to.Entities, c)
 	}
 	return nil
+}
+
+// sees reports whether the actor may know of an entity: of records, who may view them, be it
+// because the change makes them.
+func (p *changePlan) sees(ctx context.Context, key graph.ObjectName) (bool, error) {
+	if p.change.actor.seat == "" || kindOfKey(key) != remitv1.EntityKind_ENTITY_KIND_RECORD {
+		return true, nil
+	}
+	made := func(e crm.Edited) bool { return e.Before == nil && e.Key() == key }
+	if slices.ContainsFunc(p.change.plan.Edits, made) {
+		return true, nil
+	}
+	return p.org.may(ctx, p.change.actor.seat, key, crm.ActionView.Relation())
+}
+
+// samples are those of some records that the actor may know of.
+func (p *changePlan) samples(ctx context.Context, module string, ids []string) ([]string, error) {
+	var seen []string
+	for _, id := range ids {
+		sees, err := p.sees(ctx, graph.ObjectName{Type: module, ID: id})
+		if err != nil {
+			return nil, err
+		}
+		if sees {
+			seen = append(seen, id)
+		}
+	}
+	return seen, nil
 }
 
 // A previewed is the answer of a preview.
@@ -203,7 +240,7 @@ func (p *changePlan) modelAfter() (*model.Plan, error) {
 }
 
 // differences says who gains and who loses.
-func (p *changePlan) differences(to *remitv1.ChangePlan, access *crm.AccessPreview) error {
+func (p *changePlan) differences(ctx context.Context, to *remitv1.ChangePlan, access *crm.AccessPreview) error {
 	to.UsersGaining, to.UsersLosing = int64(access.Gaining), int64(access.Losing)
 	for i := range access.Users {
 		u := &access.Users[i]
@@ -214,10 +251,16 @@ func (p *changePlan) differences(to *remitv1.ChangePlan, access *crm.AccessPrevi
 		}
 		for j := range u.Modules {
 			d := &u.Modules[j]
-			m.Modules = append(m.Modules, &remitv1.ModuleDifference{
+			of := &remitv1.ModuleDifference{
 				Module: d.Module, Action: string(d.Action), Gained: countMessage(d.Gained), Lost: countMessage(d.Lost),
-				GainedSamples: d.GainedSamples, LostSamples: d.LostSamples,
-			})
+			}
+			if of.GainedSamples, err = p.samples(ctx, d.Module, d.GainedSamples); err != nil {
+				return err
+			}
+			if of.LostSamples, err = p.samples(ctx, d.Module, d.LostSamples); err != nil {
+				return err
+			}
+			m.Modules = append(m.Modules, of)
 		}
 		to.Users = append(to.Users, m)
 	}

@@ -3506,10 +3506,12 @@ type ModuleDifference struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Module string                 `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
 	// view, edit, delete, share or transfer.
-	Action        string   `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
-	Gained        *Count   `protobuf:"bytes,3,opt,name=gained,proto3" json:"gained,omitempty"`
-	Lost          *Count   `protobuf:"bytes,4,opt,name=lost,proto3" json:"lost,omitempty"`
-	GainedSamples []string `protobuf:"bytes,5,rep,name=gained_samples,json=gainedSamples,proto3" json:"gained_samples,omitempty"` // ids, without the module
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	Gained *Count `protobuf:"bytes,3,opt,name=gained,proto3" json:"gained,omitempty"`
+	Lost   *Count `protobuf:"bytes,4,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Ids, without the module. A seat that asks is shown those that it may view, and of edited
+	// records that it may not view no differences.
+	GainedSamples []string `protobuf:"bytes,5,rep,name=gained_samples,json=gainedSamples,proto3" json:"gained_samples,omitempty"`
 	LostSamples   []string `protobuf:"bytes,6,rep,name=lost_samples,json=lostSamples,proto3" json:"lost_samples,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
