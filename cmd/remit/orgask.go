@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -315,7 +316,7 @@ func (a *app) printWhy(w io.Writer, answer *remitv1.WhyResponse, question string
 				set = append(set, "by "+visible(g.GetBy()))
 			}
 			if g.GetSince() != nil {
-				set = append(set, "since "+instantText(g.GetSince().AsTime()))
+				set = append(set, "since "+instantText(g.GetSince().AsTime().Truncate(time.Second)))
 			}
 			if len(set) > 0 {
 				printf(w, "      %s\n", paint.faint("set "+strings.Join(set, ", ")))
@@ -359,6 +360,10 @@ func (a *app) orgOnDutyCommand() *cobra.Command {
 				}
 			}
 			return a.print(all, func(w io.Writer) error {
+				if len(all.GetDuties()) == 0 {
+					printLine(w, "nobody is on duty")
+					return nil
+				}
 				return columns(w, func(w io.Writer) {
 					printLine(w, "USER\tSHIFT\tUNTIL")
 					for _, d := range all.GetDuties() {

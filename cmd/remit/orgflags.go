@@ -271,7 +271,7 @@ func enumNumber(e protoreflect.EnumDescriptor, word string) (protoreflect.EnumNu
 			return v.Number(), nil
 		}
 	}
-	return 0, fmt.Errorf("%q is none of %s", word, strings.Join(enumWords(e), ", "))
+	return 0, fmt.Errorf("%q is not one of %s", word, strings.Join(enumWords(e), ", "))
 }
 
 // fieldText shows a field of an entity in one cell of a table.
@@ -282,7 +282,18 @@ func fieldText(m protoreflect.Message, path string) string {
 		return fieldText(m.Get(f).Message(), inner)
 	}
 	var parts []string
+	separator := ", "
+	if f.IsMap() {
+		separator = "; " // what elements hold has commas
+	}
 	switch v := m.Get(f); {
+	case f.Name() == "days":
+		for i := time.Monday; i <= time.Saturday+1; i++ {
+			day := crm.WeekdayText(i % 7)
+			if hours := v.Map().Get(protoreflect.ValueOfString(day).MapKey()); hours.IsValid() {
+				parts = append(parts, day+"="+hours.String())
+			}
+		}
 	case f.IsMap():
 		v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
 			parts = append(parts, k.String()+"="+cellText(f.MapValue(), v))
@@ -296,7 +307,7 @@ func fieldText(m protoreflect.Message, path string) string {
 	default:
 		parts = append(parts, cellText(f, v))
 	}
-	return dash(visible(strings.Join(parts, " ")))
+	return dash(visible(strings.Join(parts, separator)))
 }
 
 func cellText(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
@@ -322,14 +333,20 @@ func cellText(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	return v.String()
 }
 
-// shareText is a share in a word or some: role:rep=view.
+// shareText is a share in some words: role:rep view until 2026-12-31T00:00:00Z.
 func shareText(s *remitv1.Share) string {
-	text := s.GetTo() + "=" + enumWord(s.GetLevel().Descriptor(), s.GetLevel().Descriptor().Values().ByNumber(s.GetLevel().Number()))
+	text := s.GetTo() + " " + levelText(s.GetLevel())
 	if s.GetRelated() {
-		text += "+related"
+		text += " and related"
 	}
 	if s.GetExpiresAt() != nil {
-		text += "<" + s.GetExpiresAt().AsTime().Format(time.RFC3339)
+		text += " until " + instantText(s.GetExpiresAt().AsTime())
 	}
 	return text
+}
+
+// levelText is a level in a word.
+func levelText(l remitv1.Level) string {
+	d := l.Descriptor()
+	return enumWord(d, d.Values().ByNumber(l.Number()))
 }

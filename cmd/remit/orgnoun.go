@@ -410,6 +410,9 @@ func (a *app) nounDeleteCommand(n *noun) *cobra.Command {
 				}}})
 			}
 			answer, err := f.change(cmd.Context(), a, c, store, edits...)
+			if n.heir && heir == "" && hasReason(err, remitv1.ErrorReason_ERROR_REASON_INVALID_ORGANISATION) {
+				err = &advised{err: err, advice: "--transfer-to names the " + n.name + " that takes over"}
+			}
 			if err != nil {
 				return err
 			}

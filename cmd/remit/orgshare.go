@@ -84,8 +84,7 @@ func (a *app) shareListCommand() *cobra.Command {
 						if s.GetExpiresAt() != nil {
 							expires = instantText(s.GetExpiresAt().AsTime())
 						}
-						level := enumWord(s.GetLevel().Descriptor(), s.GetLevel().Descriptor().Values().ByNumber(s.GetLevel().Number()))
-						printf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", visible(s.GetTo()), level, yesNo(s.GetRelated()), expires,
+						printf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", visible(s.GetTo()), levelText(s.GetLevel()), yesNo(s.GetRelated()), expires,
 							dash(visible(s.GetGrantedBy())), dash(visible(s.GetReason())))
 					}
 				})
