@@ -65,6 +65,9 @@ func (a *assignment) choose(ctx context.Context, o *organisation, d *crm.Draft) 
 		}
 		return err == nil, err
 	}
+	if err := a.visible(ctx, o); err != nil {
+		return nil, err
+	}
 	var err error
 	if a.turn, err = d.Assign(o.Plan.Deeds, &a.offer); err != nil {
 		return nil, a.placed(err)
@@ -74,6 +77,18 @@ func (a *assignment) choose(ctx context.Context, o *organisation, d *crm.Draft) 
 		return nil, a.placed(err)
 	}
 	return plan, a.placed(a.turn.Join(plan))
+}
+
+// visible refuses a seat that may not see the record, in the same words as if there were none.
+func (a *assignment) visible(ctx context.Context, o *organisation) error {
+	if a.actor.seat == "" {
+		return nil
+	}
+	seen, err := o.may(ctx, a.actor.seat, a.offer.Record.Key(), crm.ActionView.Relation())
+	if err == nil && !seen {
+		err = at("record", forbidden("there is no %s, or none that the seat %s may see", a.offer.Record, a.actor.seat))
+	}
+	return err
 }
 
 // placed says which field is at fault.

@@ -108,3 +108,25 @@ func TestPreviewsNameNoHiddenRecords(t *testing.T) {
 		t.Errorf("who manages roles is shown %d of %d records in %s", hidden, same, text)
 	}
 }
+
+// Who may not transfer a record learns nothing by assigning it: not whether it is there, nor
+// whether there is anybody to give it to.
+func TestAssignTellsNothingOfHiddenRecords(t *testing.T) {
+	r := newWorld(t)
+	var texts []string
+	for _, id := range []string{"d1", "d9"} { // there is no d9
+		for _, among := range []string{"user:bob", "user:eve"} { // who is suspended
+			_, err := r.org.Assign(t.Context(), &remitv1.AssignRequest{Store: r.store, As: "users", Record: "deal:" + id, Among: []string{among}, IgnoreShifts: true})
+			texts = append(texts, strings.ReplaceAll(wantForbidden(t, id+" "+among, err), id, "it"))
+		}
+	}
+	for _, text := range texts {
+		if text != texts[0] {
+			t.Errorf("a seat is told %q", texts)
+		}
+	}
+	_, err := r.org.Assign(t.Context(), &remitv1.AssignRequest{Store: r.store, As: "dot", Record: "deal:d1", Among: []string{"user:eve"}, IgnoreShifts: true})
+	if text := wantForbidden(t, "who views the deal", err); !strings.Contains(text, "transfer") {
+		t.Errorf("who views the deal is told %q", text)
+	}
+}

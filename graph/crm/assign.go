@@ -46,7 +46,7 @@ type Offer struct {
 const (
 	maxAmong   = 100_000   // seats that the parties name, each time that they name them
 	maxOffered = 5_000     // seats that are available, each of which is a precondition
-	maxOwned = 1_000_000 // records of those who are available
+	maxOwned   = 1_000_000 // records of those who are available
 	maxAwaited = 100       // seats of which it is found out when they are on duty next …
 	maxWaits   = 200       // … and at how many instants
 )
@@ -146,20 +146,25 @@ func (d *Draft) Assign(deeds *Deeds, o *Offer) (*Turn, error) {
 	return a.turn, nil
 }
 
-// assignable checks that a record is there and somebody's own.
+// assignable checks that a record is there and somebody's own. It takes the right to transfer
+// it to learn that there is nobody to give it to, too.
 func (d *Draft) assignable(record Ref) error {
 	e, err := d.find(record.Key())
 	if err != nil {
 		return err
 	}
-	if _, ok := e.(*Record); !ok {
+	r, ok := e.(*Record)
+	if !ok {
 		return faulty(record.Key(), "it does not exist: make it first, and then assign it")
 	}
 	module, err := d.find(entity(typeModule, record.Module))
-	if err == nil && was[Module](module).Kind == Child {
-		err = faulty(record.Key(), "it belongs to the record above it, and is not assigned by itself")
+	if err != nil {
+		return err
 	}
-	return err
+	if was[Module](module).Kind == Child {
+		return faulty(record.Key(), "it belongs to the record above it, and is not assigned by itself")
+	}
+	return d.needOf(r, ActionTransfer, "transfer")
 }
 
 // An assigning is a choice under way.
