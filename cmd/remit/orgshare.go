@@ -5,8 +5,9 @@ import (
 	"io"
 	"strings"
 
-	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 	"github.com/spf13/cobra"
+
+	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 func (a *app) recordTransferCommand() *cobra.Command {
