@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// authorPages bounds the pages of the changelog that are read for the author of one
-	// tuple: the time of its last write says where to look, and only a very large change, or
-	// many at the same time, is longer than that.
-	authorPages = 3
+	// examinedForAuthors bounds the changes that are examined for the authors of all grounds.
+	// The time of a tuple's last write says where to look, so only where very much was written
+	// in one millisecond does it take more than one.
+	examinedForAuthors = 50_000
 
 	// groundFacts bounds the tuples of one ground whose time is looked up.
 	groundFacts = 20
@@ -35,13 +35,14 @@ type authors struct {
 	question *question
 	seat     bool // the answer is for a seat, which is not told the names of applications
 	known    map[crm.Fact]*authorship
+	examined int // changes
 }
 
-// An authorship is when a tuple was written, and by whom, as far as that is known.
+// An authorship is when a tuple was written, and in which change, as far as that is known.
 type authorship struct {
 	written int64 // milliseconds since 1970 UTC
-	by      string
-	looked  bool // for whom
+	looked  bool  // for the change
+	change  *fsm.Change
 }
 
 // grounds are messages of grounds, with who made them so.
@@ -61,28 +62,39 @@ func (a *authors) grounds(ctx context.Context, grounds []crm.Ground) ([]*remitv1
 
 // sign notes who wrote the last of the tuples that a ground rests on.
 func (a *authors) sign(m *remitv1.Ground, facts []crm.Fact) error {
-	var last *authorship
-	var fact crm.Fact
-	for _, f := range facts[:min(len(facts), groundFacts)] {
+	facts = facts[:min(len(facts), groundFacts)]
+	last := int64(0)
+	for _, f := range facts {
 		w, err := a.written(f)
 		if err != nil {
 			return err
 		}
-		if w != nil && (last == nil || w.written > last.written) {
-			last, fact = w, f
+		if w != nil {
+			last = max(last, w.written)
 		}
 	}
-	if last == nil {
+	if last == 0 {
 		return nil
 	}
-	if !last.looked {
-		last.looked = true
-		var err error
-		if last.by, err = a.author(fact, last.written); err != nil {
-			return err
+	// Of what was written at the same time, the changelog has the order.
+	var made *fsm.Change
+	for _, f := range facts {
+		w := a.known[f]
+		if w == nil || w.written != last {
+			continue
+		}
+		if !w.looked {
+			w.looked = true
+			var err error
+			if w.change, err = a.change(f, last); err != nil {
+				return err
+			}
+		}
+		if w.change != nil && (made == nil || w.change.Revision > made.Revision) {
+			made = w.change
 		}
 	}
-	m.By, m.Since = last.by, timestamppb.New(time.UnixMilli(last.written))
+	m.By, m.Since = a.name(made), timestamppb.New(time.UnixMilli(last))
 	return nil
 }
 
@@ -106,44 +118,64 @@ func (a *authors) written(f crm.Fact) (*authorship, error) {
 	return w, nil
 }
 
-// author finds who wrote a tuple at an instant; empty if the changelog does not tell any more.
-func (a *authors) author(f crm.Fact, written int64) (string, error) {
-	state := a.question.Reader.Config.State
-	at := time.UnixMilli(written)
+// change finds a change in which a tuple was written at an instant, or another of the same
+// command; nil if the changelog does not tell any more.
+func (a *authors) change(f crm.Fact, written int64) (*fsm.Change, error) {
+	state, at := a.question.Reader.Config.State, time.UnixMilli(written)
 	last, err := state.RevisionAt(at)
-	if errors.Is(err, fsm.ErrRevisionGone) {
-		return "", nil
-	} else if err != nil {
-		return "", err
+	if err != nil {
+		return nil, forgotten(err)
 	}
-	q := fsm.ChangeQuery{
-		Since: at, Until: min(last, a.question.Base.Revision()), Kept: true, Limit: 1,
-		Filter: &fsm.ChangeFilter{
-			Kinds: []fsm.ChangeKind{fsm.TuplePut}, From: written, To: written,
-			Object: f.Userset.Object, Relations: []model.RelationID{f.Userset.Relation},
-			Subject: f.Subject.ID, SubjectRelation: f.Subject.Relation,
-		},
+	q := fsm.ChangeQuery{Since: at, Until: min(last, a.question.Base.Revision()), Limit: 1}
+	c, err := a.first(&q)
+	if err != nil || c == nil || c.Time != written {
+		return nil, err
 	}
-	for range authorPages {
-		page, err := state.Changes(a.question.Head.ID(), q)
-		switch {
-		case errors.Is(err, fsm.ErrRevisionGone):
-			return "", nil
-		case err != nil:
-			return "", err
-		case len(page.Changes) > 0:
-			return a.name(page.Changes[0]), nil
-		case !page.More:
-			return "", nil
-		}
-		q.After, q.Since = page.Next, time.Time{}
+	if c.Revision == q.Until {
+		return c, nil // as a rule there was one command at the instant, whatever it wrote
 	}
-	return "", nil
+	q.Filter = &fsm.ChangeFilter{
+		Kinds: []fsm.ChangeKind{fsm.TuplePut}, From: written, To: written,
+		Object: f.Userset.Object, Relations: []model.RelationID{f.Userset.Relation},
+		Subject: f.Subject.ID, SubjectRelation: f.Subject.Relation,
+	}
+	return a.first(&q)
 }
 
-// name is who made a change, as the asker may know them.
+// first finds the first change that a query wants; nil if there is none, or if finding it
+// takes too long.
+func (a *authors) first(q *fsm.ChangeQuery) (*fsm.Change, error) {
+	page := *q
+	for a.examined < examinedForAuthors {
+		found, err := a.question.Reader.Config.State.Changes(a.question.Head.ID(), page)
+		if err != nil {
+			return nil, forgotten(err)
+		}
+		a.examined += found.Examined
+		if len(found.Changes) > 0 {
+			return found.Changes[0], nil
+		}
+		if !found.More {
+			break
+		}
+		page.After, page.Since = found.Next, time.Time{}
+	}
+	return nil, nil //nolint:nilnil // nobody knows it any more
+}
+
+// forgotten takes for an answer that something is no longer kept.
+func forgotten(err error) error {
+	if errors.Is(err, fsm.ErrRevisionGone) {
+		return nil
+	}
+	return err
+}
+
+// name is who made a change, as the asker may know them; empty if it is not known.
 func (a *authors) name(c *fsm.Change) string {
 	switch {
+	case c == nil:
+		return ""
 	case c.Actor == "" && !a.seat:
 		return c.Principal
 	case !a.seat || strings.HasPrefix(c.Actor, userText("")):
