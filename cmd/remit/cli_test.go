@@ -348,13 +348,15 @@ func TestDemoShowsDecisions(t *testing.T) {
 	dir := t.TempDir()
 	first := must(t, "demo", "--once", "--data-dir", dir)
 	for _, want := range []string{
-		"loaded organisation acme: a model and 65 tuples",
-		"allowed  user:rob can_view deal:orion",
-		"denied  user:noa can_view deal:orion",
-		"rule:emea_deals#target@group:deal_desk#member",
-		"delete org:acme#suspended@user:eve",
-		"denied  user:kim can_view account:aurora",
-		"allowed  user:kim can_view account:aurora",
+		"loaded organisation acme: 33 entities, 131 tuples, written in one change",
+		"allowed  rob edit deal:orion",
+		`"Sam" is superior to the owner, "Rob": role "Sales" stands above role "EMEA rep"`,
+		`rule "EMEA to deal desk" shares deals`,
+		"denied  noa view deal:orion",
+		"deal:atlas is secret",
+		`the seat of "Eve" is suspended`,
+		"denied  kim view account:aurora",
+		"allowed  kim view account:aurora",
 	} {
 		if !strings.Contains(first, want) {
 			t.Errorf("the demo does not show %q:\n%s", want, first)
@@ -364,7 +366,7 @@ func TestDemoShowsDecisions(t *testing.T) {
 		t.Error("the demo colours what is no terminal")
 	}
 	second := must(t, "demo", "--once", "--data-dir", dir)
-	if !strings.Contains(second, "acme is loaded already: 65 tuples") {
+	if !strings.Contains(second, "acme is loaded already") {
 		t.Errorf("the second demo loads anew:\n%s", second)
 	}
 	_, decisions, _ := strings.Cut(first, "\n\n")

@@ -8,13 +8,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/remit-authz/remit/cmd/remit/orgfile"
 	"github.com/remit-authz/remit/cmd/remit/server"
-	"github.com/remit-authz/remit/cmd/remit/storefile"
 	"github.com/remit-authz/remit/graph/schedule"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -23,7 +24,7 @@ import (
 var demoFiles embed.FS
 
 const (
-	demoFile  = "demo/acme.fga.yaml"
+	demoFile  = "demo/acme.org.yaml"
 	demoStore = "acme"
 )
 
@@ -115,45 +116,45 @@ type demo struct {
 	shown  int
 }
 
-// load imports the organisation if it is not there. A first start that was cut off
-// leaves a store without tuples, and is taken up again.
+// load makes the organisation if it is not there. A first start that was cut off is taken
+// up again.
 func (d *demo) load(ctx context.Context) error {
-	file, err := storefile.ReadFS(demoFiles, demoFile)
+	file, err := orgfile.ReadFS(demoFiles, demoFile)
 	if err != nil {
 		return err
 	}
-	page, err := call(ctx, d.app, d.client.stores.ListStores, &remitv1.ListStoresRequest{Name: demoStore, PageSize: 1})
+	p := &planning{app: d.app, client: d.client, file: file}
+	if p.store, err = d.app.createFor(ctx, d.client, demoStore, file); err != nil {
+		return err
+	}
+	if err := p.compare(ctx); err != nil {
+		return err
+	}
+	if len(p.state.Organisation.Records) > 0 {
+		printf(d.w, "%s is loaded already (delete the folder to begin anew)\n", demoStore)
+		return nil
+	}
+	done, err := p.apply(ctx)
 	if err != nil {
 		return err
 	}
-	into := ""
-	if stores := page.GetStores(); len(stores) > 0 {
-		if n := stores[0].GetTupleCount(); n > 0 {
-			printf(d.w, "%s is loaded already: %s (delete the folder to begin anew)\n", demoStore, counted(int(n), "tuple"))
-			return nil
-		}
-		into = stores[0].GetId()
-	}
-	done, err := d.app.importFile(ctx, d.client, file, demoStore, into)
-	if err != nil {
-		return err
-	}
-	printf(d.w, "loaded organisation %s: a model and %s\n", demoStore, counted(done.Tuples, "tuple"))
+	printf(d.w, "loaded organisation %s: %s, %s, written in one change\n", demoStore,
+		thousands(done.Made+done.Changed)+" entities", counted(int(done.Tuples), "tuple"))
 	return nil
 }
 
 // show asks what acme's people would ask.
 func (d *demo) show(ctx context.Context, now time.Time) error {
-	for _, q := range []struct{ title, subject, relation, object string }{
-		{"Rob owns the deal Orion.", "user:rob", "can_view", "deal:orion"},
-		{"Sam heads sales, two roles above Rob.", "user:sam", "can_view", "deal:orion"},
-		{"Lea is in the deal desk; a sharing rule shows it the deals of EMEA …", "user:lea", "can_view", "deal:orion"},
-		{"… but does not let it change them.", "user:lea", "can_edit", "deal:orion"},
-		{"Noa sells in America: another branch of the tree.", "user:noa", "can_view", "deal:orion"},
-		{"The deal Atlas is secret: superiors do not see it.", "user:sam", "can_view", "deal:atlas"},
-		{"Eve is suspended, and does not even see what she owns.", "user:eve", "can_view", "deal:lyra"},
+	for _, q := range []struct{ title, user, action, record string }{
+		{"Rob owns the deal Orion.", "rob", "edit", "deal:orion"},
+		{"Sam heads sales, two roles above Rob.", "sam", "view", "deal:orion"},
+		{"Lea is in the deal desk; a sharing rule shows it the deals of EMEA …", "lea", "view", "deal:orion"},
+		{"… but does not let it change them.", "lea", "edit", "deal:orion"},
+		{"Noa sells in America: another branch of the tree.", "noa", "view", "deal:orion"},
+		{"The deal Atlas is secret: superiors do not see it.", "sam", "view", "deal:atlas"},
+		{"Eve is suspended, and does not even see what she owns.", "eve", "view", "deal:lyra"},
 	} {
-		if err := d.explain(ctx, q.title, time.Time{}, &remitv1.Question{Subject: q.subject, Relation: q.relation, Object: q.object}); err != nil {
+		if err := d.why(ctx, q.title, time.Time{}, q.user, q.action, q.record); err != nil {
 			return err
 		}
 	}
@@ -164,12 +165,11 @@ func (d *demo) show(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	kim := &remitv1.Question{Subject: "user:kim", Relation: "can_view", Object: "account:aurora"}
 	title := fmt.Sprintf("Kim works the night shift, in Paris. At %s, a second before it begins:", opens.Add(-time.Second).Format("15:04:05 on 2 January"))
-	if err := d.explain(ctx, title, opens.Add(-time.Second), kim); err != nil {
+	if err := d.why(ctx, title, opens.Add(-time.Second), "kim", "view", "account:aurora"); err != nil {
 		return err
 	}
-	return d.explain(ctx, "And at "+opens.Format("15:04:05")+", with no tuple written in between:", opens, kim)
+	return d.why(ctx, "And at "+opens.Format("15:04:05")+", with nothing written in between:", opens, "kim", "view", "account:aurora")
 }
 
 // shiftBegins is when acme's night shift begins next, in its zone. It lies ahead: an
@@ -184,7 +184,7 @@ func (d *demo) shiftBegins(ctx context.Context, now time.Time) (time.Time, error
 	if len(read.GetTuples()) != 1 {
 		return time.Time{}, errors.New("the hours of shift:night are gone; delete the folder to begin anew")
 	}
-	fields, _ := read.GetTuples()[0].GetTuple().GetCondition().GetContext().AsMap()["hours"].(map[string]any)
+	fields, _ := read.GetTuples()[0].GetTuple().GetCondition().GetContext().AsMap()["schedule"].(map[string]any)
 	hours, err := schedule.Parse(fields)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("the hours of shift:night: %w", err)
@@ -206,24 +206,27 @@ func (d *demo) heading(title string) {
 	printf(d.w, "\n%s %s\n", d.p.faint(fmt.Sprintf("%2d", d.shown)), d.p.bold(title))
 }
 
-func (d *demo) explain(ctx context.Context, title string, at time.Time, q *remitv1.Question) error {
-	scope := &remitv1.Scope{Store: demoStore}
+func (d *demo) why(ctx context.Context, title string, at time.Time, user, action, record string) error {
+	scope := &remitv1.OrganisationScope{Store: demoStore}
 	if !at.IsZero() {
 		scope.At = timestamppb.New(at)
 	}
-	answer, err := call(ctx, d.app, d.client.access.Explain, &remitv1.ExplainRequest{Scope: scope, Question: q})
+	answer, err := call(ctx, d.app, d.client.organisations.Why, &remitv1.WhyRequest{
+		Scope: scope, Deed: &remitv1.Deed{User: user, Action: action, On: record},
+	})
 	if err != nil {
 		return err
 	}
 	d.heading(title)
-	return writeExplanation(indented{d.w, "   "}, d.p, q, answer)
+	for _, g := range slices.Concat(answer.Grounds, answer.Missing) {
+		g.By, g.Since = "", nil // all of it was set a moment ago
+	}
+	return d.app.printWhy(indented{d.w, "   "}, answer, user+" "+action+" "+record)
 }
 
 func (d *demo) lists(ctx context.Context) error {
-	scope := &remitv1.Scope{Store: demoStore}
-	what, err := call(ctx, d.app, d.client.access.ListObjects, &remitv1.ListObjectsRequest{
-		Scope: scope, Subject: "user:sam", Relation: "can_view", Type: "deal",
-	})
+	scope := &remitv1.OrganisationScope{Store: demoStore}
+	what, err := call(ctx, d.app, d.client.organisations.ListRecords, &remitv1.ListRecordsRequest{Scope: scope, User: "sam", Module: "deal"})
 	if err != nil {
 		return err
 	}
@@ -231,15 +234,13 @@ func (d *demo) lists(ctx context.Context) error {
 	for _, id := range what.GetIds() {
 		printf(d.w, "   deal:%s\n", id)
 	}
-	who, err := call(ctx, d.app, d.client.access.ListSubjects, &remitv1.ListSubjectsRequest{
-		Scope: scope, Object: "deal:orion", Relation: "can_view", SubjectType: "user",
-	})
+	who, err := call(ctx, d.app, d.client.organisations.ListUsersWithAccess, &remitv1.ListUsersWithAccessRequest{Scope: scope, Record: "deal:orion"})
 	if err != nil {
 		return err
 	}
 	d.heading("Who sees the deal Orion?")
-	for _, s := range who.GetSubjects() {
-		printf(d.w, "   %s\n", subjectText(s))
+	for _, id := range who.GetUsers() {
+		printf(d.w, "   %s\n", id)
 	}
 	return nil
 }
@@ -253,9 +254,9 @@ func (a *app) printDemoCommands(addr string) {
 	}
 	printf(a.stdout, "\n%s http://%s, until you stop it (Ctrl-C). In another terminal, try:\n", p.good("serving on"), addr)
 	for _, command := range []string{
-		"who can_view deal:orion",
-		"explain user:noa can_view deal:orion",
-		"write deal:orion#shared@user:noa",
+		"org why noa view deal:orion",
+		"org share add deal:orion --to user:noa --level view",
+		"org who deal:orion",
 	} {
 		printf(a.stdout, "  %s %s%s\n", programName(), command, flags)
 	}

@@ -44,7 +44,7 @@ func likeShown(text string) *regexp.Regexp {
 func acme(t *testing.T) *process {
 	t.Helper()
 	p := serveProcess(t, t.TempDir())
-	must(t, "store", "import", "demo/acme.fga.yaml", "--addr", p.addr)
+	must(t, "org", "apply", "demo/acme.org.yaml", "--create", "--yes", "--store", "acme", "--addr", p.addr)
 	return p
 }
 
@@ -71,14 +71,22 @@ func TestReadmeCommandsWorkAsTheyStand(t *testing.T) {
 	if err := os.Symlink(os.Args[0], filepath.Join(dir, "remit")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.CopyFS(filepath.Join(dir, "cmd/remit/demo"), os.DirFS("demo")); err != nil {
+		t.Fatal(err)
+	}
 	p := serveProcess(t, filepath.Join(dir, "data")) // instead of the README's own, whose ports may be taken
+	demo := acme(t)
 	for line := range strings.Lines(strings.Join(blocks(t, "sh"), "")) {
 		if !strings.HasPrefix(line, "remit ") || strings.HasPrefix(line, "remit serve ") {
 			continue
 		}
+		addr := p.addr
+		if strings.HasPrefix(line, "remit org ") {
+			addr = demo.addr
+		}
 		shell := exec.Command("sh", "-c", line)
 		shell.Dir = dir
-		shell.Env = append(os.Environ(), asRemit+"=1", "REMIT_ADDR="+p.addr, "REMIT_STORE=", "PATH="+dir+":"+os.Getenv("PATH"))
+		shell.Env = append(os.Environ(), asRemit+"=1", "REMIT_ADDR="+addr, "REMIT_STORE=", "PATH="+dir+":"+os.Getenv("PATH"))
 		if out, err := shell.CombinedOutput(); err != nil {
 			t.Errorf("%s%v\n%s", line, err, out)
 		}
