@@ -104,6 +104,27 @@ func TestRightsToChange(t *testing.T) {
 		}
 	})
 
+	t.Run("who may edit cannot take the rest", func(t *testing.T) {
+		r := newWorld(t)
+		r.change("ann", putOf(aProfile(&remitv1.Profile{Id: "standard", Modules: map[string]*remitv1.Permissions{"account": full, "deal": full}}), "modules.account", "modules.deal"))
+		// An account of fay's, who may edit the deal, that gives all of what is below it.
+		r.change("fay", putOf(aRecord(&remitv1.Record{
+			Module: "account", Id: "own", Owner: "fay", Shares: []*remitv1.Share{{To: "role:agent", Level: remitv1.Level_LEVEL_FULL, Related: true}},
+		})))
+		below := putOf(aRecord(&remitv1.Record{Module: "deal", Id: "d1", Parents: []string{"account:own"}}), "parents")
+		_, err := r.try("fay", below)
+		if text := wantForbidden(t, "fay", err); !strings.Contains(text, "full access") {
+			t.Errorf("fay is refused with %q", text)
+		}
+		if r.check(scopeOf(r.store), "deal:d1#can_delete@user:fay") {
+			t.Error("fay, with whom the deal is shared to edit, may delete it")
+		}
+		r.change("ann", below)
+		if !r.check(scopeOf(r.store), "deal:d1#can_delete@user:fay") {
+			t.Error("what the account gives is not given below it")
+		}
+	})
+
 	t.Run("permissions count with records", func(t *testing.T) {
 		r := newWorld(t)
 		if _, err := r.try("cid", share("deal:d1")); err == nil {

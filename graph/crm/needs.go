@@ -29,6 +29,7 @@ type Question struct {
 const (
 	relAllowed   = "allowed" // of a tool and of a setup permission
 	relAdmin     = "admin"
+	relBase      = "base" // of a standard record: all of it
 	relCanCreate = "can_create"
 	relCanWrite  = "can_write"
 	relOnDuty    = "on_duty"
@@ -350,7 +351,27 @@ func (d *Draft) needRecord(before, after Entity) error {
 	if err := d.needOf(b, ActionEdit, "edit"); err != nil {
 		return err
 	}
-	return d.needParents(a, added(b.Parents, a.Parents))
+	above := added(b.Parents, a.Parents)
+	if err := d.needBase(b, above); err != nil {
+		return err
+	}
+	return d.needParents(a, above)
+}
+
+// needBase asks for all of a record that is put below others, for what is shared with its
+// related records is then its own, too: who may only edit it could otherwise take the rest.
+// A record of a child module has nothing but what the one above it gives.
+func (d *Draft) needBase(r *Record, above []Ref) error {
+	module, err := d.find(entity(typeModule, r.Module))
+	if err != nil || len(above) == 0 || was[Module](module).Kind != Standard {
+		return err
+	}
+	if made, err := d.made(r); err != nil || made {
+		return err
+	}
+	d.need("only its owner, superiors and who else has full access may put "+r.Key().String()+" below another record",
+		recordQuestion(r, relBase))
+	return d.above(r.Key())
 }
 
 // needNew asks for the rights to make a record. For another owner than its maker, it is
