@@ -259,7 +259,8 @@ func (a *assigning) last(seat string) (int64, error) {
 	return at, nil
 }
 
-// leastLoaded is who owns the fewest records of the module.
+// leastLoaded is who owns the fewest records of the module. If anybody of them comes to own
+// another, it is found out anew; one that somebody gives up at this very moment may count.
 func (a *assigning) leastLoaded(available []candidate) (*candidate, error) {
 	owner, ok := a.draft.reader.relation(a.Record.Module, relOwner)
 	if !ok {
