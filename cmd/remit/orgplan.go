@@ -299,6 +299,10 @@ func (p *planning) show(w io.Writer, plan *remitv1.ChangePlan) error {
 		printf(w, "; %s written, %s deleted", counted(int(plan.GetTuplesWritten()), "tuple"), thousands(int(plan.GetTuplesDeleted())))
 	}
 	printLine(w, "")
+	// Every entity has its document, beside its tuples.
+	if int(plan.GetTuplesWritten()+plan.GetTuplesDeleted())+len(changes) > maxOperations {
+		printLine(w, "that is too much for one change, so it is applied in steps")
+	}
 	if plan.GetToken() != "" && !p.withoutAccess {
 		p.showAccess(w, paint, plan)
 	}
