@@ -2,7 +2,6 @@ package crm_test
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -237,7 +236,7 @@ func TestManagedIsAsTheStateMachine(t *testing.T) {
 					refused++
 				}
 			}
-			p.o = p.sound(s, "", fmt.Sprint(list))
+			p.o = p.sound(s, "what was planned at one view", "")
 			held, err := crm.Decode(m.store(), m.plan)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, p.again)
