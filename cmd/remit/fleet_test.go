@@ -237,7 +237,8 @@ func (n *fleetNode) stop() {
 	}
 	state := n.cmd.ProcessState
 	status, _ := state.Sys().(syscall.WaitStatus)
-	if state.ExitCode() != 0 && !(status.Signaled() && status.Signal() == syscall.SIGTERM && young) {
+	early := young && status.Signaled() && status.Signal() == syscall.SIGTERM
+	if state.ExitCode() != 0 && !early {
 		n.fleet.t.Fatalf("node %s ended with %s", n.name, state)
 	}
 }

@@ -162,9 +162,20 @@ func (e *careless) edit() {
 		name string
 		edit func()
 	}{
-		{"seat", e.seat}, {"new seat", e.newSeat}, {"role", e.role}, {"profile", e.profile}, {"module", e.module},
-		{"field", e.field}, {"group", e.group}, {"team", e.team}, {"rule", e.rule}, {"shift", e.shift},
-		{"settings", e.settings}, {"record", e.record}, {"share", e.share}, {"delete", e.delete},
+		{"seat", e.seat},
+		{"new seat", e.newSeat},
+		{"role", e.role},
+		{"profile", e.profile},
+		{"module", e.module},
+		{"field", e.field},
+		{"group", e.group},
+		{"team", e.team},
+		{"rule", e.rule},
+		{"shift", e.shift},
+		{"settings", e.settings},
+		{"record", e.record},
+		{"share", e.share},
+		{"delete", e.delete},
 		{"name", e.name},
 	}
 	edit := crmtest.Pick(e.Generator, edits)

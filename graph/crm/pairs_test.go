@@ -245,7 +245,9 @@ func differences(a, b *crm.Plan) string {
 		what string
 		a, b any
 	}{
-		{"it needs", a.Needs, b.Needs}, {"it ends", a.Dropped, b.Dropped}, {"it bumps", a.Bumps, b.Bumps},
+		{"it needs", a.Needs, b.Needs},
+		{"it ends", a.Dropped, b.Dropped},
+		{"it bumps", a.Bumps, b.Bumps},
 		{"it needs another model", a.Model != nil, b.Model != nil},
 	} {
 		if !reflect.DeepEqual(is.a, is.b) {
