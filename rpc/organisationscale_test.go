@@ -253,7 +253,7 @@ func (c *scaledCompany) benchmarkChange(b *testing.B) {
 					list[j] = fmt.Sprintf("document:d%d-%d#owner@user:ann", i, j)
 				}
 				begin = time.Now()
-				c.rig.write(plain, list...)
+				c.write(plain, list...)
 				writes = append(writes, time.Since(begin))
 			}
 			reportTimes(b, "change", changes)
