@@ -169,12 +169,12 @@ func TestNewNodeAtAnOldAddressCountsForNobody(t *testing.T) {
 		}
 		pass(20 * time.Second)
 		for _, f := range c.all {
-			if f.rig.node.Status().Serving {
+			if f.node().Status().Serving {
 				t.Errorf("node %s leads without a majority", f.ID)
 			}
 		}
-		if s := lost.rig.node.Status(); len(s.Members) != 0 || s.Term != 0 || lost.rig.node.raft.LastIndex() != 0 {
-			t.Errorf("the new node is %+v with a log to %d, want it to have heard of nothing", s, lost.rig.node.raft.LastIndex())
+		if s := lost.node().Status(); len(s.Members) != 0 || s.Term != 0 || lost.node().raft.LastIndex() != 0 {
+			t.Errorf("the new node is %+v with a log to %d, want it to have heard of nothing", s, lost.node().raft.LastIndex())
 		}
 		between(normal)
 		must(t, leader.rig.node.WaitReady(t.Context()))

@@ -456,7 +456,7 @@ func TestUnknownFormatsStopTheNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newer := append([]byte{commandFormat + 1}, command[1:]...)
+	newer := append([]byte{managedFormat + 1}, command[1:]...)
 	// A kind that a later release adds within the format must not be refused here while
 	// nodes of that release apply it.
 	kinds := func(p PreconditionKind, o OperationKind) []byte {

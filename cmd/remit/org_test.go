@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -145,8 +147,16 @@ func TestNamesOfOrganisationFiles(t *testing.T) {
 }
 
 func TestShiftsOfAFileAreBounded(t *testing.T) {
-	const file = examplesFolder + "/hours.org.yaml"
-	out, _, status := remit(t, "org", "test", file, "--max-shifts", "2")
+	text, err := os.ReadFile(examplesFolder + "/hours.org.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "hours.org.yaml")
+	text = bytes.Replace(text, []byte("  super_admin: sofia\n"), []byte("  super_admin: sofia\n  max_shifts: 2\n"), 1)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, _, status := remit(t, "org", "test", file)
 	if status != exitError || !strings.Contains(out, "3 shifts, at most 2 are allowed") {
 		t.Errorf("status %d, want %d and that there are too many shifts\n%s", status, exitError, out)
 	}
