@@ -4,26 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
-
-	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/crm/crmtest"
-)
-
-const (
-	allGuarded = 200
-	fewGuarded = 3
-
-	// pairsEach is how many pairs of changes are tried with each organisation.
-	pairsEach = 60
-
-	// freshEach is after how many of them the organisation is what it was at first.
-	freshEach = 12
 )
 
 // An administration is random changes of an organisation, by edits and by acts.
@@ -157,83 +143,4 @@ func answers(t *testing.T, s *crm.Managed, as string, at time.Time, p *crm.Plan)
 		}
 	}
 	return list
-}
-
-// TestPlansRestOnAllThatTheyRead plans one change, carries out another, and plans the first
-// again: either a guard of the first plan has failed, or it is planned again as it was, and
-// if it is on behalf of a seat, that one has the same rights to it.
-func TestPlansRestOnAllThatTheyRead(t *testing.T) {
-	v := crmtest.VolumeOf(t, "graph/crm", fewGuarded, allGuarded)
-	apart, together, asked := 0, 0, 0
-	for n := v.First; n < v.First+v.Count; n++ {
-		g, o := v.Organisation(n, 0)
-		s := crm.Manage(t, o)
-		a := administration{Generator: g, o: o.Copy()}
-		var first, second string
-		fail := func(format string, args ...any) {
-			t.Helper()
-			t.Fatalf("first %s\nthen %s\n%s\n%s", first, second, fmt.Sprintf(format, args...), v.Again(n))
-		}
-		// possible is a change that can be planned, if one is found soon.
-		possible := func(as string) (name string, change func(d *crm.Draft) error, p *crm.Plan) {
-			for range 30 {
-				name, change = a.change()
-				if p, refused := plan(t, s, as, change); refused == nil && len(p.Edits) > 0 {
-					return name, change, p
-				}
-			}
-			return "nothing", nil, nil
-		}
-		for i := range pairsEach {
-			if i%freshEach == freshEach-1 { // there is too little left
-				s, a.o = crm.Manage(t, o), o.Copy()
-			}
-			as, now := "", g.Instant()
-			if g.Chance(50) {
-				as = crmtest.Pick(g, a.o.Seats).ID
-			}
-			name, change, p := possible(as)
-			other, _, q := possible("")
-			if first, second = name, other; p == nil || q == nil {
-				continue
-			}
-			rights := answers(t, s, as, now, p)
-			if err := s.Commit(t, q); err != nil {
-				fail("carried out at once: %v", err)
-			}
-			var err error
-			if a.o, err = s.Read(); err != nil {
-				fail("what is left is no organisation: %v", err)
-			}
-			if s.Conflict(p) != nil {
-				apart++
-				continue
-			}
-			together++
-			again, refused := plan(t, s, as, change)
-			if refused != nil {
-				fail("no guard failed, and the first one cannot be planned: %v", refused)
-			}
-			if diff := gocmp.Diff(p.Changes, again.Changes); diff != "" {
-				fail("no guard failed, and the first one is planned otherwise (-before +after):\n%s", diff)
-			}
-			if !slices.EqualFunc(p.Needs, again.Needs, func(a, b crm.Need) bool { return gocmp.Equal(a, b) }) {
-				fail("no guard failed, and the first one needs %v, not %v", again.Needs, p.Needs)
-			}
-			if (p.Model == nil) != (again.Model == nil) {
-				fail("no guard failed, and the first one needs another model")
-			}
-			if as == "" {
-				continue
-			}
-			asked += len(rights)
-			if later := answers(t, s, as, now, again); !slices.Equal(later, rights) {
-				fail("no guard failed, and the rights of %s to %v were %v, and are %v", as, p.Needs, rights, later)
-			}
-		}
-	}
-	t.Logf("%d pairs conflict, %d do not; %d questions", apart, together, asked)
-	if apart < 5*v.Count || together < 15*v.Count || asked < v.Count {
-		t.Errorf("%d pairs conflict, %d do not; %d questions: too few", apart, together, asked)
-	}
 }
