@@ -8,7 +8,6 @@ import (
 	"github.com/remit-authz/remit/fsm"
 	"github.com/remit-authz/remit/rpc/backend"
 	"github.com/remit-authz/remit/rpc/gate"
-	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 	"github.com/remit-authz/remit/rpc/identity"
 )
 
@@ -16,7 +15,6 @@ import (
 // organisation stands in organisationcreate.go and organisationchange.go, what reads it in
 // organisationlist.go, and the questions in organisationask.go.
 type organisationService struct {
-	remitv1connect.UnimplementedOrganisationServiceHandler
 	streamer
 	writer *backend.Writer
 	lanes  *lanes

@@ -5130,8 +5130,10 @@ type Ground struct {
 	Level Level `protobuf:"varint,3,opt,name=level,proto3,enum=remit.v1.Level" json:"level,omitempty"`
 	// What it rests on: the rule, the profile, the role …
 	Entity *EntityRef `protobuf:"bytes,4,opt,name=entity,proto3" json:"entity,omitempty"`
-	// Who set it so, and when, as far as the change is still known.
-	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// Who set it so: a seat as user:<id>, or the application's principal; seats are told only
+	// that it was an application. Empty if the changelog no longer tells.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// The last write of what it rests on.
 	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
