@@ -2,7 +2,6 @@ package crm_test
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -113,24 +112,6 @@ func (a *administration) refs() []crm.Ref {
 		refs = append(refs, r.Ref())
 	}
 	return refs
-}
-
-// plan makes a plan of a change on behalf of a seat, if one is given; refused is why it is
-// none.
-func plan(t *testing.T, s *crm.Managed, as string, change func(d *crm.Draft) error) (p *crm.Plan, refused error) {
-	t.Helper()
-	d := s.Draft()
-	if as != "" {
-		d.As(as)
-	}
-	err := change(d)
-	if err == nil {
-		p, err = d.Plan()
-	}
-	if err != nil && !errors.Is(err, crm.ErrInvalid) {
-		t.Fatal(err)
-	}
-	return p, err
 }
 
 // answers are those to all questions of a plan.
