@@ -27,7 +27,7 @@ cluster: build ## three local nodes and a read replica: shows the leader, kills 
 # Clusters of processes have targets of their own: beside everything else, with the race
 # detector, they would measure the machine. Of graph/crm only previews have goroutines: the
 # rest computes, twenty times as long with the detector.
-test: ## every package with the race detector, a seeded share of the random tests; a few clusters
+test: ## every package, with the race detector where there are goroutines, a seeded share of the random tests; a few clusters
 	$(GO) test -race -skip '^TestFleet' $$($(GO) list ./... | grep -v '/graph/crm$$')
 	$(GO) test -race ./graph/crm -run 'Preview'
 	$(GO) test ./graph/crm
