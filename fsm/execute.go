@@ -157,6 +157,7 @@ func (t *tx) createStore(c *Command, st *storeIndex, b *CreateStore, res *Result
 		return &Refusal{Reason: ErrStoreExists, Index: -1, Name: c.Store.String()}
 	}
 	st = newStoreIndex(c.Store)
+	st.loaded = t.rev
 	st.row = storeRow{name: b.Name, created: t.rev, createdTime: t.now, historyHorizon: t.rev, managed: b.Managed}
 	t.stores[c.Store] = st
 	t.touch(st)

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/google/btree"
@@ -38,6 +39,12 @@ type storeIndex struct {
 	erasing []*erasureRow // that are not over, by id; neither it nor they ever change
 
 	nameBytes uint64 // of the entities' names
+
+	// written is, by the type of their objects, when tuples last changed, but for those
+	// that have not since loaded. Copies share it until it changes.
+	written []graph.Revision
+	shared  bool // written is a copy's, too
+	loaded  graph.Revision
 
 	// What the upkeep of this store may next have to do; see upkeep.go. Readers have
 	// no use for it.
@@ -137,6 +144,7 @@ func lessReverse(a, b reverseItem) bool {
 
 // publish gives a copy for readers. Later changes of s do not show in it.
 func (s *storeIndex) publish() *storeIndex {
+	s.shared = true
 	p := *s
 	p.symbols = s.symbols.Clone()
 	p.sequences = s.sequences.Clone()
@@ -197,6 +205,20 @@ func (s *storeIndex) putTuple(t tupleItem) {
 	back := t.edge
 	back.Subject = graph.Subject{ID: t.userset.Object}
 	s.reverse.ReplaceOrInsert(reverseItem{t.userset.Relation, t.edge.Subject, back})
+}
+
+// touch notes that a tuple whose object is of a type changes.
+func (s *storeIndex) touch(t model.TypeID, rev graph.Revision) {
+	if int(t) < len(s.written) && s.written[t] == rev {
+		return
+	}
+	if s.shared {
+		s.written, s.shared = slices.Clone(s.written), false
+	}
+	for int(t) >= len(s.written) {
+		s.written = append(s.written, 0)
+	}
+	s.written[t] = rev
 }
 
 func (s *storeIndex) removeTuple(u graph.Userset, sub graph.Subject) {

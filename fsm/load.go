@@ -75,6 +75,7 @@ func (s *State) install(l *loader) {
 	s.erasing = make(map[StoreID]*storeIndex)
 	all := make([]*storeIndex, 0, len(l.stores))
 	for _, st := range l.stores {
+		st.loaded = graph.Revision(l.applied.index)
 		s.noteErasing(st)
 		all = append(all, st)
 		if !st.id.IsZero() {

@@ -21,6 +21,87 @@ func TestRandomHead(t *testing.T) {
 	graphtest.Run(t, random(t, 80), newTenants(t).head)
 }
 
+// A cache may know what it likes of the store before: it must say what the view says.
+func TestRandomHeadWithCache(t *testing.T) {
+	c := random(t, 80)
+	x := &cached{tenants: newTenants(t)}
+	graphtest.Run(t, c, x.open)
+	t.Logf("%d checks between writes, of which %d visited less than without the cache", x.checks, x.saved)
+	if x.saved == 0 {
+		t.Error("the cache has saved nothing")
+	}
+}
+
+// cached opens a store whose questions share a cache, which was in use while the store was
+// filled.
+type cached struct {
+	*tenants
+	checks, saved int
+}
+
+func (x *cached) open(t testing.TB, s *graphtest.Store) (graphtest.Opened, error) {
+	written, asked, err := x.fill(&graphtest.Store{Written: s.Written, Asked: s.Asked})
+	if err != nil {
+		return graphtest.Opened{}, err
+	}
+	o := graphtest.Opened{Written: written, Asked: asked}.WithCache()
+	for i, step := range s.Steps {
+		if err := x.steps(written, s.Steps[i:i+1]); err != nil {
+			return o, err
+		}
+		st, _ := x.s.Current().Store(x.store)
+		o.View = st.View()
+		if x.rng.IntN(3) == 0 {
+			if err := x.compare(t, &o, step.Tuple); err != nil {
+				return o, err
+			}
+		}
+	}
+	st, _ := x.s.Current().Store(x.store)
+	o.View = st.View()
+	return o, nil
+}
+
+// compare asks what the tuple's subject has to all entities of its object's type.
+func (x *cached) compare(t testing.TB, o *graphtest.Opened, tuple graph.Tuple) error {
+	at := time.UnixMilli(int64(x.rng.IntN(4000)))
+	subject, ok, err := o.View.Lookup(mustType(t, o.Asked, tuple.Subject.Type), tuple.Subject.ID)
+	if err != nil || !ok || tuple.Subject.Relation != "" {
+		return err
+	}
+	for _, r := range graphtest.Relations(o.Asked) {
+		for sequence := uint64(1); sequence < 4; sequence++ {
+			object := graph.MakeID(r.Type.ID, sequence)
+			if _, err := o.View.Name(object); err != nil {
+				break // there are no more
+			}
+			u, sub := graph.Userset{Object: object, Relation: r.ID}, graph.Subject{ID: subject}
+			var with, without int
+			plain := graph.Query{View: o.View, Plan: o.Asked, At: at, Visited: func(n int) { without = n }}
+			got := graph.Query{View: o.View, Plan: o.Asked, At: at, Cache: o.Cache, Visited: func(n int) { with = n }}
+			want, wantErr := plain.Check(t.Context(), u, sub)
+			have, haveErr := got.Check(t.Context(), u, sub)
+			if have != want || (haveErr == nil) != (wantErr == nil) {
+				return fmt.Errorf("%v#%s of %v at %v: %v, %v with the cache, %v, %v without", object, r.Name, subject, at, have, haveErr, want, wantErr)
+			}
+			x.checks++
+			if with < without {
+				x.saved++
+			}
+		}
+	}
+	return nil
+}
+
+func mustType(t testing.TB, p *model.Plan, name string) model.TypeID {
+	t.Helper()
+	typ, ok := p.Type(name)
+	if !ok {
+		t.Fatalf("no type %s", name)
+	}
+	return typ.ID
+}
+
 func TestRandomHeadAfterRestart(t *testing.T) {
 	c := random(t, 160)
 	c.Models = (c.Models + 3) / 4 // a restart takes longer than the questions

@@ -21,6 +21,17 @@ func (s *Store) Revision() graph.Revision { return s.root.revision }
 // Time implements graph.View.
 func (s *Store) Time() time.Time { return s.root.Time() }
 
+// Era implements graph.Dated.
+func (s *Store) Era(types []model.TypeID) graph.Era {
+	last := s.index.loaded
+	for _, t := range types {
+		if int(t) < len(s.index.written) {
+			last = max(last, s.index.written[t])
+		}
+	}
+	return graph.Era{Epoch: s.root.epoch, Revision: last}
+}
+
 // Lookup implements graph.View.
 func (s *Store) Lookup(t model.TypeID, name string) (graph.ID, bool, error) {
 	n, ok := s.index.lookup(t, name)

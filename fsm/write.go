@@ -259,6 +259,7 @@ func (t *tx) putTuple(c *Command, st *storeIndex, o *Operation, ctx *condition.C
 		t.set(expiryKey(st.id, o.Expires, u, sub), nil)
 	}
 	st.putTuple(item)
+	st.touch(u.Object.Type(), t.rev)
 	st.tally.tuples++
 	t.change(st, c, &Change{Kind: TuplePut, Tuple: graph.Row{Userset: u, Edge: item.edge, Written: t.now}})
 }
@@ -290,6 +291,7 @@ func (t *tx) dropTuple(st *storeIndex, item *tupleItem) {
 		st.nextCleanup = min(st.nextCleanup, t.rev)
 	}
 	st.removeTuple(u, sub)
+	st.touch(u.Object.Type(), t.rev)
 	st.tally.tuples--
 }
 

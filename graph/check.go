@@ -135,10 +135,17 @@ func (e *evaluator) ask(object ID, r *model.Relation, depth uint32) bool {
 	}
 	e.charge(1)
 	g := goal{object: object, relation: r.ID}
+	if value := e.recall(g); value != unsure {
+		e.out = outcome{value: value, low: settled, reach: settled}
+		return true
+	}
 	s := e.find(g)
 	if s.epoch == e.epoch {
 		switch n := &e.nodes[s.node]; n.state {
 		case stateFinal:
+			if n.fleeting {
+				e.fleeting++
+			}
 			e.out = outcome{value: n.value, err: n.err, low: settled, reach: settled}
 			return true
 		case stateActive:
@@ -155,7 +162,7 @@ func (e *evaluator) ask(object ID, r *model.Relation, depth uint32) bool {
 		e.out = e.tooDeep()
 		return true
 	}
-	i := e.add(s, node{goal: g, state: stateActive})
+	i := e.add(s, node{goal: g, state: stateActive, since: e.fleeting})
 	e.open = append(e.open, i)
 	e.push(frame{rewrite: r.Rewrite, relation: r, object: object, depth: depth, node: i, whole: true})
 	return false
@@ -218,14 +225,18 @@ func (e *evaluator) complete(i uint32) {
 		n.state, n.low = stateProvisional, e.out.reach
 		return
 	}
-	n.state = stateFinal
+	n.state, n.fleeting = stateFinal, e.fleeting != n.since
+	if !n.fleeting {
+		e.remember(n.goal, n.value)
+	}
 	rest := stateFinal
 	if n.value != denied || e.out.reach < i {
 		rest = stateForgotten
 	}
 	top := len(e.open) - 1
 	for ; e.open[top] != i; top-- {
-		e.nodes[e.open[top]].state = rest
+		inner := &e.nodes[e.open[top]]
+		inner.state, inner.fleeting = rest, n.fleeting
 		if rest == stateForgotten {
 			e.forgot++
 		}
@@ -492,7 +503,7 @@ func (e *evaluator) load(f *frame) {
 			f.last = true // the entities come first
 			break
 		}
-		if usersets && edge.Subject.Relation == 0 || edge.Subject.ID.IsWildcard() || edge.ExpiredAt(e.at) {
+		if usersets && edge.Subject.Relation == 0 || edge.Subject.ID.IsWildcard() || e.expired(edge) {
 			continue
 		}
 		a := admits(r, edge)

@@ -57,6 +57,9 @@ type node struct {
 	cut   bool // met again while in progress, and taken for no there
 	err   uint32
 	low   uint32 // if provisional: the reach of its result
+
+	since    uint32 // evaluator.fleeting when it was met
+	fleeting bool   // if final: more than tuples may have decided it
 }
 
 type nodeState uint8
@@ -105,6 +108,10 @@ type evaluator struct {
 	visited       func(edges int)
 	pace          func(context.Context) error // as Query has it
 
+	generation *generation // of the cache; nil if there is none to use
+	remembered *answers    // about the subject; nil if nothing is
+	fleeting   uint32      // conditions and expiries met so far
+
 	entangled bool // the depth-first search met what it cannot decide
 	forgot    int  // nodes forgotten so far
 }
@@ -147,6 +154,11 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 	}
 	e.undefinedIsNo, e.keepGoing = q.UndefinedIsNo, q.KeepGoing
 	e.eager, e.visited, e.pace = q.EagerConditions, q.Visited, q.Pace
+	if q.Cache != nil && e.maxDepth == unlimited && !e.eager {
+		if v, ok := q.View.(Dated); ok {
+			e.generation = q.Cache.at(v)
+		}
+	}
 	return e
 }
 
@@ -165,6 +177,7 @@ func (e *evaluator) release() {
 	clear(e.errs)
 	e.errs = e.errs[:0]
 	e.ctx, e.view, e.plan, e.fatal, e.passed = nil, nil, nil, nil, nil
+	e.generation, e.remembered = nil, nil
 	e.request = condition.Request{}
 	e.cursor.Edges = nil
 	evaluators.Put(e)
@@ -177,6 +190,7 @@ func (e *evaluator) about(s Subject) {
 		e.anyone = Subject{ID: Wildcard(s.ID.Type())}
 	}
 	e.forget()
+	e.remembers(s)
 }
 
 // attainable reports whether the model can let the subject have the relation.
@@ -328,7 +342,7 @@ func admits(r *model.Relation, edge *Edge) *model.Restriction {
 // this question.
 func (e *evaluator) counts(object ID, r *model.Relation, edge *Edge) (truth, uint32) {
 	a := admits(r, edge)
-	if a == nil || edge.ExpiredAt(e.at) {
+	if a == nil || e.expired(edge) {
 		return denied, 0
 	}
 	value, number := e.holds(a.Condition, edge.Context)
@@ -344,11 +358,21 @@ func (e *evaluator) blame(number uint32, u Userset, s Subject, c *condition.Cond
 	*err = &ConditionError{Userset: u, Subject: s, Condition: c.Name(), Err: *err}
 }
 
+// expired reports whether an edge has ceased to count.
+func (e *evaluator) expired(edge *Edge) bool {
+	if edge.Expires == 0 {
+		return false
+	}
+	e.fleeting++
+	return edge.ExpiredAt(e.at)
+}
+
 // holds evaluates a condition; nil holds.
 func (e *evaluator) holds(c *condition.Condition, stored *condition.Context) (truth, uint32) {
 	if c == nil {
 		return allowed, 0
 	}
+	e.fleeting++
 	ok, err := c.EvaluateContext(e.ctx, stored, &e.request)
 	switch {
 	case err != nil:

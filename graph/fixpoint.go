@@ -36,7 +36,7 @@ func (e *evaluator) fixpoint(object ID, r *model.Relation) (truth, uint32) {
 	}
 	causes := g.causes(lower, upper)
 	for key, v := range g.goals {
-		n := node{goal: key, state: stateFinal}
+		n := node{goal: key, state: stateFinal, fleeting: true}
 		switch {
 		case lower[v]:
 			n.value = allowed

@@ -67,6 +67,11 @@ type Query struct {
 	// others decide it.
 	EagerConditions bool
 
+	// Cache, if not nil, is of the view's store and of Plan, and saves Check, ListActions and
+	// ListObjects what it remembers. It is not used together with MaxDepth or
+	// EagerConditions, nor with a view that is not Dated.
+	Cache *Cache
+
 	// Pace, if not nil, is called each time that a question has visited another thousand
 	// edges or so, so that it can wait while others go on, and ends the question if it
 	// returns an error. It stands in for asking whether the context has ended.

@@ -170,7 +170,7 @@ func (c *scaledCompany) benchmarkCan(b *testing.B) {
 func (c *scaledCompany) evaluator(b *testing.B, o *organisation) func(q askedQuestion) (bool, error) {
 	b.Helper()
 	view, p := o.Base, o.Plan.Plan
-	query := graph.Query{View: view, Plan: p, At: c.at}
+	query := graph.Query{View: view, Plan: p, At: c.at, Cache: o.Plan.Cache}
 	users, ok := p.Type("user")
 	if !ok {
 		b.Fatal("the model has no users")

@@ -33,6 +33,8 @@ type Deeds struct {
 
 	roster, assigned, open, onLeave *model.Relation
 
+	structure []*model.Type // whose relations no record decides
+
 	modules map[string]*moduleDeeds
 	names   []string // of the modules, sorted
 	adds    []string // the actions of adding to a record, sorted
@@ -105,6 +107,7 @@ func DeedsOf(p *model.Plan) (*Deeds, bool) {
 		Module: f.typ(typeModule), Field: f.typ(typeField), Shift: f.typ(typeShift),
 		modules: map[string]*moduleDeeds{},
 	}
+	d.structure = []*model.Type{d.Org, f.typ(typeRole), f.typ(typeGroup), f.typ(typeRule), d.Module, d.Tool, d.Setup, d.Field}
 	if f.missing {
 		return nil, false
 	}
@@ -129,6 +132,21 @@ func DeedsOf(p *model.Plan) (*Deeds, bool) {
 	slices.Sort(d.adds)
 	d.adds = slices.Compact(d.adds)
 	return d, !f.missing
+}
+
+// Structure are the relations that questions about records come upon again and again, and
+// that no record decides: what roles, groups, rules, profiles and the organisation itself
+// give. They are worth a graph.Cache.
+func (d *Deeds) Structure() []*model.Relation {
+	var some []*model.Relation
+	for _, t := range d.structure {
+		for _, r := range t.Relations {
+			if r.Rewrite.Op != model.OpDirect || slices.ContainsFunc(r.Allowed, func(a model.Restriction) bool { return a.Relation != nil }) {
+				some = append(some, r)
+			}
+		}
+	}
+	return some
 }
 
 // What is asked of no record and no module.

@@ -15,6 +15,24 @@ import (
 type Opened struct {
 	View           graph.View
 	Written, Asked *model.Plan
+
+	// Cache, if not nil, is used by all questions.
+	Cache *graph.Cache
+}
+
+// WithCache makes all questions use a cache of every relation.
+func (o Opened) WithCache() Opened {
+	o.Cache = graph.NewCache(o.Asked, Relations(o.Asked), 1<<20)
+	return o
+}
+
+// Relations are all those of a plan.
+func Relations(p *model.Plan) []*model.Relation {
+	var all []*model.Relation
+	for _, t := range p.Types() {
+		all = append(all, t.Relations...)
+	}
+	return all
 }
 
 // An answer is what the evaluator said, in names.
@@ -179,7 +197,7 @@ func (a *asker) query(c *Circumstances) *graph.Query {
 }
 
 func (a *asker) fresh(c *Circumstances) *graph.Query {
-	return &graph.Query{View: a.view, Plan: a.opened.Asked, At: c.At, Context: c.Context, UnboundNow: c.UnboundNow}
+	return &graph.Query{View: a.view, Plan: a.opened.Asked, At: c.At, Context: c.Context, UnboundNow: c.UnboundNow, Cache: a.opened.Cache}
 }
 
 // ask puts one question. A panic is an answer like any other, and a wrong one.

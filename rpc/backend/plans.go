@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/remit-authz/remit/fsm"
+	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/condition"
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/model"
@@ -18,12 +19,13 @@ type Plan struct {
 	Source   *model.Model // what was compiled: it has the rewrites as they were written
 	BindsNow bool         // a condition has a timestamp parameter now, which is the instant
 	Deeds    *crm.Deeds   // what can be asked of an organisation; nil if it is not one's model
+	Cache    *graph.Cache // of an organisation's structure; nil if it is not one's model
 }
 
 func newPlan(source *model.Model, p *model.Plan) *Plan {
 	plan := &Plan{Plan: p, Source: source, BindsNow: bindsNowAnywhere(p)}
 	if deeds, ok := crm.DeedsOf(p); ok {
-		plan.Deeds = deeds
+		plan.Deeds, plan.Cache = deeds, graph.NewCache(p, deeds.Structure(), maxCache)
 	}
 	return plan
 }
