@@ -270,6 +270,24 @@ func TestChangeEveryKind(t *testing.T) {
 	}
 }
 
+// A role that is made and names none above it is put below the root; one that there is
+// keeps what it says.
+func TestRolesAreMadeBelowTheRoot(t *testing.T) {
+	r := newWorld(t)
+	r.change("", putOf(aRole(&remitv1.Role{Id: "x", Name: "X"})))
+	if got := r.get(ofRole, "x").GetRole().Parent; got != "ceo" {
+		t.Errorf("the new role is below %q, want below ceo", got)
+	}
+	r.change("", putOf(aRole(&remitv1.Role{Id: "ceo", Name: "Chief"})))
+	if got := r.get(ofRole, "ceo").GetRole(); got.Parent != "" || got.Name != "Chief" {
+		t.Errorf("the root is %v after its renaming", got)
+	}
+	_, err := r.org.Change(t.Context(), &remitv1.ChangeRequest{Store: r.store, Edits: []*remitv1.Edit{putOf(aRole(&remitv1.Role{Id: "x"}), "parent")}})
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition && connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("a second root: %v, want a refusal", err)
+	}
+}
+
 // What changes nothing is no change.
 func TestChangeOfNothing(t *testing.T) {
 	r := newWorld(t)

@@ -180,8 +180,26 @@ func (e *edit) put(d *crm.Draft, m *remitv1.Put, org string) error {
 			return err
 		}
 	}
+	if role, ok := entity.(*crm.Role); ok && role.Parent == "" {
+		var err error
+		if entity, err = belowRoot(d, role); err != nil {
+			return e.fault(err)
+		}
+	}
 	e.touched = append(e.touched, entity.Key())
 	return e.fault(d.Put(entity, m.IfVersion))
+}
+
+// belowRoot puts a role that is made, and that says nothing else, below the root.
+func belowRoot(d *crm.Draft, role *crm.Role) (*crm.Role, error) {
+	old, _, err := d.Entity(role.Key())
+	if old != nil || err != nil {
+		return role, err
+	}
+	root, err := d.Root()
+	placed := *role
+	placed.Parent = root
+	return &placed, err
 }
 
 // masked is an entity as it is, but for the fields of a mask.

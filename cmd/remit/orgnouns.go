@@ -65,7 +65,7 @@ var nouns = []noun{
 		columns: []string{"name", "parent", "peers", "forecast_managers"},
 		flags: flagsOf(
 			"name", "name", nameHelp,
-			"parent", "parent", "the `role` above",
+			"parent", "parent", "the `role` above; that of a new role is the root by default",
 			"peers", "peers", "what holders have on each other's records",
 			"forecast-managers", "forecast_managers", "`users` who view what holders own, forecasts included",
 		),

@@ -173,6 +173,10 @@ func (d *Draft) organisation() (key graph.ObjectName, ok bool, err error) {
 	return key, false, nil
 }
 
+// Root is the id of the root role, empty if the state holds no organisation. It stays what
+// it is as long as the organisation is there.
+func (d *Draft) Root() (string, error) { return d.reader.root() }
+
 // head implements lookup.
 func (d *Draft) head() (*Head, error) {
 	key, ok, err := d.organisation()

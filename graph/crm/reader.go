@@ -249,6 +249,19 @@ func (r *Reader) roles(visit func(graph.ID) error) error {
 	return nil
 }
 
+// root is the id of the root role, empty if there is no organisation.
+func (r *Reader) root() (id string, err error) {
+	org, ok, err := r.Organisation()
+	if !ok || err != nil {
+		return "", err
+	}
+	err = r.eachSubject(org, relRootRole, 0, func(role graph.ID) error {
+		id, err = r.view.Name(role)
+		return err
+	})
+	return id, err
+}
+
 // fields visits those of each module.
 func (r *Reader) fields(visit func(graph.ID) error) error {
 	modules, err := r.Keys(typeModule, "", 0)

@@ -1005,7 +1005,8 @@ type Role struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The role above. The root alone has none.
+	// The role above. The root alone has none: a role that is made without one is put below
+	// the root.
 	Parent string `protobuf:"bytes,3,opt,name=parent,proto3" json:"parent,omitempty"`
 	// What holders of this role have on each other's records: none to delete.
 	Peers Level `protobuf:"varint,4,opt,name=peers,proto3,enum=remit.v1.Level" json:"peers,omitempty"`
