@@ -53,7 +53,7 @@ func TestChangeRefuses(t *testing.T) {
 		{"a cycle of roles", []*remitv1.Edit{putOf(aRole(&remitv1.Role{Id: "manager", Parent: "rep"}), "parent")}, badOrg, "edits[0].put.entity.role", "rep"},
 		{"a cycle of groups", []*remitv1.Edit{putOf(aGroup(&remitv1.Group{Id: "inner", Members: []string{"group:emea"}}), "members")}, badOrg, "edits[0].put.entity.group", "emea"},
 		{"a cycle of managers", []*remitv1.Edit{putOf(aSeat(&remitv1.Seat{Id: "bob", Manager: "cid"}), "manager")}, badOrg, "edits[0].put.entity.seat", "higher role"},
-		{"a second root", []*remitv1.Edit{putOf(aRole(&remitv1.Role{Id: "new", Name: "New"}))}, badOrg, "edits[0].put.entity.role", "above"},
+		{"a second root", []*remitv1.Edit{putOf(aRole(&remitv1.Role{Id: "rep"}), "parent")}, badOrg, "edits[0].put.entity.role", "above"},
 		{"a role goes to nobody", []*remitv1.Edit{deletes(ofRole, "rep", "")}, badOrg, "edits[0].delete", "takes over"},
 		{"a role goes to itself", []*remitv1.Edit{deletes(ofRole, "rep", "rep")}, badOrg, "edits[0].delete", "rep"},
 		{"a role goes below itself", []*remitv1.Edit{deletes(ofRole, "manager", "rep")}, badOrg, "edits[0].delete", "rep"},
