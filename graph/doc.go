@@ -17,7 +17,8 @@
 //
 //   - Everything in evaluation is ids: no key is ever joined from strings.
 //   - What was found out while a cycle was cut is believed only when the whole cycle
-//     is known (see check.go); nothing is remembered from one call to the next.
+//     is known (see check.go). From one call to the next nothing is remembered but what a
+//     Cache may, as long as no tuple changes that could matter to it.
 //   - The type restrictions are looked at again for every tuple read, for it may have
 //     been written under another model, or come with the request.
 //   - Lists are Check: a shorter way to an answer may only be taken where nothing but
