@@ -4,6 +4,8 @@ package graph
 
 import (
 	"testing"
+
+	"github.com/remit-authz/remit/graph/model"
 )
 
 // The race detector's sync.Pool drops what it is given at random, hence the build tag.
@@ -30,5 +32,20 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 				t.Errorf("%s: Check(%s) with depth %d has visited no edge", c.name, c.question, depth)
 			}
 		}
+	}
+}
+
+func TestCacheDoesNotAllocate(t *testing.T) {
+	m, p := cacheStore(t, 100)
+	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, bytes(1<<20))
+	_, u, s := question(t, m, p, "group:100#member@user:ann")
+	q := Query{View: dated{m, Era{0, 1}}, Plan: p, At: instant, Cache: c}
+	got := testing.AllocsPerRun(1000, func() {
+		if ok, err := q.Check(t.Context(), u, s); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	})
+	if got != 0 {
+		t.Errorf("Check allocates %v times, want 0", got)
 	}
 }

@@ -39,7 +39,7 @@ type Cache struct {
 	types []model.TypeID // whose tuples decide the relations
 	slots []int32        // of the relations, by id: their places in answers; -1 if not cached
 	count int            // of the relations
-	limit int64          // bytes
+	limit func() int64   // bytes
 
 	current atomic.Pointer[generation]
 }
@@ -56,9 +56,9 @@ const (
 	minAnswerWords = 8
 )
 
-// NewCache makes a cache of some relations of a plan, which takes at most about limit bytes:
-// if it is full, it forgets everything.
-func NewCache(p *model.Plan, relations []*model.Relation, limit int64) *Cache {
+// NewCache makes a cache of some relations of a plan. It takes about as many bytes as limit
+// says at the time, which is safe for concurrent use: if it is full, it forgets everything.
+func NewCache(p *model.Plan, relations []*model.Relation, limit func() int64) *Cache {
 	c := &Cache{limit: limit}
 	for _, t := range p.Types() {
 		for _, r := range t.Relations {
@@ -180,7 +180,7 @@ func (g *generation) begin(subject ID) *answers {
 
 // grow counts bytes. Those who have the full generation in hand go on with it.
 func (g *generation) grow(bytes int) {
-	if g.size.Add(int64(bytes)) > g.cache.limit {
+	if g.size.Add(int64(bytes)) > g.cache.limit() {
 		g.cache.current.CompareAndSwap(g, nil)
 	}
 }

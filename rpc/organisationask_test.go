@@ -141,6 +141,49 @@ func TestWhatCanBeAsked(t *testing.T) {
 }
 
 // A batch answers what it can, and says of the rest what was wrong with it.
+func TestTheStructureIsRemembered(t *testing.T) {
+	a := newRig(t).organisation("acme", salesTeam(), noon)
+	reader, visited := a.reader(), 0
+	reader.Config.Visited = func(edges int) { visited = edges }
+	service := &organisationService{streamer: streamer{reader: reader}}
+	ask := func() int {
+		t.Helper()
+		res, err := service.Can(t.Context(), &remitv1.CanRequest{Scope: a.scope(), Deed: &remitv1.Deed{User: "mia", Action: "view", On: "deal:d1"}})
+		if err != nil || !res.Allowed {
+			t.Fatal(res, err)
+		}
+		return visited
+	}
+	change := func(edits ...*remitv1.Edit) {
+		t.Helper()
+		if _, err := a.org.Change(t.Context(), &remitv1.ChangeRequest{Store: a.store, Edits: edits}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := ask()
+	known := ask()
+	if known >= first {
+		t.Errorf("the second question visits %d, the first %d", known, first)
+	}
+	for _, tt := range []struct {
+		name string
+		edit *remitv1.Edit
+		want int
+	}{
+		{"a record is transferred", &remitv1.Edit{Edit: &remitv1.Edit_Transfer{Transfer: &remitv1.TransferRecords{Records: []string{"deal:d2"}, To: "rob"}}}, known},
+		{"a role is renamed", putOf(aRole(&remitv1.Role{Id: "rep", Name: "Reps"}), "name"), known},
+		{"a role is moved", putOf(aRole(&remitv1.Role{Id: "agent", Parent: "manager"}), "parent"), first},
+	} {
+		change(tt.edit)
+		if n := ask(); n != tt.want {
+			t.Errorf("after %s a question visits %d, want %d", tt.name, n, tt.want)
+		}
+		if n := ask(); n != known {
+			t.Errorf("after %s the second question visits %d, want %d", tt.name, n, known)
+		}
+	}
+}
+
 func TestCanBatch(t *testing.T) {
 	a := newRig(t).organisation("acme", salesTeam(), noon)
 	deed := func(user, action, on string) *remitv1.Deed { return &remitv1.Deed{User: user, Action: action, On: on} }

@@ -22,7 +22,7 @@ type Opened struct {
 
 // WithCache makes all questions use a cache of every relation.
 func (o Opened) WithCache() Opened {
-	o.Cache = graph.NewCache(o.Asked, Relations(o.Asked), 1<<20)
+	o.Cache = graph.NewCache(o.Asked, Relations(o.Asked), func() int64 { return 1 << 20 })
 	return o
 }
 

@@ -21,9 +21,9 @@ const (
 	// maxPlans bounds the compiled models that are kept, over all stores.
 	maxPlans = 1024
 
-	// maxCache bounds, in bytes, what is remembered of one organisation's structure: some
-	// kilobytes for each user who asks.
-	maxCache = 32 << 20
+	// maxCache bounds, in bytes, what is remembered of the structure of all organisations
+	// together: some kilobytes for each user who asks.
+	maxCache = 256 << 20
 
 	// MaxReplans is how often a write is planned anew because others changed what it
 	// rests on.

@@ -22,13 +22,16 @@ type Plan struct {
 	Cache    *graph.Cache // of an organisation's structure; nil if it is not one's model
 }
 
-func newPlan(source *model.Model, p *model.Plan) *Plan {
+func (c *planCache) newPlan(source *model.Model, p *model.Plan) *Plan {
 	plan := &Plan{Plan: p, Source: source, BindsNow: bindsNowAnywhere(p)}
 	if deeds, ok := crm.DeedsOf(p); ok {
-		plan.Deeds, plan.Cache = deeds, graph.NewCache(p, deeds.Structure(), maxCache)
+		plan.Deeds, plan.Cache = deeds, graph.NewCache(p, deeds.Structure(), c.share)
 	}
 	return plan
 }
+
+// share is how much of maxCache one organisation may take.
+func (c *planCache) share() int64 { return maxCache / max(1, c.organisations.Load()) }
 
 func bindsNowAnywhere(p *model.Plan) bool {
 	for _, t := range p.Types() {
@@ -74,7 +77,7 @@ func (r *Reader) Plan(s *Snapshot, field, id string) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile model %s of store %s: %w", m.ID, s.Head.ID(), err)
 	}
-	p := newPlan(parsed, compiled)
+	p := r.plans.newPlan(parsed, compiled)
 	r.plans.put(key, p)
 	return p, nil
 }
@@ -112,6 +115,8 @@ func ParseStored(m *fsm.Model) (*model.Model, error) {
 type planCache struct {
 	plans atomic.Pointer[map[planKey]*Plan]
 	mu    sync.Mutex // held to put
+
+	organisations atomic.Int64 // among the plans
 }
 
 type planKey struct {
@@ -139,4 +144,11 @@ func (c *planCache) put(key planKey, p *Plan) {
 	}
 	plans[key] = p
 	c.plans.Store(&plans)
+	organisations := int64(0)
+	for _, p := range plans {
+		if p.Cache != nil {
+			organisations++
+		}
+	}
+	c.organisations.Store(organisations)
 }
