@@ -37,7 +37,7 @@ func TestCheckDoesNotAllocate(t *testing.T) {
 
 func TestCacheDoesNotAllocate(t *testing.T) {
 	m, p := cacheStore(t, 100)
-	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, bytes(1<<20))
+	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, limitOf(1<<20))
 	_, u, s := question(t, m, p, "group:100#member@user:ann")
 	q := Query{View: dated{m, Era{0, 1}}, Plan: p, At: instant, Cache: c}
 	got := testing.AllocsPerRun(1000, func() {

@@ -18,14 +18,14 @@ type dated struct {
 
 func (d dated) Era([]model.TypeID) Era { return d.era }
 
-func bytes(n int64) func() int64 { return func() int64 { return n } }
+func limitOf(n int64) func() int64 { return func() int64 { return n } }
 
 func cacheOf(p *model.Plan) *Cache {
 	var all []*model.Relation
 	for _, t := range p.Types() {
 		all = append(all, t.Relations...)
 	}
-	return NewCache(p, all, bytes(1<<20))
+	return NewCache(p, all, limitOf(1<<20))
 }
 
 // What a condition decided is not remembered, however it comes about.
@@ -159,7 +159,7 @@ func cacheStore(t testing.TB, groups int) (*Memory, *model.Plan) {
 
 func TestCacheSavesVisits(t *testing.T) {
 	m, p := cacheStore(t, 100)
-	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, bytes(1<<20))
+	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, limitOf(1<<20))
 	visited := func(v View, text string) (n int) {
 		_, u, s := question(t, m, p, text)
 		q := Query{View: v, Plan: p, At: instant, Cache: c, Visited: func(k int) { n = k }}
@@ -198,7 +198,7 @@ func TestCacheSavesVisits(t *testing.T) {
 
 func TestCacheStaysWithinItsLimit(t *testing.T) {
 	m, p := cacheStore(t, 3000)
-	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, bytes(4096))
+	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, limitOf(4096))
 	view := dated{m, Era{0, 1}}
 	emptied := 0
 	for i := range 200 {
@@ -223,7 +223,7 @@ func TestCacheStaysWithinItsLimit(t *testing.T) {
 func TestCacheIsSafeForConcurrentUse(t *testing.T) {
 	m, p := cacheStore(t, 2000)
 	put(t, m, p, "group:2500#parent@group:2400")
-	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, bytes(1<<14))
+	c := NewCache(p, []*model.Relation{relation(t, p, "group", "member")}, limitOf(1<<14))
 	var wait sync.WaitGroup
 	for seed := range uint64(4) {
 		wait.Go(func() {
