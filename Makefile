@@ -26,11 +26,12 @@ cluster: build ## three local nodes and a read replica: shows the leader, kills 
 
 # Clusters of processes have targets of their own: beside everything else, with the race
 # detector, they would measure the machine. Of graph/crm only previews have goroutines: the
-# rest computes, twenty times as long with the detector.
+# rest computes, twenty times as long with the detector. The tests of cmd/remit start whole
+# servers, which test-faults does with the detector for minutes.
 test: ## every package, with the race detector where there are goroutines, a seeded share of the random tests; a few clusters
-	$(GO) test -race -skip '^TestFleet' $$($(GO) list ./... | grep -v '/graph/crm$$')
+	$(GO) test -race $$($(GO) list ./... | grep -v -e '/graph/crm$$' -e '/cmd/remit$$')
 	$(GO) test -race ./graph/crm -run 'Preview'
-	$(GO) test ./graph/crm
+	$(GO) test -skip '^TestFleet' ./graph/crm ./cmd/remit
 	$(GO) test -count=1 ./cluster -run '^TestSchedulesOfFaults' -schedules 300
 	$(GO) test -count=1 ./rpc -run '^TestSchedulesOf' -schedules 60
 	$(GO) test -count=1 ./cmd/remit -run '^TestFleet(Outlives|Hands|Restarts|Reads)'
