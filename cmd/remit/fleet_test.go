@@ -27,7 +27,7 @@ import (
 type fleet struct {
 	t     *testing.T
 	flags []string
-	proxy *clustertest.Proxy // stands in front of every node's port for others; nil is none
+	net   fleetNetwork // by which nodes reach each other; nil is this machine's own
 	nodes []*fleetNode
 	gone  []*fleetNode // are no part of it, and may run
 
@@ -42,6 +42,7 @@ type fleetNode struct {
 	replica bool
 	flags   []string // beside the fleet's
 	join    string   // where it finds others; "" is at the fleet's nodes
+	within  []string // the command by which it is started, with its arguments; empty is none
 
 	addr, grpc, admin, peer, advertise string
 
@@ -61,15 +62,31 @@ func newFleet(t *testing.T, voters, replicas int, flags ...string) *fleet {
 // newFaultyFleet makes nodes that reach each other through a proxy.
 func newFaultyFleet(t *testing.T, voters, replicas int, flags ...string) *fleet {
 	t.Helper()
-	return assemble(t, clustertest.NewProxy(t), voters, replicas, flags...)
+	return assemble(t, fleetProxy{clustertest.NewProxy(t)}, voters, replicas, flags...)
 }
 
-func assemble(t *testing.T, proxy *clustertest.Proxy, voters, replicas int, flags ...string) *fleet {
+// A fleetNetwork is what nodes reach each other by, and can go wrong between any two.
+type fleetNetwork interface {
+	enter(n *fleetNode) // gives a node its place, before it is started for the first time
+	knows(n *fleetNode) // is told of a node that has an id
+	Set(from, to string, fault clustertest.Fault)
+	Isolate(name string)
+	Heal()
+}
+
+// A fleetProxy stands in front of every node's port for others.
+type fleetProxy struct{ *clustertest.Proxy }
+
+func (p fleetProxy) enter(n *fleetNode) { n.advertise = p.Front(n.name, n.peer) }
+
+func (p fleetProxy) knows(n *fleetNode) { p.Name(n.id(), n.name) }
+
+func assemble(t *testing.T, network fleetNetwork, voters, replicas int, flags ...string) *fleet {
 	t.Helper()
 	for _, name := range []string{"REMIT_STORE", "REMIT_TOKEN", "REMIT_ADDR"} {
 		t.Setenv(name, "")
 	}
-	f := &fleet{t: t, proxy: proxy, flags: append([]string{"--log-level=info", "--bootstrap-expect=" + fmt.Sprint(voters)}, flags...)}
+	f := &fleet{t: t, net: network, flags: append([]string{"--log-level=info", "--bootstrap-expect=" + fmt.Sprint(voters)}, flags...)}
 	for i := range voters + replicas {
 		n := f.add(fmt.Sprintf("n%d", i+1))
 		n.replica = i >= voters
@@ -94,8 +111,8 @@ func (f *fleet) add(name string) *fleetNode {
 		addr: ports[0], grpc: ports[1], admin: ports[2], peer: ports[3], advertise: ports[3],
 		log: filepath.Join(f.t.TempDir(), name+".log"),
 	}
-	if f.proxy != nil {
-		n.advertise = f.proxy.Front(name, n.peer)
+	if f.net != nil {
+		f.net.enter(n)
 	}
 	f.nodes = append(f.nodes, n)
 	return n
@@ -166,7 +183,8 @@ func (n *fleetNode) start(flags ...string) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	n.cmd = exec.Command(os.Args[0], args...)
+	line := append(append(slices.Clone(n.within), os.Args[0]), args...)
+	n.cmd = exec.Command(line[0], line[1:]...)
 	n.cmd.Env = append(os.Environ(), asRemit+"=1", "GORACE=halt_on_error=1 exitcode=66", clockFile+"="+n.clock())
 	n.cmd.Stdout, n.cmd.Stderr = said, said
 	if err := errors.Join(n.cmd.Start(), said.Close()); err != nil {
@@ -260,9 +278,12 @@ func (n *fleetNode) ready(query string) bool { return n.says("/readyz" + query) 
 // healthy reports whether the node runs, be it that it starts.
 func (n *fleetNode) healthy() bool { return n.says("/healthz") }
 
+// direct asks no proxy, whatever the environment says.
+var direct = &http.Transport{}
+
 // says reports whether one of the pages about the node says yes.
 func (n *fleetNode) says(page string) bool {
-	c := http.Client{Timeout: time.Second}
+	c := http.Client{Timeout: time.Second, Transport: direct}
 	res, err := c.Get("http://" + n.admin + page)
 	if err != nil {
 		return false
@@ -280,8 +301,8 @@ func (n *fleetNode) awaitReady() {
 		}
 		return n.ready("")
 	})
-	if n.fleet.proxy != nil {
-		n.fleet.proxy.Name(n.id(), n.name)
+	if n.fleet.net != nil {
+		n.fleet.net.knows(n)
 	}
 }
 

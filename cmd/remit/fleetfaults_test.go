@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,12 +17,12 @@ import (
 )
 
 var (
-	fleetSeed     = flag.Uint64("fleet.seed", 0, "the seed of what goes wrong in TestFleetUnderFaults; 0 takes one at random")
-	fleetDuration = flag.Duration("fleet.duration", 0, "for how long things go wrong in TestFleetUnderFaults; REMIT_TEST_FLEET says it as well")
+	fleetSeed     = flag.Uint64("fleet.seed", 0, "the seed of what goes wrong where that is random; 0 takes one at random")
+	fleetDuration = flag.Duration("fleet.duration", 0, "for how long things go wrong at random; REMIT_TEST_FLEET says it as well")
 )
 
-// faultyFor is for how long things go wrong.
-func faultyFor(t *testing.T) time.Duration {
+// faultyFor is for how long things go wrong: usually, and with REMIT_TEST_ALL.
+func faultyFor(t *testing.T, usually, all time.Duration) time.Duration {
 	t.Helper()
 	switch text := os.Getenv("REMIT_TEST_FLEET"); {
 	case *fleetDuration > 0:
@@ -35,9 +34,17 @@ func faultyFor(t *testing.T) time.Duration {
 		}
 		return length
 	case os.Getenv("REMIT_TEST_ALL") != "":
-		return 10 * time.Minute
+		return all
 	}
-	return 10 * time.Second
+	return usually
+}
+
+// faultySeed is what goes wrong follows from.
+func faultySeed() uint64 {
+	if *fleetSeed != 0 {
+		return *fleetSeed
+	}
+	return rand.Uint64()
 }
 
 // Processes are killed and paused, links cut and slowed, clocks and disks go wrong, all at
@@ -45,31 +52,29 @@ func faultyFor(t *testing.T) time.Duration {
 // nothing is invented, no reader sees less than its kind of reading promises, and in the
 // end all nodes hold the same state and tell the same history.
 func TestFleetUnderFaults(t *testing.T) {
-	seed := *fleetSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	length := faultyFor(t)
+	seed, length := faultySeed(), faultyFor(t, 10*time.Second, 10*time.Minute)
 	var flags []string
 	if seed%2 == 0 {
 		flags = []string{"--snapshot-threshold=200", "--trailing-logs=50", "--snapshot-interval=100ms"}
 	}
 	t.Logf("-fleet.seed=%d for %s, with %v", seed, length, flags)
 	f := newFaultyFleet(t, 3, 1, flags...)
-	m := &nemesis{f: f, seed: seed, began: time.Now(), longest: 1200 * time.Millisecond, counts: map[string]int{}}
-	if length > time.Minute {
-		m.longest = 6 * time.Second
-	}
-	t.Cleanup(func() {
-		t.Logf("what happened, with -fleet.seed=%d:\n%s", seed, strings.Join(m.story, "\n"))
-	})
-	m.giveDisk(f.nodes[1])
+	m := newNemesis(f, seed, length)
+	m.disk = f.giveDisk(f.nodes[1])
+	m.torment(func() { m.rage(length) })
+}
+
+// torment has the nodes started and written to, things go wrong, and then holds the fleet to
+// all that it has promised.
+func (m *nemesis) torment(goWrong func()) {
+	f, t := m.f, m.f.t
+	t.Helper()
 	f.startAll()
 	f.pilot(quickPilot)
 	store := f.prepareFaulty()
 	m.ops = f.client(client.Config{AttemptTimeout: 3 * time.Second, Attempts: 60, Pause: 50 * time.Millisecond, Forgetful: true})
 
-	load := newLoad(seed)
+	load := newLoad(m.seed)
 	for _, w := range load.writers {
 		w.outlived = true
 	}
@@ -78,10 +83,11 @@ func TestFleetUnderFaults(t *testing.T) {
 	load.acknowledged = func() { w.count("batches of the load", 1) }
 	target := newFleetTarget(f, store)
 	stop, last := w.watchOver(load, target)
-	m.rage(length)
+	m.began = time.Now()
+	goWrong()
 
 	m.tell("all is mended")
-	f.proxy.Heal()
+	f.net.Heal()
 	for _, n := range f.nodes {
 		n.setClock(0)
 		if !n.running() {

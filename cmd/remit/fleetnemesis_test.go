@@ -3,12 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,10 +28,11 @@ type nemesis struct {
 	seed    uint64
 	began   time.Time
 	longest time.Duration // that something stays wrong
-	small   *fleetNode    // has a disk of its own that can be filled; nil where none can be made
+	disk    *fleetDisk    // is one node's own; nil where none can be made
 	ops     *client.Client
 	working func() int  // counts what the fleet does for its users
 	told    func() bool // somebody has seen what must not be
+	kinds   []mishap
 	counts  map[string]int
 
 	mu    sync.Mutex
@@ -43,32 +41,47 @@ type nemesis struct {
 
 // A mishap goes wrong, stays so for a while, and is mended by what it returns.
 type mishap struct {
-	name   string
-	alone  bool // nothing else may be wrong, neither before nor meanwhile
-	strike func(m *nemesis, rng *rand.Rand, n *fleetNode) (mend func())
+	name    string
+	alone   bool // nothing else may be wrong, neither before nor meanwhile
+	strike  func(m *nemesis, rng *rand.Rand, n *fleetNode) (mend func())
+	proxied bool // only a proxy can do it
 }
 
 // mishaps are all that may happen. Those that stand twice are likelier.
 var mishaps = []mishap{
-	{"kill", false, (*nemesis).kill},
-	{"kill the leader", false, (*nemesis).killLeader},
-	{"kill the leader", false, (*nemesis).killLeader},
-	{"kill all", true, (*nemesis).killAll},
-	{"pause", false, (*nemesis).pause},
-	{"pause the leader", false, (*nemesis).pauseLeader},
-	{"cut off", false, (*nemesis).cutOff},
-	{"cut the leader off", false, (*nemesis).cutLeaderOff},
-	{"deafen", false, (*nemesis).deafen},
-	{"silence", false, (*nemesis).silence},
-	{"bridge", false, (*nemesis).bridge},
-	{"slow links", false, (*nemesis).slowLinks},
-	{"reset connections", false, (*nemesis).resetConnections},
-	{"restart", false, (*nemesis).restart},
-	{"hand leadership over", false, (*nemesis).handOver},
-	{"clock of the leader", false, (*nemesis).leaderClock},
-	{"lose the disk", true, (*nemesis).loseDisk},
-	{"damage the log", true, (*nemesis).damageLog},
-	{"fill the disk", false, (*nemesis).fillDisk},
+	{name: "kill", strike: (*nemesis).kill},
+	{name: "kill the leader", strike: (*nemesis).killLeader},
+	{name: "kill the leader", strike: (*nemesis).killLeader},
+	{name: "kill all", alone: true, strike: (*nemesis).killAll},
+	{name: "pause", strike: (*nemesis).pause},
+	{name: "pause the leader", strike: (*nemesis).pauseLeader},
+	{name: "cut off", strike: (*nemesis).cutOff},
+	{name: "cut the leader off", strike: (*nemesis).cutLeaderOff},
+	{name: "deafen", strike: (*nemesis).deafen},
+	{name: "silence", strike: (*nemesis).silence},
+	{name: "bridge", strike: (*nemesis).bridge},
+	{name: "slow links", strike: (*nemesis).slowLinks, proxied: true},
+	{name: "reset connections", strike: (*nemesis).resetConnections, proxied: true},
+	{name: "restart", strike: (*nemesis).restart},
+	{name: "hand leadership over", strike: (*nemesis).handOver},
+	{name: "clock of the leader", strike: (*nemesis).leaderClock},
+	{name: "lose the disk", alone: true, strike: (*nemesis).loseDisk},
+	{name: "damage the log", alone: true, strike: (*nemesis).damageLog},
+	{name: "fill the disk", strike: (*nemesis).fillDisk},
+	{name: "slow the disk", strike: (*nemesis).slowDisk},
+	{name: "stall the disk", strike: (*nemesis).stallDisk},
+}
+
+// newNemesis is one that goes on for a length. What it has done is told when the test ends.
+func newNemesis(f *fleet, seed uint64, length time.Duration) *nemesis {
+	m := &nemesis{f: f, seed: seed, began: time.Now(), longest: 1200 * time.Millisecond, kinds: mishaps, counts: map[string]int{}}
+	if length > time.Minute {
+		m.longest = 6 * time.Second
+	}
+	f.t.Cleanup(func() {
+		f.t.Logf("what happened, with -fleet.seed=%d:\n%s", seed, strings.Join(m.story, "\n"))
+	})
+	return m
 }
 
 func (m *nemesis) tell(format string, args ...any) {
@@ -79,14 +92,14 @@ func (m *nemesis) tell(format string, args ...any) {
 
 // rage lets things go wrong for a time.
 func (m *nemesis) rage(length time.Duration) {
-	m.began = time.Now()
-	report := time.Now()
-	for step := uint64(0); time.Since(m.began) < length && !m.told(); step++ {
+	began := time.Now()
+	report := began
+	for step := uint64(0); time.Since(began) < length && !m.told(); step++ {
 		// All come before one comes again.
-		round, turn := step/uint64(len(mishaps)), step%uint64(len(mishaps))
-		first := mishaps[rand.New(rand.NewPCG(m.seed, ^round)).Perm(len(mishaps))[turn]]
+		round, turn := step/uint64(len(m.kinds)), step%uint64(len(m.kinds))
+		first := m.kinds[rand.New(rand.NewPCG(m.seed, ^round)).Perm(len(m.kinds))[turn]]
 		rng := rand.New(rand.NewPCG(m.seed, step))
-		second := mishaps[rng.IntN(len(mishaps))]
+		second := m.kinds[rng.IntN(len(m.kinds))]
 		order := rng.Perm(len(m.f.nodes))
 		hold := 300*time.Millisecond + time.Duration(rng.Int64N(int64(m.longest)))
 		both, calm := rng.IntN(3) == 0, rng.IntN(3) == 0
@@ -103,7 +116,7 @@ func (m *nemesis) rage(length time.Duration) {
 		m.wait(hold)
 		mend()
 		mendSecond()
-		m.f.proxy.Heal()
+		m.f.net.Heal()
 		if calm || first.alone {
 			m.recovers()
 			m.tell("all is well")
@@ -211,7 +224,7 @@ func (m *nemesis) heal() { m.tell("the network is whole") }
 
 func (m *nemesis) cutOff(_ *rand.Rand, n *fleetNode) (mend func()) {
 	m.tell("%s is cut off", n.name)
-	m.f.proxy.Isolate(n.name)
+	m.f.net.Isolate(n.name)
 	return m.heal
 }
 
@@ -221,13 +234,13 @@ func (m *nemesis) cutLeaderOff(rng *rand.Rand, n *fleetNode) (mend func()) {
 
 func (m *nemesis) deafen(_ *rand.Rand, n *fleetNode) (mend func()) {
 	m.tell("%s hears nobody", n.name)
-	m.f.proxy.Set(clustertest.Anybody, n.name, clustertest.Fault{Cut: true})
+	m.f.net.Set(clustertest.Anybody, n.name, clustertest.Fault{Cut: true})
 	return m.heal
 }
 
 func (m *nemesis) silence(_ *rand.Rand, n *fleetNode) (mend func()) {
 	m.tell("nobody hears %s", n.name)
-	m.f.proxy.Set(n.name, clustertest.Anybody, clustertest.Fault{Cut: true})
+	m.f.net.Set(n.name, clustertest.Anybody, clustertest.Fault{Cut: true})
 	return m.heal
 }
 
@@ -237,7 +250,7 @@ func (m *nemesis) bridge(_ *rand.Rand, n *fleetNode) (mend func()) {
 	for i, a := range others {
 		for j, b := range others {
 			if i%2 != j%2 {
-				m.f.proxy.Set(a.name, b.name, clustertest.Fault{Cut: true})
+				m.f.net.Set(a.name, b.name, clustertest.Fault{Cut: true})
 			}
 		}
 	}
@@ -254,15 +267,15 @@ func (m *nemesis) slowLinks(rng *rand.Rand, n *fleetNode) (mend func()) {
 		name = clustertest.Anybody
 	}
 	m.tell("links of %s: %+v", name, fault)
-	m.f.proxy.Set(name, clustertest.Anybody, fault)
-	m.f.proxy.Set(clustertest.Anybody, name, fault)
+	m.f.net.Set(name, clustertest.Anybody, fault)
+	m.f.net.Set(clustertest.Anybody, name, fault)
 	return m.heal
 }
 
 func (m *nemesis) resetConnections(_ *rand.Rand, n *fleetNode) (mend func()) {
 	m.tell("connections of %s are reset", n.name)
-	m.f.proxy.Set(n.name, clustertest.Anybody, clustertest.Fault{Reset: true})
-	m.f.proxy.Set(clustertest.Anybody, n.name, clustertest.Fault{Reset: true})
+	m.f.net.Set(n.name, clustertest.Anybody, clustertest.Fault{Reset: true})
+	m.f.net.Set(clustertest.Anybody, n.name, clustertest.Fault{Reset: true})
 	return m.heal
 }
 
@@ -277,11 +290,16 @@ func (m *nemesis) restart(_ *rand.Rand, n *fleetNode) (mend func()) {
 }
 
 func (m *nemesis) handOver(_ *rand.Rand, _ *fleetNode) (mend func()) {
+	m.transfer("")
+	return func() {}
+}
+
+// transfer has another node lead, which may be refused: the one of an id, or any.
+func (m *nemesis) transfer(id string) {
 	ctx, cancel := context.WithTimeout(m.f.t.Context(), 3*time.Second)
 	defer cancel()
-	_, err := m.ops.Cluster.TransferLeadership(ctx, &remitv1.TransferLeadershipRequest{Reason: "a test"})
-	m.tell("leadership is handed over: %v", err)
-	return func() {}
+	_, err := m.ops.Cluster.TransferLeadership(ctx, &remitv1.TransferLeadershipRequest{Id: id, Reason: "a test"})
+	m.tell("leadership is handed over to %q: %v", id, err)
 }
 
 func (m *nemesis) leaderClock(rng *rand.Rand, n *fleetNode) (mend func()) {
@@ -387,73 +405,56 @@ func (f *fleet) refuses(n *fleetNode, flags ...string) (said string) {
 	return string(text)
 }
 
-const (
-	// smallDisk is the size of a disk that can be filled, in MiB, smallReserve what its node
-	// keeps free of it, and left what is left of it when it is full: less than the reserve, and
-	// more than the nodes of a test write until they notice.
-	smallDisk    = 512
-	smallReserve = 64
-	left         = 32
-)
-
-// giveDisk puts a node's data on a small disk of its own, in memory. Where that is not
-// permitted no disk is filled, which the log of the test then says.
-func (m *nemesis) giveDisk(n *fleetNode) {
-	t := m.f.t
-	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", smallDisk), "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Logf("no disk is filled, since none can be mounted here: %v: %s", err, out)
-		return
+func (m *nemesis) fillDisk(rng *rand.Rand, n *fleetNode) (mend func()) {
+	if m.disk == nil {
+		return m.cutOff(rng, n)
 	}
-	t.Cleanup(func() {
-		n.end()
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("unmount %s: %v: %s", dir, err, out)
-		}
-	})
-	n.dir = filepath.Join(dir, n.name)
-	n.flags = append(n.flags, fmt.Sprintf("--min-free-mib=%d", smallReserve))
-	m.small = n
-	m.f.expected = []string{`msg="disk nearly full, writes are refused"`, "no space left on device"}
-}
-
-func (m *nemesis) fillDisk(_ *rand.Rand, n *fleetNode) (mend func()) {
-	if m.small == nil {
-		return m.cutOff(nil, n)
-	}
-	disk := filepath.Dir(m.small.dir)
-	name := filepath.Join(disk, "ballast")
-	m.tell("the disk of %s is full", m.small.name)
-	if err := fill(disk, name); err != nil {
+	m.tell("the disk of %s is full", m.disk.node.name)
+	empty, err := m.disk.fill()
+	if err != nil {
 		m.f.t.Fatal(err)
 	}
 	return func() {
-		m.tell("the disk of %s has room", m.small.name)
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		m.tell("the disk of %s has room", m.disk.node.name)
+		if err := empty(); err != nil {
 			m.f.t.Fatal(err)
 		}
 	}
 }
 
-// fill writes a file until no more than is left is free. The node writes, too, so it looks
-// again before every piece.
-func fill(disk, name string) error {
-	ballast, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+// slowPulses leave a disk a quarter of the time: what a node writes takes as long as on one
+// that is overloaded. Nothing stays wrong for longer than they last.
+var slowPulses = diskPulses{frozen: 150 * time.Millisecond, between: 50 * time.Millisecond, most: 20 * time.Second}
+
+func (m *nemesis) slowDisk(rng *rand.Rand, n *fleetNode) (mend func()) {
+	return m.freezeDisk(rng, n, "slow", slowPulses)
+}
+
+// stallDisk is, in a long run, for longer than a leader that cannot write its log remains
+// one, 5 s, and for less than a node remains at all, 10 s.
+func (m *nemesis) stallDisk(rng *rand.Rand, n *fleetNode) (mend func()) {
+	stall := m.freezeDisk(rng, n, "stalled", stalled(m.longest))
+	over := time.Now().Add(m.longest)
+	return func() {
+		m.wait(time.Until(over))
+		stall()
 	}
-	piece := make([]byte, 1<<20)
-	for {
-		var free syscall.Statfs_t
-		if err := syscall.Statfs(disk, &free); err != nil {
-			return errors.Join(err, ballast.Close())
-		}
-		if int64(free.Bavail)*int64(free.Bsize) < left<<20+int64(len(piece)) {
-			return ballast.Close()
-		}
-		if _, err := ballast.Write(piece); err != nil {
-			return errors.Join(err, ballast.Close())
-		}
+}
+
+// freezeDisk half of the time makes the node lead whose disk it is.
+func (m *nemesis) freezeDisk(rng *rand.Rand, n *fleetNode, how string, p diskPulses) (mend func()) {
+	if !m.disk.freezes() || m.disk.frozen {
+		return m.cutOff(rng, n)
+	}
+	n = m.disk.node
+	if rng.IntN(2) == 0 && n.running() {
+		m.transfer(n.id())
+	}
+	m.tell("the disk of %s is %s", n.name, how)
+	thaw := m.disk.freeze(p)
+	return func() {
+		thaw()
+		m.tell("the disk of %s is well", n.name)
 	}
 }
 
