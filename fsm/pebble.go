@@ -20,6 +20,10 @@ import (
 // nodes run it, and never by an upgrade of the library.
 const formatVersion = pebble.FormatWALSyncChunks
 
+// bytesPerSync is how much of a large file is written before the system is told to begin
+// putting it on the disk.
+const bytesPerSync = 512 << 10
+
 // openPebble opens or creates the database of one generation. The comparer's name is
 // burnt into it for ever; the default one orders bytes.
 func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
@@ -33,8 +37,8 @@ func openPebble(cfg *Config, dir string) (*pebble.DB, error) {
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,
 		MaxOpenFiles:                4096,
-		BytesPerSync:                512 << 10,
-		WALBytesPerSync:             512 << 10,
+		BytesPerSync:                bytesPerSync,
+		WALBytesPerSync:             bytesPerSync,
 		Logger:                      pebbleLog{cfg.Log},
 		EventListener:               cfg.diskListener(),
 	}

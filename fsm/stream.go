@@ -188,12 +188,18 @@ func (r *receiver) manifest(p []byte) (n int, err error) {
 	}
 }
 
-func (r *receiver) begin() (err error) {
+func (r *receiver) begin() error {
 	f := r.m.files[r.next]
 	r.left = f.size
 	r.sum.Reset()
-	r.file, err = r.fs.Create(r.fs.PathJoin(r.dir, f.name), vfs.WriteCategoryUnspecified)
-	return err
+	file, err := r.fs.Create(r.fs.PathJoin(r.dir, f.name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	// Written back bit by bit: what waits for the disk meanwhile, such as the log, does not
+	// wait for hundreds of megabytes.
+	r.file = vfs.NewSyncingFile(file, vfs.SyncingFileOptions{BytesPerSync: bytesPerSync})
+	return nil
 }
 
 func (r *receiver) finish() error {

@@ -91,7 +91,7 @@ func reportTimes(b *testing.B, what string, times []time.Duration) {
 // BenchmarkCompany asks and changes a large organisation: a tenth of 100,000 users, 5,000
 // roles, 300 rules per module and 1,000,000 records, or all with REMIT_TEST_ALL.
 func BenchmarkCompany(b *testing.B) {
-	c := newScaledCompany(b, newRig(b))
+	c := newScaledCompany(b, newSyncedRig(b))
 	b.Run("can", c.benchmarkCan)
 	b.Run("change", c.benchmarkChange)
 	b.Run("reorganise", c.benchmarkReorganisation)

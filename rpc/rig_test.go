@@ -88,6 +88,18 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 func newRigAt(t testing.TB, clock func() time.Time, change ...func(*Config)) *rig {
 	t.Helper()
 	state, node := newNode(t, clock)
+	return newRigOn(t, state, node, clock, change...)
+}
+
+// newSyncedRig makes a rig that syncs what it writes, as a server does.
+func newSyncedRig(t testing.TB) *rig {
+	t.Helper()
+	state, node := newNode(t, nil, func(c *cluster.Config) { c.NoSync = false })
+	return newRigOn(t, state, node, nil)
+}
+
+func newRigOn(t testing.TB, state *fsm.State, node *cluster.Node, clock func() time.Time, change ...func(*Config)) *rig {
+	t.Helper()
 	config := Config{State: state, Node: node, Clock: clock, Addr: "127.0.0.1:0", GRPCAddr: "127.0.0.1:0"}
 	for _, f := range change {
 		f(&config)
@@ -100,17 +112,21 @@ func newRigAt(t testing.TB, clock func() time.Time, change ...func(*Config)) *ri
 	return r
 }
 
-func newNode(t testing.TB, clock func() time.Time) (*fsm.State, *cluster.Node) {
+func newNode(t testing.TB, clock func() time.Time, change ...func(*cluster.Config)) (*fsm.State, *cluster.Node) {
 	t.Helper()
 	state, err := fsm.Open(fsm.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	node, err := cluster.Open(t.Context(), cluster.Config{
+	config := cluster.Config{
 		Dir: t.TempDir(), NodeID: "node", Clock: clock, NoSync: true, // nobody cuts the power
 		FSM: state, Snapshots: state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
 		TermStart: fsm.TermStart, DurableIndex: state.DurableIndex, Published: state.Published,
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	node, err := cluster.Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
