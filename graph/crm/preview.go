@@ -50,15 +50,19 @@ type PreviewBounds struct {
 	Samples int
 }
 
+// maxPreviewBound is more than any store holds, and little enough that sums of two counts
+// fit into 32 bits.
+const maxPreviewBound = 1 << 29
+
 func (b PreviewBounds) withDefaults() PreviewBounds {
-	if b.Records <= 0 {
-		b.Records = 10_000
-	}
-	if b.Users <= 0 {
-		b.Users = 20
-	}
-	if b.Samples <= 0 {
-		b.Samples = 20
+	for _, bound := range []struct {
+		n     *int
+		usual int
+	}{{&b.Records, 10_000}, {&b.Users, 20}, {&b.Samples, 20}} {
+		if *bound.n <= 0 {
+			*bound.n = bound.usual
+		}
+		*bound.n = min(*bound.n, maxPreviewBound)
 	}
 	return b
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -465,6 +466,22 @@ func TestPreviewOfNothing(t *testing.T) {
 	to.Name += " Ltd"
 	if got := previewed(t, newReorganisation(t, from, to), g.Instant(), ""); got.Gaining+got.Losing > 0 {
 		t.Errorf("renaming changes access: %+v", got)
+	}
+}
+
+// TestPreviewBoundsOfAnySize asks for more than anybody can count.
+func TestPreviewBoundsOfAnySize(t *testing.T) {
+	v := volume(t)
+	g, from := v.Organisation(v.First, 0)
+	_, to := v.Organisation(v.First, 1)
+	r, at := newReorganisation(t, from, to), g.Instant()
+	want := r.bruteForce(at, everything)
+	for _, most := range []int{math.MaxInt, math.MaxUint32, math.MaxInt32} {
+		b := crm.PreviewBounds{Records: most, Users: most, Samples: most}
+		got, err := r.preview(at, b).Access(t.Context(), r.changes)
+		if diff := gocmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Errorf("Access within %d: %v (-want +got):\n%s", most, err, diff)
+		}
 	}
 }
 

@@ -39,6 +39,10 @@ type crowdKey struct {
 const (
 	maxCensusEntries = 1 << 20
 	maxCensusBytes   = 128 << 20
+
+	// maxPanelBytes bounds the rows of a worker's panels: where everybody is on one, each crowd
+	// of a few has a bitmap of all users there.
+	maxPanelBytes = 64 << 20
 )
 
 // busyCrowd stands for one that is being collected.

@@ -24,6 +24,7 @@ type panel struct {
 	ones   []uint64
 	leaves map[*crowd][]uint64
 	rows   arena // of leaves
+	held   int   // bytes of leaves
 
 	facts   []*recordFacts // of the record being decided, and those above
 	spare   []*recordFacts
@@ -75,7 +76,7 @@ func (p *panel) seat(c *crowd) {
 	}
 	p.crowd = c
 	clear(p.leaves)
-	p.rows.used = 0
+	p.rows.used, p.held = 0, 0
 	p.dismiss()
 	if c.bits != nil {
 		p.places = nil
@@ -87,6 +88,14 @@ func (p *panel) seat(c *crowd) {
 	for i := range c.list {
 		p.ones[i>>6] |= 1 << (i & 63)
 	}
+}
+
+// forget lets go of what the panel remembers, and of who is on it.
+func (p *panel) forget() {
+	p.dismiss()
+	p.crowd, p.places, p.ones = nil, nil, nil
+	clear(p.leaves)
+	p.rows, p.held = arena{}, 0
 }
 
 // dismiss forgets the records decided so far.
@@ -151,6 +160,7 @@ func (p *panel) leaf(c *crowd) []uint64 {
 		}
 	}
 	p.leaves[c] = row
+	p.held += 8 * len(row)
 	return row
 }
 

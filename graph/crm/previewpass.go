@@ -54,10 +54,12 @@ func (p *previewPass) do(w ownerWork) error {
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
-	if p.full() {
+	if p.full() || p.crew.held+p.single.held > maxPanelBytes {
 		p.flush()
 		clear(p.looks)
 		p.forget()
+		p.crew.forget()
+		p.single.forget()
 	}
 	if w.edited != 0 {
 		return p.alone(p.run.spread.edited[w.edited], w.edited, nil)
