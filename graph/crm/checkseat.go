@@ -1,6 +1,7 @@
 package crm
 
 import (
+	"slices"
 	"time"
 
 	"github.com/remit-authz/remit/graph"
@@ -81,14 +82,24 @@ func (c *checker) assignments(of graph.ObjectName, before, s *Seat) {
 			c.fault(of, "shift %q does not exist", id)
 		}
 	}
-	for i, a := range s.Shifts {
+	for _, a := range s.Shifts {
 		c.period(of, "shift "+a.Shift, a.Period)
-		for _, b := range s.Shifts[:i] {
-			if a.overlaps(b.Period) {
-				c.fault(of, "shifts %q and %q are at the same time; a seat works one at a time: end one before the other begins", b.Shift, a.Shift)
-			}
+	}
+	if a, b, found := overlapping(s.Shifts, func(a Assignment) Period { return a.Period }); found {
+		c.fault(of, "shifts %q and %q are at the same time; a seat works one at a time: end one before the other begins", a.Shift, b.Shift)
+	}
+}
+
+// overlapping are two elements whose periods have an instant in common. Of more than two it
+// names the first: of each pair there would be very many.
+func overlapping[T any](list []T, period func(T) Period) (a, b T, found bool) {
+	list = slices.SortedStableFunc(slices.Values(list), func(a, b T) int { return period(a).compare(period(b)) })
+	for i := 1; i < len(list); i++ {
+		if period(list[i-1]).overlaps(period(list[i])) {
+			return list[i-1], list[i], true
 		}
 	}
+	return a, b, false
 }
 
 func shiftIDs(s *Seat) []string {
@@ -104,13 +115,11 @@ func (c *checker) periods(of graph.ObjectName, what string, list []Period) {
 		c.fault(of, "%s has %d periods, at most %d are allowed", what, len(list), MaxPeriods)
 		return
 	}
-	for i, p := range list {
+	for _, p := range list {
 		c.period(of, what, p)
-		for _, q := range list[:i] {
-			if p.overlaps(q) {
-				c.fault(of, "%s has periods that overlap: make them one", what)
-			}
-		}
+	}
+	if _, _, found := overlapping(list, func(p Period) Period { return p }); found {
+		c.fault(of, "%s has periods that overlap: make them one", what)
 	}
 }
 
