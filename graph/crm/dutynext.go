@@ -12,10 +12,12 @@ import (
 // away to be found.
 func (r *Roster) Next(user graph.ID, before time.Time) (time.Time, bool, error) {
 	w := waiting{roster: r, user: graph.Subject{ID: user}}
+	if active, err := r.active(w.user); err != nil || !active {
+		return time.Time{}, false, err
+	}
 	if err := w.begin(); err != nil {
 		return time.Time{}, false, err
 	}
-	// Between two instants at which anything begins or ends, nobody comes on duty.
 	later := *r
 	for range maxWaits {
 		at, err := w.next(&later)
@@ -30,12 +32,18 @@ func (r *Roster) Next(user graph.ID, before time.Time) (time.Time, bool, error) 
 	return time.Time{}, false, nil
 }
 
-// A waiting is what decides when a seat is on duty.
+// A waiting is what decides when an active seat is on duty.
 type waiting struct {
-	roster    *Roster
-	user      graph.Subject
-	turns     []graph.Edge // of its shifts and its leave
-	schedules []*schedule.Schedule
+	roster *Roster
+	user   graph.Subject
+	leave  *graph.Edge // nil if there never is any
+	shifts []worked
+}
+
+// A worked is a shift that the seat is assigned to, at some time.
+type worked struct {
+	assigned graph.Edge
+	hours    *schedule.Schedule
 }
 
 func (w *waiting) begin() error {
@@ -45,7 +53,7 @@ func (w *waiting) begin() error {
 		return err
 	}
 	if ok {
-		w.turns = append(w.turns, leave)
+		w.leave = &leave
 	}
 	var c graph.Cursor
 	for !c.Done {
@@ -58,28 +66,33 @@ func (w *waiting) begin() error {
 				return err
 			}
 			if s != nil {
-				w.schedules = append(w.schedules, s)
-				w.turns = append(w.turns, c.Edges[i])
+				w.shifts = append(w.shifts, worked{assigned: c.Edges[i], hours: s})
 			}
 		}
 	}
 	return nil
 }
 
-// next is when the first of it begins or ends behind the instant of a roster; zero is never.
+// next is an instant behind that of a roster before which the seat does not come on duty;
+// zero is never. While it is away, or assigned to no shift, that is when this ends, however
+// often shifts open and close until then.
 func (w *waiting) next(r *Roster) (first time.Time, err error) {
-	if len(w.schedules) == 0 {
-		return first, nil
+	if w.leave != nil {
+		if away, back, err := r.inEffect(w.leave); away || err != nil {
+			return back, err
+		}
 	}
-	for i := range w.turns {
-		_, at, err := r.inEffect(&w.turns[i])
+	for i := range w.shifts {
+		s := &w.shifts[i]
+		on, turn, err := r.inEffect(&s.assigned)
 		if err != nil {
 			return first, err
 		}
-		first = earlier(first, at)
-	}
-	for _, s := range w.schedules {
-		if at, ok := s.Next(r.at); ok && at.Year() <= 9999 {
+		first = earlier(first, turn)
+		if !on {
+			continue
+		}
+		if at, ok := s.hours.Next(r.at); ok && at.Year() <= 9999 {
 			first = earlier(first, at)
 		}
 	}
