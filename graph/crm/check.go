@@ -184,10 +184,10 @@ func (c *checker) label(of graph.ObjectName, what, text string) bool {
 	switch {
 	case strings.TrimSpace(text) == "":
 		c.fault(of, "it has no %s", what)
-	case text != strings.TrimSpace(text):
-		c.fault(of, "its %s %q begins or ends with white space", what, text)
 	case len(text) > MaxName:
 		c.fault(of, "its %s has %d bytes, at most %d are allowed", what, len(text), MaxName)
+	case text != strings.TrimSpace(text):
+		c.fault(of, "its %s %q begins or ends with white space", what, text)
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
 		c.fault(of, "its %s %q contains control characters or is not UTF-8", what, text)
 	default:

@@ -35,12 +35,16 @@ func (c *checker) parents(of graph.ObjectName, before, r *Record, m *Module) {
 	if m.Kind == Child && len(r.Parents) != 1 {
 		c.fault(of, "a record of a child module has one parent, not %d", len(r.Parents))
 	}
-	seen := map[Ref]bool{}
+	had := make(map[Ref]bool, len(before.Parents))
+	for _, p := range before.Parents {
+		had[p] = true
+	}
+	seen := make(map[Ref]bool, len(r.Parents))
 	for _, p := range r.Parents {
 		switch {
 		case !slices.Contains(m.Parents, p.Module):
 			c.fault(of, "the parent %s is of a module that module %q is not below", p, m.ID)
-		case !slices.Contains(before.Parents, p) && c.record(p) == nil:
+		case !had[p] && c.record(p) == nil:
 			c.fault(of, "the parent %s does not exist", p)
 		case p == r.Ref():
 			c.fault(of, "it is its own parent")

@@ -4,6 +4,8 @@ import "slices"
 
 // The names of what an organisation chooses from.
 var (
+	levelNames           = []string{"none", "view", "edit", "delete", "full"}
+	fieldLevelNames      = []string{"write", "read", "hidden"}
 	confidentialityNames = []string{"open", "restricted", "secret"}
 	hierarchyNames       = []string{"role", "reporting"}
 	assignScopeNames     = []string{"anyone", "subordinates", "on_duty"}

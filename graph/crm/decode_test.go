@@ -66,7 +66,7 @@ func TestDecodeRefusesWhatEncodeDoesNotWrite(t *testing.T) {
 			tuple := mustTuple(t, "shift:day#open@user:*")
 			tuple.Condition, tuple.Context = "on_schedule", value.Map{"schedule": value.Map{"zone": "UTC", "monday": "always"}}
 			s.put(t, tuple)
-		}, `shift:day#open@user:*: monday: "always" is no span such as 09:00-17:30`},
+		}, `shift:day#open@user:*: monday: "always" is no span of time such as 09:00-17:30`},
 		{"a share that expires apart from its related lists", func(t *testing.T, s *store) {
 			tuple := mustTuple(t, "deal:d1#rel_r@role:agent#holder")
 			tuple.Expires = noon.AddDate(0, 0, 1)
@@ -138,15 +138,15 @@ func FuzzHours(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		windows, err := windowsFrom(text)
+		windows, err := ParseWindows(text)
 		if err != nil {
 			return
 		}
 		sortWindows(windows)
-		written := windowsText(windows)
-		again, err := windowsFrom(written)
-		if err != nil || windowsText(again) != written {
-			t.Errorf("windowsFrom(%q) = %v, %v, want %v", written, again, err, windows)
+		written := WindowsText(windows)
+		again, err := ParseWindows(written)
+		if err != nil || WindowsText(again) != written {
+			t.Errorf("ParseWindows(%q) = %v, %v, want %v", written, again, err, windows)
 		}
 	})
 }

@@ -37,3 +37,11 @@ const (
 	FieldRead
 	FieldHidden
 )
+
+// String is the level in a word: write, read or hidden.
+func (l FieldLevel) String() string { return chosen(fieldLevelNames, l) }
+
+// ParseFieldLevel reads what String writes, and reports whether it is a level.
+func ParseFieldLevel(text string) (FieldLevel, bool) {
+	return choose[FieldLevel](fieldLevelNames, text)
+}

@@ -112,7 +112,7 @@ func (h *Hours) fields() value.Map {
 		m["holidays"] = strings.Join(slices.Sorted(slices.Values(h.Holidays)), ", ")
 	}
 	for date, windows := range h.Exceptions {
-		m[date] = windowsText(windows)
+		m[date] = WindowsText(windows)
 	}
 	return m
 }
@@ -121,13 +121,14 @@ func (w *Week) fields() value.Map {
 	m := value.Map{}
 	for i, windows := range w {
 		if len(windows) > 0 {
-			m[weekdays[i]] = windowsText(windows)
+			m[weekdays[i]] = WindowsText(windows)
 		}
 	}
 	return m
 }
 
-func windowsText(windows []Window) string {
+// WindowsText is what ParseWindows reads, in its canonical order.
+func WindowsText(windows []Window) string {
 	if len(windows) == 0 {
 		return closed
 	}
@@ -161,7 +162,7 @@ func hoursFrom(m value.Map) (Hours, error) {
 			h.Holidays = strings.Split(text, ", ")
 			continue
 		}
-		windows, err := windowsFrom(text)
+		windows, err := ParseWindows(text)
 		if err != nil {
 			return Hours{}, fmt.Errorf("%s: %w", name, err)
 		}
@@ -183,40 +184,6 @@ func weekFrom(m value.Map) (Week, error) {
 		err = fmt.Errorf("%v is no day of the week", slices.Sorted(maps.Keys(h.Exceptions)))
 	}
 	return h.Week, err
-}
-
-func windowsFrom(text string) ([]Window, error) {
-	if text == closed {
-		return nil, nil
-	}
-	var windows []Window
-	for part := range strings.SplitSeq(text, ", ") {
-		span, breaks, broken := strings.Cut(part, " except ")
-		var w Window
-		var err error
-		if w.Span, err = spanFrom(span); err != nil {
-			return nil, err
-		}
-		if broken {
-			for b := range strings.SplitSeq(breaks, " ") {
-				s, err := spanFrom(b)
-				if err != nil {
-					return nil, err
-				}
-				w.Breaks = append(w.Breaks, s)
-			}
-		}
-		windows = append(windows, w)
-	}
-	return windows, nil
-}
-
-func spanFrom(text string) (Span, error) {
-	var h1, m1, h2, m2 int
-	if _, err := fmt.Sscanf(text, "%02d:%02d-%02d:%02d", &h1, &m1, &h2, &m2); err != nil {
-		return Span{}, fmt.Errorf("%.40q is no span such as 09:00-17:30: %w", text, err)
-	}
-	return Span{Start: Clock(h1*60 + m1), End: Clock(h2*60 + m2)}, nil
 }
 
 // within reports whether all working time of the week lies inside another's. A week is a

@@ -12,12 +12,8 @@ const (
 	LevelFull // also gives the record away and shares it
 )
 
-var levelNames = [...]string{"none", "view", "edit", "delete", "full"}
+// String is the level in a word: none, view, edit, delete or full.
+func (l Level) String() string { return chosen(levelNames, l) }
 
-// String is the level in a word.
-func (l Level) String() string {
-	if int(l) < len(levelNames) {
-		return levelNames[l]
-	}
-	return "unknown"
-}
+// ParseLevel reads what String writes, and reports whether it is a level.
+func ParseLevel(text string) (Level, bool) { return choose[Level](levelNames, text) }

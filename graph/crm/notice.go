@@ -2,10 +2,8 @@ package crm
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/remit-authz/remit/graph"
@@ -95,7 +93,7 @@ func changedFields(before, after *Record) []string {
 			names = append(names, name)
 		}
 	}
-	for name := range maps.Keys(after.Fields) {
+	for name := range after.Fields {
 		if _, ok := before.Fields[name]; !ok {
 			names = append(names, name)
 		}
@@ -151,7 +149,7 @@ func (n *Notice) Text() string {
 	case NoticeTransferred:
 		return fmt.Sprintf("%s transferred %s from %s to %s", by, record, n.before.Owner, n.after.Owner)
 	case NoticeConfidentiality:
-		return fmt.Sprintf("%s made %s %s", by, record, strings.ToLower(n.after.Confidentiality.String()))
+		return fmt.Sprintf("%s made %s %s", by, record, n.after.Confidentiality)
 	default:
 		return by + " deleted " + record
 	}

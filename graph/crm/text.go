@@ -39,9 +39,6 @@ func ParseWindows(text string) ([]Window, error) {
 	return windows, nil
 }
 
-// WindowsText is what ParseWindows reads, in its canonical order.
-func WindowsText(windows []Window) string { return windowsText(windows) }
-
 // ParseSpan reads a span such as 09:00-17:30.
 func ParseSpan(text string) (Span, error) {
 	start, end, ok := strings.Cut(text, "-")
@@ -77,12 +74,6 @@ func ParseWeekday(text string) (time.Weekday, bool) {
 // WeekdayText is what ParseWeekday reads.
 func WeekdayText(d time.Weekday) string { return weekdays[d] }
 
-// ParseLevel reads what Level.String writes.
-func ParseLevel(text string) (Level, bool) {
-	i := slices.Index(levelNames[:], text)
-	return Level(max(0, i)), i >= 0
-}
-
 // permissionNames are the permissions of a module by their bits.
 var permissionNames = [...]string{"view", "create", "edit", "delete", "share", "transfer", "view_all"}
 
@@ -111,22 +102,6 @@ func PermissionNames() []string { return slices.Clone(permissionNames[:]) }
 
 // AllPermissions are all that a profile can have in a module.
 func AllPermissions() Permissions { return allPermissions }
-
-var fieldLevelNames = [...]string{FieldWrite: "write", FieldRead: "read", FieldHidden: "hidden"}
-
-// String is the level in a word.
-func (l FieldLevel) String() string {
-	if int(l) < len(fieldLevelNames) {
-		return fieldLevelNames[l]
-	}
-	return "unknown"
-}
-
-// ParseFieldLevel reads what FieldLevel.String writes.
-func ParseFieldLevel(text string) (FieldLevel, bool) {
-	i := slices.Index(fieldLevelNames[:], text)
-	return FieldLevel(max(0, i)), i >= 0
-}
 
 // ParseRef reads what Ref.String writes: deal:d1.
 func ParseRef(text string) (Ref, error) {
