@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -218,6 +219,7 @@ const diskDone = "done"
 // serveDisk is what a keeper does. When whoever gives it orders has ended, it thaws the file
 // system and lets go of it.
 func serveDisk(dir string, from io.Reader, to io.Writer) {
+	signal.Ignore(syscall.SIGPIPE) // nobody may listen any more
 	orders := make(chan string)
 	go func() {
 		defer close(orders)
@@ -235,7 +237,7 @@ func serveDisk(dir string, from io.Reader, to io.Writer) {
 		if err := p.run(dir, orders); err != nil {
 			answer = err.Error()
 		}
-		_, _ = fmt.Fprintln(to, answer) // who has ended needs none
+		_, _ = fmt.Fprintln(to, answer)
 	}
 	_ = command("umount", "-l", dir) // the test has, unless it was ended
 }

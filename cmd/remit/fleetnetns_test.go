@@ -266,7 +266,7 @@ func removeLeftHubs() error {
 		rest, ours := strings.CutPrefix(s.Name(), hubPrefix)
 		text, _, _ := strings.Cut(rest, "-")
 		maker, notNumber := strconv.Atoi(text)
-		if !ours || notNumber != nil || !errors.Is(syscall.Kill(maker, 0), syscall.ESRCH) {
+		if !ours || notNumber != nil || runs(maker) {
 			continue
 		}
 		out, left := exec.Command("ip", "netns", "pids", s.Name()).Output()
@@ -278,6 +278,13 @@ func removeLeftHubs() error {
 		err = errors.Join(err, left, command("ip", "netns", "del", s.Name()))
 	}
 	return err
+}
+
+// runs reports whether there is a process of an id that has not ended: one that has, and that
+// nobody has asked about, is without a command line.
+func runs(pid int) bool {
+	line, err := os.ReadFile(fmt.Sprint("/proc/", pid, "/cmdline"))
+	return err == nil && len(line) > 0
 }
 
 // A fleetCut is a way in which nodes do not hear each other.

@@ -364,11 +364,14 @@ func (s *Server) Run(ctx context.Context) error {
 	s.api = nil // Run has closed it
 	stop(nil)
 	<-watched
-	background.Wait()
-	if cause := context.Cause(serving); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return errors.Join(cause, err, within(faultPatience, s.Close))
+	end := func() error {
+		background.Wait() // a backup may wait for the same disk
+		return s.Close()
 	}
-	return errors.Join(err, s.Close())
+	if cause := context.Cause(serving); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return errors.Join(cause, err, within(faultPatience, end))
+	}
+	return errors.Join(err, end())
 }
 
 // Close stops a Server that does not Run: ports, logs, Raft, state, admin, lock.
