@@ -490,15 +490,13 @@ func (e *evaluator) load(f *frame) {
 	r, usersets := f.via(), f.rewrite.Op == model.OpDirect
 	e.edges = e.edges[:f.base]
 	f.pos = f.base
-	c := &e.cursor
-	c.Reset(f.after)
-	if e.fatal = e.view.Subjects(Userset{Object: f.object, Relation: r.ID}, c); e.fatal != nil {
+	edges := e.page(f, Userset{Object: f.object, Relation: r.ID})
+	if e.fatal != nil {
 		return
 	}
-	f.after, f.last = c.After, c.Done
-	e.charge(len(c.Edges))
-	for i := range c.Edges {
-		edge := &c.Edges[i]
+	e.charge(len(edges))
+	for i := range edges {
+		edge := &edges[i]
 		if !usersets && edge.Subject.Relation != 0 {
 			f.last = true // the entities come first
 			break
@@ -512,4 +510,24 @@ func (e *evaluator) load(f *frame) {
 		}
 		e.edges = append(e.edges, followed{subject: edge.Subject, condition: a.Condition, context: edge.Context})
 	}
+}
+
+// page reads the frame's next page of a userset.
+func (e *evaluator) page(f *frame, u Userset) []Edge {
+	first := f.after == Subject{}
+	kept := e.pages.of(u)
+	if first && kept.asked == e.asked && kept.userset == u {
+		f.after, f.last = Subject{}, true
+		return kept.edges[:kept.count]
+	}
+	c := &e.cursor
+	c.Reset(f.after)
+	if e.fatal = e.view.Subjects(u, c); e.fatal != nil {
+		return nil
+	}
+	f.after, f.last = c.After, c.Done
+	if first && c.Done && len(c.Edges) <= len(kept.edges) {
+		kept.userset, kept.asked, kept.count = u, e.asked, copy(kept.edges[:], c.Edges)
+	}
+	return c.Edges
 }

@@ -97,6 +97,8 @@ type evaluator struct {
 	errs   []error
 	out    outcome // of the frame finished last
 	cursor Cursor
+	pages  pages
+	asked  uint64 // counts the calls that the evaluator has served, which pages belong to
 
 	maxDepth      uint32 // as Query has it, or unlimited
 	shallow       bool   // something was left out because of it
@@ -123,6 +125,22 @@ type slot struct {
 	node  uint32
 }
 
+// Pages are the usersets that a call has read last, if they were small. A question about a
+// record comes back to the record's module, its owner and the owner's role a dozen times.
+type pages [16]page
+
+type page struct {
+	userset Userset
+	asked   uint64 // evaluator.asked when it was read
+	count   int
+	edges   [4]Edge
+}
+
+// of is the place of a userset.
+func (p *pages) of(u Userset) *page {
+	return &p[goal{u.Object, u.Relation}.hash()%uint64(len(p))]
+}
+
 // A followed edge is one that counts as far as model and expiry say, and whose
 // subject is to be asked.
 type followed struct {
@@ -145,6 +163,7 @@ func newEvaluator(ctx context.Context, q *Query) *evaluator {
 		at = q.View.Time()
 	}
 	e.ctx, e.view, e.plan, e.at = ctx, q.View, q.Plan, at.UnixMilli()
+	e.asked++
 	e.request = condition.Request{Fields: q.Context, At: at, BindNow: !q.UnboundNow, Complete: q.EagerConditions}
 	e.budget = q.budget()
 	e.left, e.pulse, e.fatal = e.budget, e.budget, nil
