@@ -24,10 +24,7 @@ func (c *organisationChange) answer(ctx context.Context, result *fsm.Result) (*r
 		}
 	}
 	res.Tuples = int64(c.plan.Changes.Tuples())
-	for i := range c.plan.Dropped {
-		d := &c.plan.Dropped[i]
-		res.Dropped = append(res.Dropped, &remitv1.DroppedShare{Record: d.Record.String(), Share: shareMessage(&d.Share)})
-	}
+	res.Dropped = c.dropped
 	var err error
 	res.Versions, err = c.versions(ctx, result.Revision)
 	if errors.Is(err, backend.ErrNotReached) || errors.Is(err, fsm.ErrRevisionGone) {
@@ -111,7 +108,10 @@ func (c *organisationChange) recall(ctx context.Context, revision graph.Revision
 		c.actor.seat = seat.ID
 	}
 	d := c.begin(before, frozen{before.Base})
-	c.plan, err = c.planned(ctx, d, before.key.ID)
+	if c.plan, err = c.planned(ctx, d, before.key.ID); err != nil {
+		return err
+	}
+	c.dropped, err = before.dropped(ctx, c.actor, c.plan)
 	return err
 }
 

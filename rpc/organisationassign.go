@@ -127,11 +127,7 @@ func (a *assignment) answer(ctx context.Context, result *fsm.Result) (*remitv1.A
 		}
 		return res, err
 	}
-	res.Owner, res.FellBack = a.turn.Owner, a.turn.FellBack
-	for i := range a.plan.Dropped {
-		d := &a.plan.Dropped[i]
-		res.Dropped = append(res.Dropped, &remitv1.DroppedShare{Record: d.Record.String(), Share: shareMessage(&d.Share)})
-	}
+	res.Owner, res.FellBack, res.Dropped = a.turn.Owner, a.turn.FellBack, a.dropped
 	return res, nil
 }
 
@@ -146,7 +142,7 @@ func (a *assignment) recall(ctx context.Context, revision graph.Revision, res *r
 		r, _ := e.(*crm.Record)
 		return o, r, err
 	}
-	_, before, err := record(revision - 1)
+	was, before, err := record(revision - 1)
 	if err != nil {
 		return err
 	}
@@ -158,10 +154,23 @@ func (a *assignment) recall(ctx context.Context, revision graph.Revision, res *r
 	if res.FellBack, err = o.entities.TurnOf(after.Owner); err != nil {
 		return err
 	}
-	if before.Owner != after.Owner && len(after.Shares) == 0 {
-		for i := range before.Shares {
-			res.Dropped = append(res.Dropped, &remitv1.DroppedShare{Record: before.Ref().String(), Share: shareMessage(&before.Shares[i])})
-		}
+	if before.Owner == after.Owner || len(after.Shares) > 0 {
+		return nil
+	}
+	seat, err := was.who(ctx, "as", a.as)
+	if err != nil {
+		return err
+	}
+	by := actor{}
+	if seat != nil {
+		by.seat = seat.ID
+	}
+	_, sees, err := was.sight(ctx, by, before)
+	if err != nil || !sees {
+		return err
+	}
+	for i := range before.Shares {
+		res.Dropped = append(res.Dropped, &remitv1.DroppedShare{Record: before.Ref().String(), Share: shareMessage(&before.Shares[i])})
 	}
 	return nil
 }

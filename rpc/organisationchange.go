@@ -82,9 +82,10 @@ type organisationChange struct {
 
 	plan      *crm.Plan // the last that was made
 	actor     actor
-	unchanged graph.Revision // of the state that is as the edits want it; 0: something is to be written
-	unplanned bool           // the last attempt was refused before it was proposed
-	model     bool           // what was proposed last is a model that the change needs first
+	dropped   []*remitv1.DroppedShare // by it, as the actor is told
+	unchanged graph.Revision          // of the state that is as the edits want it; 0: something is to be written
+	unplanned bool                    // the last attempt was refused before it was proposed
+	model     bool                    // what was proposed last is a model that the change needs first
 }
 
 func (s *organisationService) newChange(store, as string, edits []*remitv1.Edit) (*organisationChange, error) {
@@ -218,7 +219,11 @@ func (c *organisationChange) make(ctx context.Context, o *organisation, state cr
 		}
 		return err
 	}
-	return c.guessed(ctx, o)
+	if err := c.guessed(ctx, o); err != nil || c.preview {
+		return err
+	}
+	c.dropped, err = o.dropped(ctx, c.actor, c.plan)
+	return err
 }
 
 // begin is a draft without edits yet.

@@ -130,3 +130,71 @@ func TestAssignTellsNothingOfHiddenRecords(t *testing.T) {
 		t.Errorf("who views the deal is told %q", text)
 	}
 }
+
+// With whom a record is shared is told to its owner and to who may share it, be it that a
+// change would end a share, or has ended it.
+func TestChangesTellSharesToWhoMayShare(t *testing.T) {
+	r := newWorld(t)
+	see := &remitv1.Permissions{Permissions: []string{"view", "transfer"}}
+	r.change("",
+		putOf(aModule(&remitv1.Module{Id: "deal", Default: toView}), "default"),
+		putOf(aProfile(&remitv1.Profile{Id: "roles", Modules: map[string]*remitv1.Permissions{"deal": see}}), "modules.deal"),
+		putOf(aProfile(&remitv1.Profile{Id: "standard", Modules: map[string]*remitv1.Permissions{"deal": see}}), "modules.deal"),
+		&remitv1.Edit{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{
+			Records: []string{"deal:d1"}, Shares: []*remitv1.Share{{To: "role:rep", Level: toView, Reason: "a rumour"}},
+		}}})
+	planned := func(as string) string {
+		plan, err := r.planOf(&remitv1.PlanChangeRequest{Store: r.store, As: as, Edits: []*remitv1.Edit{deletes(ofRole, "rep", "agent")}, WithoutAccess: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := plan.String()
+		if !strings.Contains(text, "deal:d1") {
+			t.Errorf("the plan of %q does not name the deal: %s", as, text)
+		}
+		return text
+	}
+	if text := planned(""); !strings.Contains(text, "rumour") {
+		t.Errorf("an application is not told of the share: %s", text)
+	}
+	if seen, err := r.org.GetEntity(t.Context(), &remitv1.GetEntityRequest{Store: r.store, As: "roles", Entity: &remitv1.EntityRef{Kind: ofRecord, Id: "deal:d1"}}); err != nil || len(seen.Entity.GetRecord().Shares) > 0 {
+		t.Fatalf("who manages roles sees the deal as %v, %v", seen, err)
+	}
+	if text := planned("roles"); strings.Contains(text, "rumour") {
+		t.Errorf("who manages roles, and may not share the deal, is told of the share: %s", text)
+	}
+
+	give := func(as, key string, transfer *remitv1.TransferRecords) int {
+		t.Helper()
+		res, err := r.org.Change(t.Context(), &remitv1.ChangeRequest{
+			Store: r.store, As: as, IdempotencyKey: key, Edits: []*remitv1.Edit{{Edit: &remitv1.Edit_Transfer{Transfer: transfer}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(res.Dropped)
+	}
+	share := &remitv1.Edit{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{
+		Records: []string{"deal:d1"}, Shares: []*remitv1.Share{{To: "user:fay", Level: toView, Reason: "another"}},
+	}}}
+	for _, again := range []string{"", "again "} {
+		if n := give("users", "all of cid's", &remitv1.TransferRecords{OwnedBy: "cid", To: "bob"}); n != 0 {
+			t.Errorf("%swho manages users, and does not see the deal, is told of %d shares", again, n)
+		}
+	}
+	r.change("", share)
+	for _, again := range []string{"", "again "} {
+		if n := give("bob", "bob's own", &remitv1.TransferRecords{Records: []string{"deal:d1"}, To: "cid"}); n != 1 {
+			t.Errorf("%sthe owner is told of %d shares, want 1", again, n)
+		}
+	}
+	r.change("", share)
+	for _, again := range []string{"", "again "} {
+		res, err := r.org.Assign(t.Context(), &remitv1.AssignRequest{
+			Store: r.store, As: "bob", Record: "deal:d1", Among: []string{"user:dot"}, IgnoreShifts: true, IdempotencyKey: "to dot",
+		})
+		if err != nil || res.Owner != "dot" || len(res.Dropped) != 0 {
+			t.Errorf("%swho is above the owner, and may not share, is told %v, %v", again, res, err)
+		}
+	}
+}

@@ -112,7 +112,8 @@ func (p *changePlan) attempt(ctx context.Context, s *organisationService) error 
 }
 
 // tell says what would be written. Of records that the actor may not see it says no more than
-// that they would change: whoever deletes a role need not know what is shared with it.
+// that they would change, and of others what the actor is shown of them: whoever deletes a
+// role need not know what is shared with it.
 func (p *changePlan) tell(ctx context.Context, to *remitv1.ChangePlan) error {
 	plan := p.change.plan
 	to.TuplesWritten, to.TuplesDeleted = int64(len(plan.Changes.Put)), int64(len(plan.Changes.Delete))
@@ -124,14 +125,14 @@ func (p *changePlan) tell(ctx context.Context, to *remitv1.ChangePlan) error {
 		case e.After == nil:
 			c.Kind = remitv1.EntityChange_KIND_DELETED
 		default:
-			seen, err := p.sees(ctx, e.Key())
+			before, after, err := p.org.shownBoth(ctx, p.change.actor, e)
 			if err != nil {
 				return err
 			}
-			if !seen {
+			if before == nil {
 				break
 			}
-			if c.Differences, err = entityDifferences(e.Before, e.After); err != nil {
+			if c.Differences, err = entityDifferences(before, after); err != nil {
 				return err
 			}
 		}

@@ -154,63 +154,6 @@ func (o *organisation) may(ctx context.Context, seat string, object graph.Object
 	})
 }
 
-// shown is an entity as an actor may see it, nil if not at all.
-func (o *organisation) shown(ctx context.Context, a actor, e crm.Entity) (crm.Entity, error) {
-	record, ok := e.(*crm.Record)
-	if a.seat == "" || !ok {
-		return e, nil
-	}
-	key := record.Key()
-	visible, err := o.may(ctx, a.seat, key, crm.ActionView.Relation())
-	if err != nil || !visible {
-		return nil, err
-	}
-	shown := *record
-	if record.Owner != a.seat {
-		sharing, err := o.may(ctx, a.seat, key, crm.ActionShare.Relation())
-		if err != nil {
-			return nil, err
-		}
-		if !sharing {
-			shown.Shares = nil
-		}
-	}
-	shown.Fields, err = o.readable(ctx, a.seat, record)
-	return &shown, err
-}
-
-// readable are the fields of a record that a seat which may view it may read. One that the
-// organisation knows nothing of is restricted to nobody.
-func (o *organisation) readable(ctx context.Context, seat string, r *crm.Record) (map[string]any, error) {
-	var fields map[string]any
-	for name, v := range r.Fields {
-		key := (&crm.Field{Module: r.Module, ID: name}).Key()
-		known := false
-		if t, ok := o.Plan.Type(key.Type); ok && key.Validate() == nil {
-			id, found, err := o.Base.Lookup(t.ID, key.ID)
-			if err != nil {
-				return nil, err
-			}
-			if found {
-				if _, known, err = o.Base.Document(id); err != nil {
-					return nil, err
-				}
-			}
-		}
-		if known {
-			allowed, err := o.may(ctx, seat, key, "can_read")
-			if err != nil {
-				return nil, err
-			}
-			if !allowed {
-				continue
-			}
-		}
-		insert(&fields, name, v)
-	}
-	return fields, nil
-}
-
 // mayChange refuses an actor who is no seat and may not do everything either.
 func mayChange(ctx context.Context, a actor, store fsm.StoreID) error {
 	if a.seat != "" || administers(ctx, store) {
