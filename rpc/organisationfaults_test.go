@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -77,6 +78,7 @@ func TestChangeRefuses(t *testing.T) {
 		{"a period that ends before it begins", []*remitv1.Edit{putOf(aSeat(&remitv1.Seat{Id: "fay", Shifts: []*remitv1.ShiftAssignment{shiftOf("early", 9, 1)}}), "shifts")}, badRequest, "edits[0].put.entity.seat.shifts[0].period", "after"},
 		{"a share with who is suspended", []*remitv1.Edit{{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{Records: []string{"deal:d1"}, Shares: []*remitv1.Share{{To: "user:eve", Level: toView}}}}}}, badOrg, "edits[0].share", "eve"},
 		{"a share with nobody", []*remitv1.Edit{{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{Records: []string{"deal:d1"}, Shares: []*remitv1.Share{{To: "user:dot", Level: toView}, {To: "dot", Level: toView}}}}}}, badRequest, "edits[0].share.shares[1].to", "user:id"},
+		{"a share that ends before time begins", []*remitv1.Edit{{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{Records: []string{"deal:d1"}, Shares: []*remitv1.Share{{To: "user:dot", Level: toView, ExpiresAt: timestamppb.New(time.Time{})}}}}}}, badRequest, "edits[0].share.shares[0].expires_at", "leave it out"},
 		{"a share of what is not there", []*remitv1.Edit{{Edit: &remitv1.Edit_Share{Share: &remitv1.ShareRecords{Records: []string{"deal:d9"}, Shares: []*remitv1.Share{{To: "user:dot", Level: toView}}}}}}, badOrg, "edits[0].share", "deal:d9"},
 		{"a record named wrongly", []*remitv1.Edit{{Edit: &remitv1.Edit_Unshare{Unshare: &remitv1.UnshareRecords{Records: []string{"deal:d1", "d1"}}}}}, badRequest, "edits[0].unshare.records[1]", "deal:d1"},
 		{"a seat for a record", []*remitv1.Edit{{Edit: &remitv1.Edit_Transfer{Transfer: &remitv1.TransferRecords{Records: []string{"user:bob"}, To: "dot"}}}}, badRequest, "edits[0].transfer.records[0]", "no module"},
