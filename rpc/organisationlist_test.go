@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
@@ -401,6 +403,59 @@ func TestStreamEntitiesBoundsItsReader(t *testing.T) {
 	}
 	if err := service(time.Minute, stopped(t)).streamEntities(t.Context(), req, &entitiesOf{}); !errors.Is(err, ErrDraining) {
 		t.Errorf("on a node that is stopping, the stream ends with %v", err)
+	}
+}
+
+// A depth takes the responses of a stream, and how deep the stack is when they are sent.
+type depth struct {
+	ids  []string
+	most int
+}
+
+func (d *depth) Send(res *remitv1.StreamEntitiesResponse) error {
+	d.most = max(d.most, runtime.Callers(0, make([]uintptr, 10_000)))
+	for _, e := range res.Entities {
+		if r := e.GetRecord(); r != nil {
+			d.ids = append(d.ids, r.Id)
+		}
+	}
+	return nil
+}
+
+// However long a chain of records is, each comes behind the one above it, and the stack does
+// not grow with it: one that outgrows its bound takes the node down.
+func TestStreamEntitiesOfALongChain(t *testing.T) {
+	r := newRig(t)
+	o := salesTeam()
+	o.Records = nil
+	for i := range o.Modules {
+		if m := &o.Modules[i]; m.ID == "account" {
+			m.Parents = []string{"account"}
+		}
+	}
+	const chain = 4 * messageTuples
+	id := func(i int) string { return fmt.Sprintf("a%06d", i) }
+	for i := range chain {
+		record := crm.Record{Module: "account", ID: id(i), Owner: "rob"}
+		if i+1 < chain {
+			record.Parents = []crm.Ref{{Module: "account", ID: id(i + 1)}}
+		}
+		o.Records = append(o.Records, record)
+	}
+	a := r.organisation("acme", o, noon)
+	own := &reader{backend.NewReader(r.config.backend())}
+	s := newOrganisationService(streamer{reader: own, slow: time.Minute, draining: t.Context()}, backend.NewWriter(own.Reader))
+	var d depth
+	if err := s.streamEntities(t.Context(), &remitv1.StreamEntitiesRequest{Store: a.store}, &d); err != nil || len(d.ids) != chain {
+		t.Fatalf("%d of %d records: %v", len(d.ids), chain, err)
+	}
+	for i, got := range d.ids {
+		if want := id(chain - 1 - i); got != want {
+			t.Fatalf("record %d of the stream is %s, want %s", i, got, want)
+		}
+	}
+	if d.most > 100 {
+		t.Errorf("%d calls deep for a chain of %d records", d.most, chain)
 	}
 }
 

@@ -202,28 +202,69 @@ func (e *entityStream) id(view graph.View, key graph.ObjectName) (graph.ID, erro
 	return id, err
 }
 
-// entity sends one entity, behind those that it is below.
+// A waiting is an entity that has its turn when those above it have been sent.
+type waiting struct {
+	key     graph.ObjectName
+	of      crm.Entity // nil: it must be read, once more for what waits, since a path can be very long
+	version uint64
+	looked  bool               // whether above is known
+	above   []graph.ObjectName // that have not had their turn
+}
+
+// entity sends one entity, behind those that it is below. It keeps the path to those in a list
+// of its own: chains of managers and of records have no bound, and a stack has.
 func (e *entityStream) entity(ctx context.Context, r *crm.Reader, view graph.View, key graph.ObjectName) error {
-	if err := limit.Pace(ctx); err != nil {
-		return err
-	}
-	of, version, err := r.Entity(key)
-	if err != nil || of == nil {
-		return err // what a later edge names and is not there yet is not of this organisation
-	}
-	for _, above := range above(of) {
-		sent, err := e.sent(view, above)
+	path := []waiting{{key: key}}
+	for len(path) > 0 {
+		w := &path[len(path)-1]
+		if w.of == nil {
+			if err := limit.Pace(ctx); err != nil {
+				return err
+			}
+			var err error
+			if w.of, w.version, err = r.Entity(w.key); err != nil {
+				return err
+			}
+			if w.of == nil { // what a later edge names and is not there yet is not of this organisation
+				path = path[:len(path)-1]
+				continue
+			}
+			if !w.looked {
+				w.above, w.looked = above(w.of), true
+			}
+		}
+		next, waits, err := e.unsent(view, w)
 		if err != nil {
 			return err
 		}
-		if sent {
+		if waits {
+			e.early[next] = true // before it is sent: whatever goes round comes to an end
+			w.of = nil
+			path = append(path, waiting{key: next})
 			continue
 		}
-		e.early[above] = true // before it is sent: whatever goes round comes to an end
-		if err := e.entity(ctx, r, view, above); err != nil {
+		if err := e.add(w.of, w.version); err != nil {
 			return err
 		}
+		path = path[:len(path)-1]
 	}
+	return nil
+}
+
+// unsent is the next of those above an entity that has not been sent.
+func (e *entityStream) unsent(view graph.View, w *waiting) (graph.ObjectName, bool, error) {
+	for len(w.above) > 0 {
+		next := w.above[0]
+		w.above = w.above[1:]
+		if sent, err := e.sent(view, next); err != nil || !sent {
+			return next, err == nil, err
+		}
+	}
+	return graph.ObjectName{}, false, nil
+}
+
+// add puts an entity into the message that is pending, or the next one.
+func (e *entityStream) add(of crm.Entity, version uint64) error {
 	m, err := entityMessage(of, version)
 	if err != nil {
 		return err
