@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -311,9 +312,9 @@ func settingsMessage(h *crm.Head) *remitv1.Settings {
 
 func profileOf(path string, m *remitv1.Profile) (*crm.Profile, error) {
 	p := &crm.Profile{ID: m.GetId(), Name: m.GetName(), Administrator: m.GetAdministrator(), Gated: m.GetGated()}
-	for module, granted := range m.GetModules() {
+	for _, module := range slices.Sorted(maps.Keys(m.GetModules())) {
 		var bits crm.Permissions
-		for i, name := range granted.GetPermissions() {
+		for i, name := range m.Modules[module].GetPermissions() {
 			bit, ok := crm.ParsePermission(name)
 			if !ok {
 				return nil, at(indexed(keyed(path+".modules", module)+".permissions", i),
@@ -365,7 +366,8 @@ func moduleOf(m *remitv1.Module) *crm.Module {
 
 func fieldOf(path string, m *remitv1.Field) (*crm.Field, error) {
 	f := &crm.Field{Module: m.GetModule(), ID: m.GetId(), Name: m.GetName(), Mandatory: m.GetMandatory()}
-	for profile, text := range m.GetLevels() {
+	for _, profile := range slices.Sorted(maps.Keys(m.GetLevels())) {
+		text := m.Levels[profile]
 		level, ok := crm.ParseFieldLevel(text)
 		if !ok {
 			return nil, at(keyed(path+".levels", profile), fmt.Errorf("%w: %q is no level of a field: write, read or hidden", backend.ErrRequest, text))

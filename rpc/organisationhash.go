@@ -3,6 +3,7 @@ package rpc
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -53,15 +54,7 @@ func digestMap(h *backend.ContentHash, f protoreflect.FieldDescriptor, m protore
 		keys = append(keys, k)
 		return true
 	})
-	slices.SortFunc(keys, func(a, b protoreflect.MapKey) int {
-		switch a, b := a.String(), b.String(); {
-		case a < b:
-			return -1
-		case a > b:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(keys, func(a, b protoreflect.MapKey) int { return strings.Compare(a.String(), b.String()) })
 	h.Int(int64(len(keys)))
 	for _, k := range keys {
 		h.String(k.String())

@@ -89,16 +89,19 @@ func elementDifferences(name string, from, to map[string]string) []string {
 
 func listDifferences(name string, from, to []string) []string {
 	var differences []string
-	for _, text := range from {
-		if !slices.Contains(to, text) {
-			differences = append(differences, fmt.Sprintf("%s: %s removed", name, text))
+	without := func(list, others []string, done string) {
+		known := make(map[string]bool, len(others))
+		for _, text := range others {
+			known[text] = true
+		}
+		for _, text := range list {
+			if !known[text] {
+				differences = append(differences, fmt.Sprintf("%s: %s %s", name, text, done))
+			}
 		}
 	}
-	for _, text := range to {
-		if !slices.Contains(from, text) {
-			differences = append(differences, fmt.Sprintf("%s: %s added", name, text))
-		}
-	}
+	without(from, to, "removed")
+	without(to, from, "added")
 	return differences
 }
 
