@@ -23,8 +23,9 @@ const (
 	// in one millisecond does it take more than one.
 	examinedForAuthors = 50_000
 
-	// groundFacts bounds the tuples of one ground whose time is looked up.
-	groundFacts = 20
+	// groundFacts bounds the tuples of one ground whose time is looked up. Only lines of roles
+	// and of managers are long, and of one that is longer it is not told since when it is so.
+	groundFacts = 4000
 
 	// anApplication stands for whoever is no seat, where seats are told who did something.
 	anApplication = "an application"
@@ -53,7 +54,7 @@ func (a *authors) grounds(ctx context.Context, grounds []crm.Ground) ([]*remitv1
 			return nil, err
 		}
 		messages[i] = groundMessage(&grounds[i])
-		if err := a.sign(messages[i], grounds[i].Facts); err != nil {
+		if err := a.sign(ctx, messages[i], grounds[i].Facts); err != nil {
 			return nil, fmt.Errorf("who made it so that %s: %w", grounds[i].Text, err)
 		}
 	}
@@ -61,10 +62,17 @@ func (a *authors) grounds(ctx context.Context, grounds []crm.Ground) ([]*remitv1
 }
 
 // sign notes who wrote the last of the tuples that a ground rests on.
-func (a *authors) sign(m *remitv1.Ground, facts []crm.Fact) error {
-	facts = facts[:min(len(facts), groundFacts)]
+func (a *authors) sign(ctx context.Context, m *remitv1.Ground, facts []crm.Fact) error {
+	if len(facts) > groundFacts {
+		return nil
+	}
 	last := int64(0)
-	for _, f := range facts {
+	for i, f := range facts {
+		if i%100 == 99 {
+			if err := limit.Pace(ctx); err != nil {
+				return err
+			}
+		}
 		w, err := a.written(f)
 		if err != nil {
 			return err

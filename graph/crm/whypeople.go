@@ -15,6 +15,10 @@ type belonging struct {
 	// roles are the user's role and those above it, upwards.
 	roles []graph.ID
 
+	// line are the tuples that lead from the user to its role, and from each role to the one
+	// above: as many as roles.
+	line []Fact
+
 	// groups are those that the user is in, each with what brings the user there.
 	groups map[graph.ID]partyID
 	order  []graph.ID // of the groups, as they were found
@@ -30,6 +34,13 @@ type partyID struct {
 func (w *why) belongingOf(user graph.ID) *belonging {
 	b := &belonging{user: user, role: w.first(user, relRole), groups: map[graph.ID]partyID{}}
 	b.roles = w.upwards(b.role)
+	for i, role := range b.roles {
+		if i == 0 {
+			b.line = append(b.line, w.tuple(user, relRole, role))
+		} else {
+			b.line = append(b.line, w.tuple(b.roles[i-1], relParent, role))
+		}
+	}
 	w.join(b, partyID{User, user}, relInGroup)
 	w.join(b, partyID{HoldersOf, b.role}, relInGroup)
 	for _, r := range b.roles {
@@ -78,6 +89,27 @@ func (b *belonging) in(p partyID) bool {
 	return false
 }
 
+// toRole are the tuples that lead from the user to one of its roles.
+func (b *belonging) toRole(role graph.ID) []Fact {
+	n := slices.Index(b.roles, role) + 1
+	return b.line[:n:n]
+}
+
+// toParty are the tuples that lead from the user to a party which includes it.
+func (w *why) toParty(p partyID, b *belonging) []Fact {
+	switch p.kind {
+	case HoldersOf, RoleAndSubordinates:
+		return b.toRole(p.id)
+	case MembersOf:
+		by, in := b.groups[p.id], relInGroup
+		if by.kind == RoleAndSubordinates {
+			in = relInGroupSub
+		}
+		return append(w.toParty(by, b), w.tuple(by.id, in, p.id))
+	}
+	return nil
+}
+
 // party names a party, and what brings somebody there, unless that is nobody.
 func (w *why) party(p partyID, b *belonging) string {
 	switch p.kind {
@@ -120,22 +152,31 @@ func (w *why) superiorities(owner *belonging) []superiority {
 	if above && byRole {
 		ways = append(ways, superiority{
 			fmt.Sprintf("%s is superior to the owner, %s: %s stands above %s", user, other, w.named(w.self.role), w.named(owner.role)),
-			w.self.role, w.facts(w.id, relRole, graph.Subject{ID: w.self.role}),
+			w.self.role, slices.Concat(w.self.line[:1], owner.toRole(w.self.role), w.facts(w.org, relRoleMode, w.everyone())),
 		})
 	}
 	if byReport {
+		mode := w.facts(w.org, relReportMode, w.everyone())
 		if through, last := w.chain(owner.user); last != 0 {
 			text := fmt.Sprintf("%s is superior to the owner, %s, who reports to %s", user, other, user)
 			if len(through) > 0 {
 				text += " through " + listedNames(through, w.name)
 			}
-			ways = append(ways, superiority{text, last, w.facts(last, relManager, graph.Subject{ID: w.id})})
+			at := owner.user
+			for _, up := range append(through, w.id) {
+				mode = append(mode, w.tuple(at, relManager, up))
+				at = up
+			}
+			ways = append(ways, superiority{text, last, mode})
 		}
 		if above && w.is(owner.user, relNonReporting) && w.is(w.org, relNonReportingByRole) {
 			ways = append(ways, superiority{
 				fmt.Sprintf("%s is superior to the owner, %s, who reports to nobody: %s stands above %s",
 					user, other, w.named(w.self.role), w.named(owner.role)),
-				w.self.role, append(w.facts(w.id, relRole, graph.Subject{ID: w.self.role}), w.facts(w.org, relNonReportingByRole, w.everyone())...),
+				w.self.role, slices.Concat(
+					w.self.line[:1], owner.toRole(w.self.role), w.facts(owner.user, relNonReporting, w.everyone()),
+					w.facts(w.org, relNonReportingByRole, w.everyone()), w.facts(w.org, relReportMode, w.everyone()),
+				),
 			})
 		}
 	}

@@ -209,7 +209,7 @@ func (w *why) standard(r *reach) {
 		r.add(notSecret, Ground{
 			Kind: GroundRootRole, Level: LevelFull, Entity: w.key(w.self.role),
 			Text:  fmt.Sprintf("%s holds %s, above all others", user, w.named(w.self.role)),
-			Facts: append(w.facts(w.id, relRole, graph.Subject{ID: w.self.role}), f),
+			Facts: append(w.self.toRole(w.self.role), f),
 		})
 	}
 	w.administrator(r, LevelFull)
@@ -293,7 +293,7 @@ func (w *why) peers(r *reach) {
 	for level := LevelView; level <= LevelDelete; level++ {
 		if _, f, ok := w.fact(r.owner.role, peersRelation[level], w.everyone()); ok {
 			r.add(openOnly, Ground{
-				Kind: GroundPeer, Level: level, Entity: w.key(r.owner.role), Facts: []Fact{f},
+				Kind: GroundPeer, Level: level, Entity: w.key(r.owner.role), Facts: slices.Concat([]Fact{f}, w.self.line[:1], r.owner.line[:1]),
 				Text: fmt.Sprintf("%s and the owner, %s, hold %s, whose holders share what they own: %s",
 					w.name(w.id), w.name(r.owner.user), w.named(r.owner.role), level),
 			})
@@ -304,7 +304,7 @@ func (w *why) peers(r *reach) {
 func (w *why) forecastManager(r *reach) {
 	if _, f, ok := w.fact(r.owner.role, relForecastManager, graph.Subject{ID: w.id}); ok {
 		r.add(openOnly, Ground{
-			Kind: GroundForecastManager, Level: LevelView, Entity: w.key(r.owner.role), Facts: []Fact{f},
+			Kind: GroundForecastManager, Level: LevelView, Entity: w.key(r.owner.role), Facts: append([]Fact{f}, r.owner.line[:1]...),
 			Text: fmt.Sprintf("%s is a forecast manager of %s, which the owner, %s, holds", w.name(w.id), w.named(r.owner.role), w.name(r.owner.user)),
 		})
 	}
@@ -341,8 +341,9 @@ func (w *why) child(r *reach) {
 	ground := func(level Level, inner []Ground) Ground {
 		by := best(inner)
 		return Ground{
-			Kind: GroundParent, Level: level, Entity: above, Facts: w.facts(r.id, relParent, graph.Subject{ID: parent}), redacted: by.redacted,
-			Text: fmt.Sprintf("%s belongs to %s, which %s may %s: %s", r.key, above, user, level, by.Text),
+			Kind: GroundParent, Level: level, Entity: above, redacted: by.redacted,
+			Facts: append(w.facts(r.id, relParent, graph.Subject{ID: parent}), by.Facts...),
+			Text:  fmt.Sprintf("%s belongs to %s, which %s may %s: %s", r.key, above, user, level, by.Text),
 		}
 	}
 	viewed, missing := w.inner(above, ActionView)

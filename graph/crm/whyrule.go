@@ -2,6 +2,7 @@ package crm
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/remit-authz/remit/graph"
 )
@@ -30,12 +31,12 @@ func (w *why) rule(r *reach, rule graph.ID, source partyID) {
 	if !ok {
 		return
 	}
-	with := w.party(target, w.self)
+	with, to := w.party(target, w.self), w.toParty(target, w.self)
 	if !w.self.in(target) {
 		if !w.is(rule, relSuperiors) || !w.aboveSome(target) {
 			return
 		}
-		with = "the superiors of " + w.party(target, nil)
+		with, to = "the superiors of "+w.party(target, nil), nil
 	}
 	level := LevelView
 	if w.is(rule, relReadWrite) {
@@ -53,7 +54,7 @@ func (w *why) rule(r *reach, rule graph.ID, source partyID) {
 		r.almost(openOnly, g)
 		return
 	}
-	g.Facts = w.ruleFacts(rule, r.key.Type, source)
+	g.Facts = slices.Concat(w.ruleFacts(rule, r.key.Type, source), w.toParty(source, r.owner), to)
 	r.add(openOnly, g)
 }
 

@@ -89,7 +89,7 @@ func (w *why) someShare(g Ground) Ground {
 
 // share is one share, which counts or has expired.
 func (w *why) share(record graph.ID, of *model.Relation, e *graph.Edge, to partyID, g Ground, expired bool) Ground {
-	g.Facts = []Fact{{graph.Userset{Object: record, Relation: of.ID}, e.Subject}}
+	g.Facts = append([]Fact{{graph.Userset{Object: record, Relation: of.ID}, e.Subject}}, w.toParty(to, w.self)...)
 	verbs := [2]string{"is", "are"}
 	if expired {
 		verbs = [2]string{"was", "were"}

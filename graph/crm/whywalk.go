@@ -143,6 +143,15 @@ func (w *walker) fact(object graph.ID, relation string, s graph.Subject) (graph.
 	return e, Fact{u, s}, ok && err == nil
 }
 
+// tuple is the fact of a tuple that was come upon.
+func (w *walker) tuple(object graph.ID, relation string, to graph.ID) Fact {
+	u := graph.Userset{Object: object}
+	if r := w.relation(object, relation); r != nil {
+		u.Relation = r.ID
+	}
+	return Fact{u, graph.Subject{ID: to}}
+}
+
 // has reports whether a tuple is there.
 func (w *walker) has(object graph.ID, relation string, s graph.Subject) bool {
 	_, _, ok := w.fact(object, relation, s)
