@@ -56,3 +56,19 @@ Exit status: 0 if all pass, 1 if some fail, 2 if a file cannot be read.`,
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print what passes, too")
 	return cmd
 }
+
+// reasons writes why an organisation answers as it does: of a list, entry by entry.
+func (t *testReport) reasons(a storetest.Assertion) {
+	for _, r := range a.Reasons {
+		mark, word := t.p.good("✓"), t.p.good(allowedWord(true))
+		if !r.Allowed {
+			mark, word = t.p.bad("✗"), t.p.bad(allowedWord(false))
+		}
+		if a.Expected == nil {
+			printf(t.w, "        %s  %s\n", word, t.p.bold(visible(r.Question)))
+		}
+		for _, g := range r.Grounds {
+			printf(t.w, "          %s %s\n", mark, visible(g))
+		}
+	}
+}

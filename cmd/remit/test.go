@@ -238,6 +238,7 @@ func (t *testReport) assertion(a storetest.Assertion) {
 			printf(t.w, "        unexpected %s\n", strings.Join(a.Unexpected, ", "))
 		}
 	}
+	t.reasons(a)
 	for _, why := range a.Why {
 		_ = writeExplanation(indented{t.w, "        "}, t.p, why.Question, why.Explanation)
 	}

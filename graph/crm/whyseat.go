@@ -13,6 +13,16 @@ import (
 // seatStep is whether the user may do anything at all. It is false if there is no seat, about
 // which nothing more can be said.
 func (w *why) seatStep() bool {
+	if !w.activeStep() {
+		return false
+	}
+	w.hoursStep()
+	return w.err == nil
+}
+
+// activeStep is whether the user has a seat, and whether that is active. It is false if there
+// is none.
+func (w *why) activeStep() bool {
 	w.id = w.find(w.user)
 	_, seat, ok := w.fact(w.org, relSeat, graph.Subject{ID: w.id})
 	if !ok {
@@ -34,7 +44,6 @@ func (w *why) seatStep() bool {
 	} else {
 		w.condition(g)
 	}
-	w.hoursStep()
 	return w.err == nil
 }
 

@@ -1,10 +1,10 @@
 package storetest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +13,6 @@ import (
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/model"
-	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
 // RunOrganisation runs the tests of an organisation file that is valid: see
@@ -73,9 +72,15 @@ func newOrganisation(o *crm.Organisation, like *organisation) (*organisation, er
 		}
 	}
 	memory := graph.NewMemory(1, time.Time{})
-	for _, t := range crm.Encode(o).Tuples {
+	encoding := crm.Encode(o)
+	for _, t := range encoding.Tuples {
 		if err := memory.Put(loaded.plan, t); err != nil {
 			return nil, err
+		}
+	}
+	for _, d := range encoding.Documents {
+		if t, ok := loaded.plan.Type(d.Entity.Type); ok {
+			memory.SetDocument(memory.Entity(t.ID, d.Entity.ID), d.Fields)
 		}
 	}
 	loaded.view = memory
@@ -140,28 +145,15 @@ func (q *question) ask(ctx context.Context, r *model.Relation, id, user string) 
 	if r == nil {
 		return false, nil
 	}
-	asked := asked(r, id, user)
-	u, err := q.userset(asked.GetObject(), r.Name)
+	u, err := q.userset(r.Type.Name+":"+id, r.Name)
 	if err != nil {
 		return false, err
 	}
-	s, err := q.subject(asked.GetSubject())
+	s, err := q.subject("user:" + user)
 	if err != nil {
 		return false, err
 	}
 	return q.Check(ctx, u, s)
-}
-
-// asked is a question as it is explained.
-func asked(r *model.Relation, id, user string) *remitv1.Question {
-	return &remitv1.Question{Object: r.Type.Name + ":" + id, Relation: r.Name, Subject: "user:" + user}
-}
-
-// why explains an answer about a relation to an object, if there are both.
-func (a *Assertion) why(ctx context.Context, q *question, r *model.Relation, id, user string) {
-	if r != nil && id != "" {
-		a.explain(ctx, q, asked(r, id, user))
-	}
 }
 
 func (r *organisationRunner) can(c *orgfile.Can, add func(Assertion)) {
@@ -195,18 +187,16 @@ func (r *organisationRunner) may(c *orgfile.Can, user string, action orgfile.Nam
 			return err
 		}
 		q := r.question(&a, c.At)
-		relation, id := d.Relation, d.ID
-		got, err := q.ask(r.ctx, relation, id, user)
+		got, err := q.ask(r.ctx, d.Relation, d.ID, user)
 		if err == nil && got && d.Also != nil {
-			relation, id = d.Also, d.AlsoID
-			got, err = q.ask(r.ctx, relation, id, user)
+			got, err = q.ask(r.ctx, d.Also, d.AlsoID, user)
 		}
 		if err != nil {
 			return err
 		}
 		a.Got, a.Passed = &got, got == want
 		if !a.Passed {
-			a.why(r.ctx, q, relation, id, user)
+			r.why(&a, q, crm.Deed{User: user, Action: action.Text, On: on}, got)
 		}
 		return nil
 	})
@@ -242,8 +232,8 @@ func (r *organisationRunner) list(l orgfile.List, user string) Assertion {
 			}
 		}
 		a.compare(names(l.Records), got)
-		for _, id := range a.differing() {
-			a.why(r.ctx, q, d.Whole, id, user)
+		for _, id := range a.differing(maxReasons) {
+			r.why(&a, q, crm.Deed{User: user, Action: l.Action.Text, On: l.Module.Text + ":" + id}, slices.Contains(got, id))
 		}
 		return nil
 	})
@@ -266,8 +256,8 @@ func (r *organisationRunner) who(w orgfile.Who, record string) Assertion {
 			return err
 		}
 		a.compare(names(w.Users), got)
-		for _, user := range a.differing() {
-			a.why(r.ctx, q, d.Relation, d.ID, user)
+		for _, user := range a.differing(maxReasons) {
+			r.why(&a, q, crm.Deed{User: user, Action: w.Action.Text, On: record}, slices.Contains(got, user))
 		}
 		return nil
 	})
@@ -319,7 +309,6 @@ func (r *organisationRunner) fields(f orgfile.CanFields, user, record, what stri
 			return err
 		}
 		module, _, _ := strings.Cut(record, ":")
-		deeds := map[string]crm.Demand{}
 		got := []string{}
 		for i := range r.Fields {
 			field := &r.Fields[i]
@@ -330,7 +319,6 @@ func (r *organisationRunner) fields(f orgfile.CanFields, user, record, what stri
 			if err != nil {
 				return err
 			}
-			deeds[field.ID] = d
 			allowed, err := q.ask(r.ctx, d.Also, d.AlsoID, user)
 			if err != nil {
 				return err
@@ -341,11 +329,11 @@ func (r *organisationRunner) fields(f orgfile.CanFields, user, record, what stri
 		}
 		a.compare(names(want), got)
 		if !a.Passed && !reached {
-			a.why(r.ctx, q, reach.Relation, reach.ID, user)
+			r.why(&a, q, crm.Deed{User: user, Action: string(action), On: record}, false)
 			return nil
 		}
-		for _, id := range a.differing() {
-			a.why(r.ctx, q, deeds[id].Also, deeds[id].AlsoID, user)
+		for _, id := range a.differing(maxReasons) {
+			r.why(&a, q, crm.Deed{User: user, Action: string(action), On: record, Field: id}, slices.Contains(got, id))
 		}
 		return nil
 	})
@@ -371,25 +359,17 @@ func (r *organisationRunner) onDuty(d orgfile.OnDuty) Assertion {
 		}
 		q := r.question(&a, d.At)
 		got := []string{}
-		works := map[string]string{} // by user
-		for i := range r.Seats {
-			for _, assigned := range r.Seats[i].Shifts {
-				works[r.Seats[i].ID] = assigned.Shift
-			}
-		}
 		for _, shift := range shifts {
 			users, err := q.usersOf(r.ctx, onDuty, shift)
 			if err != nil {
 				return err
 			}
-			for _, user := range users {
-				works[user] = shift
-			}
 			got = append(got, users...)
 		}
 		a.compare(names(d.Users), got)
-		for _, user := range a.differing() {
-			a.why(r.ctx, q, onDuty, cmp.Or(d.Shift.Text, works[user]), user)
+		for _, user := range a.differing(maxReasons) {
+			answer, err := r.inquiry(q).OnDuty(r.ctx, user, d.Shift.Text)
+			a.reason(strings.TrimRight(user+" on duty "+d.Shift.Text, " "), answer, err, slices.Contains(got, user))
 		}
 		return nil
 	})

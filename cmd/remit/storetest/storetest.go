@@ -63,6 +63,9 @@ type Assertion struct {
 	// Why explains wrong answers: of a check, its own; of a list, those for some of the
 	// entries that make the difference.
 	Why []Why `json:"-"`
+
+	// Reasons are the same of an organisation, in an administrator's words.
+	Reasons []Reason `json:"reasons,omitempty"`
 }
 
 // A Why is one question with the reasons for its answer.
@@ -71,8 +74,20 @@ type Why struct {
 	Explanation *remitv1.ExplainResponse
 }
 
-// maxWhy is how many of a list's wrong entries are explained.
-const maxWhy = 2
+// A Reason is one question to an organisation, its answer, and why.
+type Reason struct {
+	Question string `json:"question"` // rob view deal:d1
+	Allowed  bool   `json:"allowed"`
+	// Grounds are those on which it is allowed, the strongest first; or what is missing, the
+	// nearest first. Each is a sentence without a full stop.
+	Grounds []string `json:"grounds"`
+}
+
+// How many of a list's wrong entries are explained: in tuples, and in words.
+const (
+	maxWhy     = 2
+	maxReasons = 5
+)
 
 // Count is how many assertions passed and failed.
 func (r *Result) Count() (passed, failed int) {
@@ -322,7 +337,7 @@ func (r *runner) listObjects(list storefile.ListObjects, want storefile.ListAsse
 			return err
 		}
 		a.compare(want.Want, got)
-		for _, object := range a.differing() {
+		for _, object := range a.differing(maxWhy) {
 			a.explain(r.ctx, q, &remitv1.Question{Object: object, Relation: want.Relation, Subject: list.User})
 		}
 		return nil
@@ -359,7 +374,7 @@ func (r *runner) listUsers(list storefile.ListUsers, want storefile.ListAssertio
 			}
 		}
 		a.compare(want.Want, got)
-		for _, user := range a.differing() {
+		for _, user := range a.differing(maxWhy) {
 			a.explain(r.ctx, q, &remitv1.Question{Object: list.Object, Relation: want.Relation, Subject: user})
 		}
 		return nil
@@ -408,8 +423,10 @@ func set(list []string) []string {
 	return slices.Compact(sorted)
 }
 
-// differing is the first entries in which the lists differ.
-func (a *Assertion) differing() []string {
-	all := slices.Concat(a.Missing, a.Unexpected)
-	return all[:min(len(all), maxWhy)]
+// differing is some entries in which the lists differ: of those that are missing and of those
+// that are too many.
+func (a *Assertion) differing(most int) []string {
+	missing := a.Missing[:min(len(a.Missing), max(most-len(a.Unexpected), (most+1)/2))]
+	unexpected := a.Unexpected[:min(len(a.Unexpected), most-len(missing))]
+	return slices.Concat(missing, unexpected)
 }
