@@ -20,7 +20,7 @@ type AssignOrder uint8
 // The orders of assigning. Of several who are equal it is the one whose id comes first.
 const (
 	RoundRobin  AssignOrder = iota // who was given one the longest ago
-	LeastLoaded                    // who owns the fewest records of the module
+	LeastLoaded                    // who owns the fewest records of the module besides this one
 )
 
 // An Offer is a record that is to be given to somebody.
@@ -92,6 +92,7 @@ func (t *Turn) Join(p *Plan) error {
 	slices.SortFunc(p.Changes.PutDocuments, compareDocuments)
 	p.Read = append(p.Read, t.read...)
 	slices.SortFunc(p.Read, func(a, b DocumentVersion) int { return compareObjects(a.Entity, b.Entity) })
+	p.Read = slices.Compact(p.Read)
 	for _, r := range t.requires {
 		if !slices.Contains(p.Requires, r) {
 			p.Requires = append(p.Requires, r)
@@ -137,6 +138,9 @@ func (d *Draft) Assign(deeds *Deeds, o *Offer) (*Turn, error) {
 	// Who holds a role, works a shift or is suspended changes by nothing that leaves this as
 	// it is.
 	a.require(scopeAccess)
+	// Whoever has the record may keep it, and then there is nothing else that says so.
+	key := o.Record.Key()
+	a.turn.read = append(a.turn.read, DocumentVersion{Entity: key, Version: d.reads[key].version})
 	if err := a.choose(); err != nil {
 		return nil, err
 	}
@@ -259,19 +263,25 @@ func (a *assigning) last(seat string) (int64, error) {
 	return at, nil
 }
 
-// leastLoaded is who owns the fewest records of the module. If anybody of them comes to own
-// another, it is found out anew; one that somebody gives up at this very moment may count.
+// leastLoaded is who owns the fewest records of the module. The record itself is no load:
+// else whoever has it would hand it to somebody who then has as many. If anybody of them comes
+// to own another, or gives one up, it is found out anew; but of a record that is shared with
+// them before or after, that is not noticed.
 func (a *assigning) leastLoaded(available []candidate) (*candidate, error) {
 	owner, ok := a.draft.reader.relation(a.Record.Module, relOwner)
 	if !ok {
 		return nil, faulty(a.Record.Key(), "%q is no module", a.Record.Module)
+	}
+	record, _, err := a.draft.reader.id(a.Record.Key())
+	if err != nil {
+		return nil, err
 	}
 	var best *candidate
 	least, counted := 0, 0
 	for i := range available {
 		c := &available[i]
 		a.require(usesScope(entity(typeUser, c.id)))
-		n, err := a.owned(owner, c.seat, least, best != nil)
+		n, err := a.owned(owner, c.seat, record, least, best != nil)
 		if err != nil {
 			return nil, err
 		}
@@ -292,9 +302,13 @@ func (a *assigning) leastLoaded(available []candidate) (*candidate, error) {
 	return best, nil
 }
 
-// owned counts the records of a seat; if it is bounded, only until there are too many.
-func (a *assigning) owned(owner *model.Relation, seat graph.ID, least int, bounded bool) (n int, err error) {
-	err = a.draft.reader.eachHolder(owner, graph.Subject{ID: seat}, 0, func(graph.ID) error {
+// owned counts the records of a seat but for one; if it is bounded, only until there are too
+// many.
+func (a *assigning) owned(owner *model.Relation, seat, except graph.ID, least int, bounded bool) (n int, err error) {
+	err = a.draft.reader.eachHolder(owner, graph.Subject{ID: seat}, 0, func(record graph.ID) error {
+		if record == except {
+			return nil
+		}
 		if n++; bounded && n >= least || n > maxOwned {
 			return errStop
 		}
