@@ -109,7 +109,7 @@ func TestABackupIsTheStateAtItsRevision(t *testing.T) {
 		}
 		var want []BackedStore
 		was.Stores(StoreID{}, func(s *Store) bool {
-			want = append(want, BackedStore{s.ID(), s.StoreName(), s.CreatedTime(), s.TupleCount()})
+			want = append(want, BackedStore{s.ID(), s.StoreName(), s.CreatedTime(), s.TupleCount(), s.Managed()})
 			return true
 		})
 		if diff := cmp.Diff(want, stores); diff != "" {

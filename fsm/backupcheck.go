@@ -247,6 +247,7 @@ type BackedStore struct {
 	Name    string
 	Created time.Time
 	Tuples  uint64
+	Managed bool // see Store.Managed
 }
 
 // Stores reads which stores a backup holds, in the order of their ids.
@@ -261,7 +262,7 @@ func (d *BackupDir) Stores(m *BackupManifest) ([]BackedStore, error) {
 			if err != nil {
 				return false, err
 			}
-			s := BackedStore{ID: StoreID(key[1:]), Name: row.name, Created: time.UnixMilli(row.createdTime).UTC()}
+			s := BackedStore{ID: StoreID(key[1:]), Name: row.name, Created: time.UnixMilli(row.createdTime).UTC(), Managed: row.managed}
 			v, ok, err := get(db, tallyKey(s.ID))
 			if err != nil {
 				return false, err

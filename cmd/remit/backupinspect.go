@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,6 +42,8 @@ type backupStore struct {
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
 	Tuples  uint64    `json:"tuples"`
+	// Managed says that it holds an organisation.
+	Managed bool `json:"managed"`
 }
 
 type backupedFile struct {
@@ -142,6 +146,25 @@ func (a *app) listBackups(stored []fsm.StoredBackup, users map[fsm.BackupSum]int
 	})
 }
 
+// writeStores lists the stores. Where none is managed nothing is said of that.
+func (c *backupContent) writeStores(w io.Writer) {
+	managed := slices.ContainsFunc(c.Stores, func(s backupStore) bool { return s.Managed })
+	line := func(cells ...string) {
+		if !managed {
+			cells = cells[:len(cells)-1]
+		}
+		printLine(w, strings.Join(cells, "\t"))
+	}
+	line("STORE", "ID", "TUPLES", "CREATED", "MANAGED")
+	for _, s := range c.Stores {
+		is := "no"
+		if s.Managed {
+			is = "yes"
+		}
+		line(visible(s.Name), s.ID, thousands(int(s.Tuples)), instantText(s.Created), is)
+	}
+}
+
 func (a *app) showBackup(dir *fsm.BackupDir, m *fsm.BackupManifest, users map[fsm.BackupSum]int, files bool) error {
 	stores, err := dir.Stores(m)
 	if err != nil {
@@ -152,7 +175,7 @@ func (a *app) showBackup(dir *fsm.BackupDir, m *fsm.BackupManifest, users map[fs
 		ClusterVersion: m.ClusterVersion, Program: m.Program, Stores: []backupStore{},
 	}
 	for _, s := range stores {
-		c.Stores = append(c.Stores, backupStore{s.ID.String(), s.Name, s.Created, s.Tuples})
+		c.Stores = append(c.Stores, backupStore{s.ID.String(), s.Name, s.Created, s.Tuples, s.Managed})
 	}
 	if files {
 		for _, f := range m.Files {
@@ -173,12 +196,7 @@ func (a *app) showBackup(dir *fsm.BackupDir, m *fsm.BackupManifest, users map[fs
 			return err
 		}
 		printLine(w, "")
-		err = columns(w, func(w io.Writer) {
-			printLine(w, "STORE\tID\tTUPLES\tCREATED")
-			for _, s := range c.Stores {
-				printf(w, "%s\t%s\t%s\t%s\n", s.Name, s.ID, thousands(int(s.Tuples)), instantText(s.Created))
-			}
-		})
+		err = columns(w, c.writeStores)
 		if err != nil || !files {
 			return err
 		}
