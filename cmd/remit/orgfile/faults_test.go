@@ -38,6 +38,16 @@ var badFiles = []struct {
 		"2:15: name must be a text, not \"true\", which YAML takes for something else: write it in quotes\nacme.org.yaml:4:15: name must be a text, not a list\nacme.org.yaml:4:25: role must be a text, not nothing\nacme.org.yaml:5:1: unknown key \"x\" in an organisation file; known are organisation, modules, profiles, fields, roles, shifts, users, groups, teams, rules, records, tests", false,
 	},
 	{"a flag in a word", "users: {a: {name: A, role: r, suspended: yes}}\n", "1:42: suspended must be true or false, not \"yes\"", false},
+	{"a flag by its tag", "users: {a: {name: A, role: r, suspended: !!bool yes}}\n", "1:42: suspended must be true or false, not \"yes\"", true},
+	{"a key that is a list", "roles: {? [ceo] : {name: CEO}}\n", "1:11: a key must be a text, not a list", true},
+	{
+		"a share until the beginning of time", "records: {m: {a: {owner: x, shares: {user:a: {level: view, expires_at: 0001-01-01T00:00:00Z}}}}}\n",
+		"1:72: expires_at is \"0001-01-01T00:00:00Z\", before which there is nothing; leave it out, or write a later one", true,
+	},
+	{
+		"a leave until the beginning of time", "users: {a: {name: A, role: r, leave: [{until: 0001-01-01T00:00:00Z}]}}\n",
+		"1:47: until is \"0001-01-01T00:00:00Z\", before which there is nothing; leave it out, or write a later one", true,
+	},
 	{"a level that there is not", "roles: {a: {name: A, peers: full}}\n", "1:29: peers cannot be \"full\"; it is one of none, view, edit, delete", false},
 	{"a level that is a list", "roles: {a: {name: A, peers: [view]}}\n", "1:29: peers must be one of none, view, edit, delete, not a list", false},
 	{"a level of a rule", "rules: {a: {name: A, module: m, source: user:a, target: user:b, level: none}}\n", "1:72: level cannot be \"none\"; it is one of view, edit, delete", false},

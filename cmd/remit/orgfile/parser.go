@@ -106,11 +106,13 @@ func inQuotes(n *yaml.Node) string {
 // flag is true or false.
 func (p *parser) flag(n *yaml.Node, what string) bool {
 	f := yamlfile.Follow(n)
-	if f.Kind != yaml.ScalarNode || f.ShortTag() != "!!bool" {
+	is := strings.EqualFold(f.Value, "true")
+	// A tag makes any text a boolean.
+	if f.Kind != yaml.ScalarNode || f.ShortTag() != "!!bool" || !is && !strings.EqualFold(f.Value, "false") {
 		p.Faultf(p.at(n), "%s must be true or false, not %s", what, kind(n))
 		return false
 	}
-	return strings.EqualFold(f.Value, "true")
+	return is
 }
 
 // count is a whole number from 0.
@@ -141,8 +143,11 @@ func (p *parser) instant(n *yaml.Node, what string) time.Time {
 	}
 	text := yamlfile.Follow(n).Value
 	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
+	switch {
+	case err != nil:
 		p.Faultf(p.at(n), "%s is %q; write an instant such as 2026-12-24T08:00:00+01:00", what, text)
+	case at.IsZero(): // which stands for none at all
+		p.Faultf(p.at(n), "%s is %q, before which there is nothing; leave it out, or write a later one", what, text)
 	}
 	return at
 }

@@ -128,6 +128,10 @@ func (r *Reader) mappingAt(file string, n *yaml.Node, what string, depth int) []
 			}
 			continue
 		}
+		if Follow(key).Kind != yaml.ScalarNode {
+			r.Faultf(At(file, key), "a key must be a text, not %s", KindOf(key))
+			continue
+		}
 		name := Follow(key).Value
 		if line, ok := seen[name]; ok {
 			r.Faultf(At(file, key), "key %q was given already, in line %d", name, line)
@@ -261,7 +265,8 @@ func (r *Reader) visit(file string, n *yaml.Node, depth int) bool {
 	if r.nodes == maxNodes {
 		r.Faultf(At(file, n), "the file's aliases unfold to more than %d values", maxNodes)
 	}
-	if depth == MaxDepth {
+	if depth == MaxDepth && !r.deep {
+		r.deep = true // by aliases, one place can be reached in millions of ways
 		r.Faultf(At(file, n), "values are nested more than %d deep", MaxDepth)
 	}
 	return r.nodes < maxNodes && depth < MaxDepth

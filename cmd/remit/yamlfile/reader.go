@@ -11,7 +11,8 @@ type Reader struct {
 	Faults   []Fault
 	Warnings []Fault // of what was read and has no effect
 
-	nodes int // nodes visited, aliases counted anew each time
+	nodes int  // nodes visited, aliases counted anew each time
+	deep  bool // some were nested too deep
 }
 
 // maxFaults bounds what is reported of one file: someone who fed it the wrong file does
