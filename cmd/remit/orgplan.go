@@ -112,7 +112,7 @@ func (p *planning) compare(ctx context.Context) error {
 		return err
 	}
 	have := p.state.Organisation
-	want := orgchange.Wanted(have, p.file)
+	want := p.file.Over(have)
 	if want.ID != have.ID {
 		return fmt.Errorf("%s is of the organisation %q, and the store holds %q; name the right one with --store", p.file.Path, want.ID, have.ID)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/remit-authz/remit/cmd/remit/orgfile"
 	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/rpc"
@@ -67,42 +66,6 @@ func (s *State) take(e crm.Entity) {
 	}
 }
 
-// Wanted is the organisation as it is going to be: the sections that a file has are the
-// file's, the others stay. It shares what it consists of with both.
-func Wanted(have *crm.Organisation, file *orgfile.File) *crm.Organisation {
-	want, said := *have, file.Organisation
-	for _, s := range orgfile.Sections() {
-		if !file.Has(s) {
-			continue
-		}
-		switch s {
-		case orgfile.Organisation:
-			want.ID, want.Name, want.SuperAdmin, want.Settings = said.ID, said.Name, said.SuperAdmin, said.Settings
-		case orgfile.Modules:
-			want.Modules = said.Modules
-		case orgfile.Profiles:
-			want.Profiles = said.Profiles
-		case orgfile.Fields:
-			want.Fields = said.Fields
-		case orgfile.Roles:
-			want.Roles = said.Roles
-		case orgfile.Shifts:
-			want.Shifts = said.Shifts
-		case orgfile.Users:
-			want.Seats = said.Seats
-		case orgfile.Groups:
-			want.Groups = said.Groups
-		case orgfile.Teams:
-			want.Teams = said.Teams
-		case orgfile.Rules:
-			want.Rules = said.Rules
-		case orgfile.Records:
-			want.Records = said.Records
-		}
-	}
-	return &want
-}
-
 // An Edit is what happens to one entity: it is made (Before is nil), changed, or deleted
 // (After is nil).
 type Edit struct {
@@ -143,9 +106,10 @@ func Difference(have, want *crm.Organisation) ([]Edit, error) {
 			puts = append(puts, Edit{Before: before[key], After: e})
 		}
 	}
+	heirs := newHeirs(have, want)
 	for e := range have.Entities() {
 		if !kept[e.Key()] {
-			deletes = append(deletes, Edit{Before: e, Heir: heir(e, have, want)})
+			deletes = append(deletes, Edit{Before: e, Heir: heirs.of(e)})
 		}
 	}
 	puts = ordered(puts, func(e Edit) crm.Entity { return e.After })
@@ -170,30 +134,40 @@ func sameMessage(a, b crm.Entity) (bool, error) {
 	return proto.Equal(x, y), nil
 }
 
-// heir is the role that takes over from one that goes: the nearest above it that stays, or
-// else the root. Whoever is still to refer to it does so in a section that stays.
-func heir(e crm.Entity, have, want *crm.Organisation) string {
+// heirs find the role that takes over from one that goes: the nearest above it that stays,
+// or else the root. Whoever is still to refer to it does so in a section that stays.
+type heirs struct {
+	stays map[string]bool
+	above map[string]string // in the organisation as it is
+	root  string            // of the organisation that is wanted
+}
+
+func newHeirs(have, want *crm.Organisation) *heirs {
+	h := &heirs{stays: map[string]bool{}, above: map[string]string{}}
+	for i := range want.Roles {
+		h.stays[want.Roles[i].ID] = true
+		if want.Roles[i].Parent == "" {
+			h.root = want.Roles[i].ID
+		}
+	}
+	for i := range have.Roles {
+		h.above[have.Roles[i].ID] = have.Roles[i].Parent
+	}
+	return h
+}
+
+// of is who takes over from an entity; empty for what is no role.
+func (h *heirs) of(e crm.Entity) string {
 	role, ok := e.(*crm.Role)
 	if !ok {
 		return ""
 	}
-	stays, root := map[string]bool{}, ""
-	for i := range want.Roles {
-		stays[want.Roles[i].ID] = true
-		if want.Roles[i].Parent == "" {
-			root = want.Roles[i].ID
-		}
-	}
-	above := map[string]string{}
-	for i := range have.Roles {
-		above[have.Roles[i].ID] = have.Roles[i].Parent
-	}
-	for id := role.Parent; id != ""; id = above[id] {
-		if stays[id] {
+	for id := role.Parent; id != ""; id = h.above[id] {
+		if h.stays[id] {
 			return id
 		}
 	}
-	return root
+	return h.root
 }
 
 // ordered sorts edits so that what an entity stands below or contains comes before it,

@@ -28,14 +28,17 @@ func Stepwise(edits []Edit) [][]Edit {
 	var put, gone, last [][]Edit
 	made := map[string]bool{}
 	lastSeat := -1
+	vacated := make(map[crm.Entity]int, len(first)) // where, by what was there before
+	for i, e := range first {
+		vacated[e.Before] = i
+	}
 	for i, e := range edits {
 		if seat, ok := e.After.(*crm.Seat); ok {
 			lastSeat = i
 			made[seat.ID] = e.Before == nil
 		}
 		if e.After == nil {
-			j := slices.IndexFunc(first, func(v Edit) bool { return v.Before == e.Before })
-			if j >= 0 {
+			if j, ok := vacated[e.Before]; ok {
 				first[j].After = unmanaged(first[j].After)
 			} else if free := unmanaged(e.Before); free != e.Before {
 				first = append(first, Edit{Before: e.Before, After: free})
@@ -173,71 +176,63 @@ func vacate(edits []Edit) []Edit {
 // claimOf is the claim on the name that an entity bears and no other of its kind may, or
 // on a seat's login.
 func claimOf(e crm.Entity) (graph.ObjectName, bool) {
-	kind, name := e.Key().Type, ""
-	switch e := e.(type) {
-	case *crm.Role:
-		name = e.Name
-	case *crm.Profile:
-		name = e.Name
-	case *crm.Module:
-		name = e.Name
-	case *crm.Field:
-		kind, name = kind+"/"+e.Module, e.Name
-	case *crm.Group:
-		name = e.Name
-	case *crm.Team:
-		name = e.Name
-	case *crm.Rule:
-		name = e.Name
-	case *crm.Shift:
-		name = e.Name
-	case *crm.Seat:
-		kind, name = "login", e.Login
+	_, kind, name := labelled(e)
+	if name == nil || *name == "" {
+		return graph.ObjectName{}, false
 	}
-	return crm.Claim(kind, name), name != ""
+	return crm.Claim(kind, *name), true
 }
 
 // nameless is an entity under a name that nobody else has, or a seat without its login.
 func nameless(e crm.Entity) crm.Entity {
-	sum := sha256.Sum256([]byte(e.Key().String()))
-	name := "renamed " + hex.EncodeToString(sum[:8])
+	c, kind, name := labelled(e)
+	switch {
+	case name == nil:
+		return e
+	case kind == logins:
+		*name = ""
+	default:
+		sum := sha256.Sum256([]byte(e.Key().String()))
+		*name = "renamed " + hex.EncodeToString(sum[:8])
+	}
+	return c
+}
+
+// logins is the kind in which seats claim their logins.
+const logins = "login"
+
+// labelled is a copy of an entity, and in it what no other of a kind may bear; nil if there
+// is no such thing.
+func labelled(e crm.Entity) (c crm.Entity, kind string, name *string) {
+	kind = e.Key().Type
 	switch e := e.(type) {
 	case *crm.Role:
 		c := *e
-		c.Name = name
-		return &c
+		return &c, kind, &c.Name
 	case *crm.Profile:
 		c := *e
-		c.Name = name
-		return &c
+		return &c, kind, &c.Name
 	case *crm.Module:
 		c := *e
-		c.Name = name
-		return &c
+		return &c, kind, &c.Name
 	case *crm.Field:
 		c := *e
-		c.Name = name
-		return &c
+		return &c, kind + "/" + c.Module, &c.Name
 	case *crm.Group:
 		c := *e
-		c.Name = name
-		return &c
+		return &c, kind, &c.Name
 	case *crm.Team:
 		c := *e
-		c.Name = name
-		return &c
+		return &c, kind, &c.Name
 	case *crm.Rule:
 		c := *e
-		c.Name = name
-		return &c
+		return &c, kind, &c.Name
 	case *crm.Shift:
 		c := *e
-		c.Name = name
-		return &c
+		return &c, kind, &c.Name
 	case *crm.Seat:
 		c := *e
-		c.Login = ""
-		return &c
+		return &c, logins, &c.Login
 	}
-	return e
+	return e, kind, nil
 }
