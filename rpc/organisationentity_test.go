@@ -1,7 +1,10 @@
 package rpc
 
 import (
+	"errors"
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,8 +14,26 @@ import (
 
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/graph/crm/crmtest"
+	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
+
+// Of several faults it is always the same one that is told.
+func TestTheFirstFaultIsToldEachTime(t *testing.T) {
+	profile, field := &remitv1.Profile{Id: "p"}, &remitv1.Field{Module: "deal", Id: "f"}
+	for i := range 10 {
+		insert(&profile.Modules, fmt.Sprint("m", i), &remitv1.Permissions{Permissions: []string{"read"}})
+		insert(&field.Levels, fmt.Sprint("p", i), "none")
+	}
+	for range 20 {
+		for _, e := range []*remitv1.Entity{aProfile(profile), aField(field)} {
+			var fault *backend.FieldError
+			if _, err := entityOf("", e); !errors.As(err, &fault) || !strings.Contains(fault.Field, `0"]`) {
+				t.Fatalf("the fault of %v is %v", e, err)
+			}
+		}
+	}
+}
 
 // Every entity of random organisations is the same when it has been a message on the wire.
 func TestEntitiesRoundTrip(t *testing.T) {
