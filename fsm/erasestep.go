@@ -205,6 +205,9 @@ func (s *eraseStep) head() bool {
 	}
 	s.remove(st, documentKey(st.id, r.id), v)
 	st.documents.Delete(documentItem{id: r.id})
+	if st.row.managed {
+		s.bumpScopes(st, []string{ErasedScope})
+	}
 	if !doc.deleted {
 		r.Documents++
 	}

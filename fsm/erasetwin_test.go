@@ -108,6 +108,9 @@ func (x *eraser) apply(c *Command, r *Result, rev graph.Revision) error {
 	if s.erasing == nil && !x.done[x.id] {
 		e := b.Entity
 		s.erasing, x.by = &e, c.Principal
+		if s.managed && s.versions[e] > 0 { // it has no tuples, so the first step comes as far as this
+			s.scopes[ErasedScope]++
+		}
 		s.eraseHead(e)
 	}
 	if s.erasing != nil && !r.Remaining {

@@ -4,6 +4,11 @@ package fsm
 // What others wrote there could break what the planner rests on, so the refusal stands
 // here, where every write passes.
 
+// ErasedScope is a scope of every managed store that rises by one when an erasure forgets how
+// often a document was put: a name that comes back counts from 1 again. A plan that rests on
+// versions of documents requires this scope, too, and so is none of what was erased since.
+const ErasedScope = "erased"
+
 // managed refuses what a managed store does not take and what only a managed store takes,
 // and either before the cluster knows managed stores.
 func (t *tx) managed(c *Command, st *storeIndex) *Refusal {

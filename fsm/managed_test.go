@@ -200,6 +200,97 @@ func TestWhoHasLeftAManagedStoreCanBeErased(t *testing.T) {
 	m.checkHash()
 }
 
+// A version counts the changes of a document for as long as the store knows the name. Whoever
+// rests on one of an entity that is erased, and made again, is told so by the scope.
+func TestAPlanFromBeforeAnErasureIsRefused(t *testing.T) {
+	for _, limit := range []uint64{0, 1, 2} {
+		m := newMachine(t)
+		org := m.managed(1)
+		anna := Entity{typeUser, "anna"}
+		erased := func() uint64 {
+			t.Helper()
+			st, _ := m.s.Current().Store(org)
+			return st.ScopeVersion(ErasedScope)
+		}
+		write := func(o ...Operation) *Command { return planned(write(org, o...)) }
+		put := Operation{Kind: PutDocument, Entity: anna, Fields: mustFields(t, value.Map{"name": "Anna"})}
+		m.do(write(put, touch(viewer("plan", "anna"))))
+		if v := erased(); v != 0 {
+			t.Fatalf("before any erasure the scope is %d", v)
+		}
+
+		// It rests on anna's first document, and on nothing else.
+		stale := write(put, touch(viewer("memo", "anna")))
+		stale.Preconditions = []Precondition{{Kind: DocumentVersion, Entity: anna, Version: 1}}
+		guarded := *stale
+		guarded.Requires = []ScopeVersion{{ErasedScope, erased()}}
+
+		m.do(write(remove(viewer("plan", "anna")), Operation{Kind: DeleteDocument, Entity: anna}))
+		step := begin(org, 1, anna)
+		step.Body.(*Erase).Limit = limit
+		for steps := 1; ; steps++ {
+			r := m.do(step)
+			if r := m.apply(&guarded)[0]; !errors.Is(r.Err, ErrScope) {
+				t.Fatalf("steps of %d, after %d: the plan = %v, want %v", limit, steps, r.Err, ErrScope)
+			}
+			// Who erases does not stand in the way of who plans meanwhile, but for the first step.
+			now := write() // what it wrote would have to be looked at, too, without end
+			now.Requires = []ScopeVersion{{ErasedScope, 1}}
+			m.do(now)
+			if !r.Remaining {
+				break
+			}
+			step = &Command{Store: org, Body: &Erase{ID: erasureNumber(1), Limit: limit}}
+		}
+		m.do(step) // a step that comes again, when all is over
+		m.do(write(put))
+		if r := m.apply(&guarded)[0]; !errors.Is(r.Err, ErrScope) {
+			t.Errorf("steps of %d: the plan of the one who was erased = %v, want %v", limit, r.Err, ErrScope)
+		}
+		if r := m.apply(stale)[0]; r.Err != nil {
+			t.Errorf("steps of %d: without the scope = %v: another version tells them apart already", limit, r.Err)
+		}
+		if v := erased(); v != 1 {
+			t.Errorf("steps of %d: one erasure makes the scope %d", limit, v)
+		}
+		m.checkHash()
+	}
+}
+
+// A scope tells of erasures only where a plan can rest on what they forget.
+func TestTheScopeOfErasuresRisesForWhatIsForgotten(t *testing.T) {
+	m := newMachine(t)
+	org, shop := m.managed(1), m.store(2)
+	anna, bert := Entity{typeUser, "anna"}, Entity{typeUser, "bert"}
+	put := Operation{Kind: PutDocument, Entity: anna, Fields: mustFields(t, nil)}
+	m.do(planned(write(org, put, touch(viewer("plan", "bert")))))
+	m.do(planned(write(org, Operation{Kind: DeleteDocument, Entity: anna}, remove(viewer("plan", "bert")))))
+	m.do(write(shop, put))
+	for i, tt := range []struct {
+		name  string
+		store StoreID
+		who   Entity
+		want  uint64
+	}{
+		{"a name that the store does not know", org, Entity{typeUser, "nobody"}, 0},
+		{"who had tuples alone", org, bert, 0},
+		{"who had a document", org, anna, 1},
+		{"the same name, which is no more", org, anna, 1},
+		{"who has a document in a store of tuples", shop, anna, 0},
+	} {
+		m.eraseAll(begin(tt.store, byte(i+1), tt.who), 1)
+		if st, _ := m.s.Current().Store(tt.store); st.ScopeVersion(ErasedScope) != tt.want {
+			t.Errorf("after %s the scope is %d, want %d", tt.name, st.ScopeVersion(ErasedScope), tt.want)
+		}
+	}
+	m.checkHash()
+	m.reopen()
+	m.checkHash()
+	if st, _ := m.s.Current().Store(org); st.ScopeVersion(ErasedScope) != 1 {
+		t.Errorf("after a restart the scope is %d, want 1", st.ScopeVersion(ErasedScope))
+	}
+}
+
 func TestAManagedStoreStaysManaged(t *testing.T) {
 	m := newMachine(t)
 	org := m.managed(1)
