@@ -245,7 +245,9 @@ func (d *Draft) Transfer(records []Ref, to string) error {
 
 // TransferAll gives all that a seat owns to another one: with the rights of its owner, or
 // with those of whoever manages users, who needs more for what is confidential, and for
-// what administrators own. Errors are those of Transfer, and ErrTooLarge.
+// what administrators own. An owner keeps what it wrote below others' records: that is its
+// own words, which are not handed on but by who clears up behind it. Errors are those of
+// Transfer, and ErrTooLarge.
 func (d *Draft) TransferAll(from, to string) error {
 	key := entity(typeUser, from)
 	e, err := d.find(key)
@@ -261,6 +263,9 @@ func (d *Draft) TransferAll(from, to string) error {
 		return err
 	}
 	if from == d.as {
+		if owned, err = d.transferable(owned); err != nil {
+			return err
+		}
 		return d.Transfer(owned, to)
 	}
 	d.needSetup(ManageUsers, "transfer all that "+from+" owns")
@@ -296,6 +301,21 @@ func (d *Draft) owned(seat string) ([]Ref, error) {
 		}
 		if r, ok := e.(*Record); ok && r.Owner == seat {
 			refs = append(refs, r.Ref())
+		}
+	}
+	return refs, nil
+}
+
+// transferable are those of the records that are not of child modules.
+func (d *Draft) transferable(records []Ref) ([]Ref, error) {
+	var refs []Ref
+	for _, ref := range records {
+		module, err := d.find(entity(typeModule, ref.Module))
+		if err != nil {
+			return nil, err
+		}
+		if was[Module](module).Kind != Child {
+			refs = append(refs, ref)
 		}
 	}
 	return refs, nil

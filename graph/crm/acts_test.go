@@ -256,6 +256,38 @@ func TestActs(t *testing.T) {
 	}
 }
 
+// TestWhoGivesAllKeepsTheirWords gives away all that rob owns, who also wrote a note: by himself
+// and by somebody who clears up behind him.
+func TestWhoGivesAllKeepsTheirWords(t *testing.T) {
+	for as, author := range map[string]string{"rob": "rob", "ada": "kim", "": "kim"} {
+		o := exampleOrganisation()
+		o.record("note", "n1").Owner = "rob"
+		s := Manage(t, o)
+		d := s.Draft()
+		if as != "" {
+			d.As(as)
+		}
+		if err := d.TransferAll("rob", "kim"); err != nil {
+			t.Fatal(err)
+		}
+		p, err := d.Plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(t, p); err != nil {
+			t.Fatal(err)
+		}
+		for i := range o.Records {
+			if r := &o.Records[i]; r.Owner == "rob" {
+				r.Owner, r.Shares = "kim", nil
+			}
+		}
+		o.record("note", "n1").Owner = author
+		o.Sort()
+		s.Holds(t, o)
+	}
+}
+
 // TestActsThatAreRefused names the complaint, which some acts make at once.
 func TestActsThatAreRefused(t *testing.T) {
 	for _, tt := range []struct {

@@ -82,7 +82,7 @@ type sight struct {
 // NewDraft begins a draft on a state. The plan is that of the state's newest model, nil if
 // it has none yet.
 func NewDraft(s State, p *model.Plan, limits Limits) *Draft {
-	return &Draft{
+	d := &Draft{
 		state: s, reader: NewReader(s, p), plan: p, limits: limits,
 		reads:    map[graph.ObjectName]sight{},
 		claims:   map[graph.ObjectName]sight{},
@@ -92,22 +92,28 @@ func NewDraft(s State, p *model.Plan, limits Limits) *Draft {
 		uses:     index{},
 		names:    index{},
 	}
+	d.require(scopeErased)
+	return d
 }
 
 // As says on behalf of which seat the edits are, before the first one. It is named in
 // shares, and may make and keep confidential what it owns; and since its rights decide, the
-// plan fails if anybody's rights change before it is carried out.
-func (d *Draft) As(seat string) {
-	d.as = seat
-	d.require(scopeAccess)
-}
+// plan fails if what they rest on changes before it is carried out.
+func (d *Draft) As(seat string) { d.as = seat }
 
 // The scopes of organisations. Stores keep their versions under these names.
 const (
 	scopeAccess = "access" // what anything but records says about access changes
 	scopeUses   = "uses/"  // who refers to an entity
-	scopeAll    = "all/"   // which entities of a type there are; not of records
+	scopeAll    = "all/"   // which entities of a type there are: see scoped
+	scopeErased = "erased" // a document's version is forgotten; bumped by erasures, which are no plans
 )
+
+// scoped reports whether a plan can rest on which entities of a type there are. Of records
+// none does, and of roles neither: all of them are only looked at to see that there is one
+// root, and no role becomes a second one. The root is neither moved nor deleted, so another
+// comes into being with the organisation alone, and that plan rests on that there is none.
+func scoped(typ string) bool { return reserved[typ] && typ != typeRole }
 
 // usesScope is the scope of who refers to an entity. Its name is a digest: scopes outlive
 // what they are named after, and are not erased with a person. Entities that shared a
@@ -253,7 +259,9 @@ func (d *Draft) idsBefore(typ string) ([]string, error) {
 	if list, ok := d.lists[typ]; ok {
 		return list, nil
 	}
-	d.require(scopeAll + typ)
+	if scoped(typ) {
+		d.require(scopeAll + typ)
+	}
 	list, err := d.reader.Keys(typ, "", 0)
 	if err != nil {
 		return nil, err
@@ -433,15 +441,15 @@ func (d *Draft) signShares(before, after *Record) {
 	if d.as == "" {
 		return
 	}
+	old := make(map[Party]Share, len(before.Shares))
+	for _, s := range before.Shares {
+		old[s.To] = s
+	}
 	for i := range after.Shares {
 		s := &after.Shares[i]
-		s.GrantedBy = d.as
-		for _, b := range before.Shares {
-			if c := b; c.To == s.To {
-				if c.GrantedBy = d.as; c == *s {
-					s.GrantedBy = b.GrantedBy
-				}
-			}
+		s.GrantedBy = old[s.To].GrantedBy
+		if *s != old[s.To] {
+			s.GrantedBy = d.as
 		}
 	}
 }

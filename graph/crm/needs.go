@@ -358,9 +358,9 @@ func (d *Draft) needRecord(before, after Entity) error {
 	return d.needParents(a, above)
 }
 
-// needBase asks for all of a record that is put below others, for what is shared with its
-// related records is then its own, too: who may only edit it could otherwise take the rest.
-// A record of a child module has nothing but what the one above it gives.
+// needBase asks for all of a record that may be edited and is put below others, for what is
+// shared with its related records is then its own, too: who may only edit it could otherwise
+// take the rest. A record of a child module has nothing but what the one above it gives.
 func (d *Draft) needBase(r *Record, above []Ref) error {
 	module, err := d.find(entity(typeModule, r.Module))
 	if err != nil || len(above) == 0 || was[Module](module).Kind != Standard {
@@ -370,8 +370,8 @@ func (d *Draft) needBase(r *Record, above []Ref) error {
 		return err
 	}
 	d.need("only its owner, superiors and who else has full access may put "+r.Key().String()+" below another record",
-		recordQuestion(r, relBase))
-	return d.above(r.Key())
+		recordQuestion(r, relBase)) // what is above it has been read to ask who may edit it
+	return nil
 }
 
 // needNew asks for the rights to make a record. For another owner than its maker, it is

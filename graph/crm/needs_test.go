@@ -173,6 +173,9 @@ func TestNeedsOfEdits(t *testing.T) {
 		{"all of one's own", nil, func(_ *testing.T, d *Draft) error { return d.TransferAll("rob", "mia") }, []string{
 			"account:a1#can_transfer", "deal:d1#can_transfer", "forecast:f1#can_transfer", "import:i1#can_transfer",
 		}},
+		{"all of one's own, who wrote a note", func(o *Organisation) {
+			o.Records = []Record{{Module: "account", ID: "a1", Owner: "rob"}, {Module: "note", ID: "n1", Owner: "rob", Parents: []Ref{{"account", "a1"}}}}
+		}, func(_ *testing.T, d *Draft) error { return d.TransferAll("rob", "mia") }, []string{"account:a1#can_transfer"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := exampleOrganisation()
@@ -209,20 +212,19 @@ func TestNeedsOfEdits(t *testing.T) {
 			if len(p.Edits) == 0 {
 				return
 			}
-			if !slices.Contains(p.Requires, ScopeVersion{Scope: "access", Version: 1}) {
-				t.Errorf("Requires = %v, want access", p.Requires)
-			}
 			checkReads(t, p)
 		})
 	}
 }
 
-// checkReads looks for the records that questions are about, and those above them.
+// checkReads looks for the records that questions are about, and those above them; for the
+// scope of access if a question is about a record or a person; and else for the seat that asks.
 func checkReads(t *testing.T, p *Plan) {
 	t.Helper()
 	reads := func(key graph.ObjectName) bool {
 		return slices.ContainsFunc(p.Read, func(r DocumentVersion) bool { return r.Entity == key })
 	}
+	structure := false
 	for _, n := range p.Needs {
 		for _, q := range n.Any {
 			if isRecord(q.Object) && !reads(q.Object) {
@@ -231,7 +233,14 @@ func checkReads(t *testing.T, p *Plan) {
 			if q.Object.String() == "deal:d1" && q.Relation != relOwner && !reads(entity("account", "a1")) {
 				t.Errorf("%s decides, and what is above it is not read", q.Object)
 			}
+			structure = structure || isRecord(q.Object) || q.Object.Type == typeUser || q.Object.Type == typeShift
 		}
+	}
+	if access := slices.Contains(p.Requires, ScopeVersion{Scope: "access", Version: 1}); access != structure {
+		t.Errorf("Requires = %v, want access: %v", p.Requires, structure)
+	}
+	if !structure && !(reads(entity(typeUser, "rob")) && reads(entity(typeOrg, "acme"))) {
+		t.Errorf("rob and the organisation decide, and are not read: %v", p.Read)
 	}
 }
 

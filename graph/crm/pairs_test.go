@@ -36,6 +36,8 @@ type proposal struct {
 	plan   *crm.Plan
 	rights []bool
 	after  *crm.Managed
+	oracle *crmtest.Oracle // of what is there after it
+	there  *crm.Organisation
 }
 
 // A pairing is changes that are planned at one view and meet each other.
@@ -59,7 +61,7 @@ type pairTally struct {
 	refused, changed, needless, needlessBehalf, ordersBehalf int
 	guards                                                   map[string]int
 
-	behalf int // carried out on behalf of seats
+	behalf, byProfiles int // carried out on behalf of seats, and for the rights of their profiles
 }
 
 // plan plans a change at a state.
@@ -127,7 +129,8 @@ func (p *pairing) proposals() []*proposal {
 		if err := c.after.Commit(p.T, c.plan); err != nil {
 			p.Fatalf("%s at the view it was planned at: %v\n%s", c.name, err, p.again)
 		}
-		p.sound(c.after, c.name, "")
+		c.there = p.sound(c.after, c.name, "")
+		c.oracle = crmtest.NewOracle(c.there, p.now)
 	}
 	return list
 }
@@ -197,6 +200,12 @@ func (p *pairing) meet(first, second *proposal, known bool) (applied bool) {
 		t.behalf++
 		if rights := p.answers(first.after, second, anew); !slices.Equal(rights, second.rights) {
 			fail("no guard failed, and the rights of %s to %v were %v, and are %v", second.as, anew.Needs, second.rights, rights)
+		}
+		if byProfiles(second.plan) {
+			t.byProfiles++
+		}
+		if err := decides(first, second.as, anew, second.rights); err != nil {
+			fail("no guard failed, and the oracle does not agree to %s: %v", second.as, err)
 		}
 	}
 	if known {
@@ -311,9 +320,9 @@ func TestChangesInEitherOrder(t *testing.T) {
 		}
 	}
 	t.Logf("%d pairs, %d of them carried out in both orders; of %d orders, %d on behalf of seats, %d conflict: in %d the second is not "+
-		"possible any more, in %d it is planned otherwise, %d are needless, %d on behalf of seats, by %v; %d on behalf of seats are carried out",
+		"possible any more, in %d it is planned otherwise, %d are needless, %d on behalf of seats, by %v; %d on behalf of seats are carried out, %d by their profiles",
 		tally.pairs, tally.both, tally.orders, tally.ordersBehalf, tally.conflicts, tally.refused, tally.changed,
-		tally.needless, tally.needlessBehalf, tally.guards, tally.behalf)
+		tally.needless, tally.needlessBehalf, tally.guards, tally.behalf, tally.byProfiles)
 	if v.Count >= fewPaired && os.Getenv("REMIT_TEST_MODEL") == "" {
 		tally.enough(t)
 	}
@@ -322,7 +331,7 @@ func TestChangesInEitherOrder(t *testing.T) {
 // enough checks that the pairs were such that a guard that is missing would be missed.
 func (t *pairTally) enough(of *testing.T) {
 	of.Helper()
-	if t.both < t.pairs/4 || t.refused < t.orders/100 || t.changed < t.orders/40 || t.behalf < t.orders/40 {
+	if t.both < t.pairs/4 || t.refused < t.orders/100 || t.changed < t.orders/40 || t.behalf < t.orders/40 || t.byProfiles < t.orders/40 {
 		of.Error("too few pairs of one kind")
 	}
 }

@@ -207,8 +207,21 @@ func (a *pairing) tangle() []thread {
 			}
 		},
 		func() []thread { // the right that somebody rests on
+			for _, s := range a.o.Seats {
+				if s.ID == actor && len(s.Profiles) > 0 {
+					profile = crmtest.Pick(a.Generator, s.Profiles)
+				}
+				if s.ID == actor && len(s.Shifts) > 0 {
+					shift = s.Shifts[0].Shift
+				}
+			}
 			return []thread{
 				edit("no profiles", user(actor), func(s *crm.Seat) { s.Profiles = nil }),
+				edit("suspended", user(actor), func(s *crm.Seat) { s.Suspended = !s.Suspended }),
+				edit("other rights", object("profile", profile), func(p *crm.Profile) { p.Setup, p.Modules = nil, nil }),
+				edit("other hours", object("shift", shift), func(s *crm.Shift) { s.Hours.Week = crm.Week{} }),
+				put("make", &crm.Role{ID: "new", Name: "New", Parent: role}),
+				put("make", &crm.Record{Module: module, ID: "new", Owner: actor}),
 				edit("rename", user(other), func(s *crm.Seat) { s.Name = "Renamed" }),
 				edit("rename", object("role", role), func(r *crm.Role) { r.Name = "Renamed" }),
 				edit("owner", record.Key(), func(r *crm.Record) { r.Owner = other }),

@@ -109,6 +109,9 @@ func (d *Draft) Plan() (*Plan, error) {
 	}
 	p.Bumps = bumps(p)
 	p.Needs, p.Dropped = d.Needs(), d.dropped
+	if err := d.requireRights(p.Needs); err != nil {
+		return nil, err
+	}
 	for key, seen := range d.reads {
 		p.Read = append(p.Read, DocumentVersion{Entity: key, Version: seen.version})
 	}
@@ -400,7 +403,7 @@ func bumps(p *Plan) []string {
 		set[scopeAccess] = true
 	}
 	for _, e := range p.Edits {
-		if key := e.Key(); !isRecord(key) && (e.Before == nil || e.After == nil) {
+		if key := e.Key(); scoped(key.Type) && (e.Before == nil || e.After == nil) {
 			set[scopeAll+key.Type] = true
 		}
 		before, after := references(e.Before), references(e.After)

@@ -16,7 +16,7 @@ import (
 func TestScopesKeepNoIDs(t *testing.T) {
 	s := Manage(t, exampleOrganisation())
 	long := strings.Repeat("ann.of.acme@example.org/", 40)
-	named := regexp.MustCompile(`^(access|all/(org|user|role|profile|module|field|group|team|rule|shift)|uses/[0-9a-f]{32})$`)
+	named := regexp.MustCompile(`^(access|erased|all/(org|user|profile|module|field|group|team|rule|shift)|uses/[0-9a-f]{32})$`)
 	check := func(p *Plan) {
 		t.Helper()
 		scopes := slices.Clone(p.Bumps)
