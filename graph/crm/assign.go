@@ -265,8 +265,7 @@ func (a *assigning) last(seat string) (int64, error) {
 
 // leastLoaded is who owns the fewest records of the module. The record itself is no load:
 // else whoever has it would hand it to somebody who then has as many. If anybody of them comes
-// to own another, or gives one up, it is found out anew; but of a record that is shared with
-// them before or after, that is not noticed.
+// to own another, or gives one up, it is found out anew.
 func (a *assigning) leastLoaded(available []candidate) (*candidate, error) {
 	owner, ok := a.draft.reader.relation(a.Record.Module, relOwner)
 	if !ok {

@@ -54,7 +54,8 @@ func TestARecordIsNoLoadOfWhoHasIt(t *testing.T) {
 }
 
 // A choice of the least loaded is made again if anybody of them comes to own another record or
-// gives one up before it is carried out, also if that is the one that is given.
+// gives one up before it is carried out, be it that the record stays shared with them or is
+// the one that is given.
 func TestTheLeastLoadedAreThoseOfNow(t *testing.T) {
 	share := func(to string) []crm.Share {
 		return []crm.Share{{To: crm.Party{Kind: crm.User, ID: to}, Level: crm.LevelView}}
@@ -66,6 +67,9 @@ func TestTheLeastLoadedAreThoseOfNow(t *testing.T) {
 	}{
 		{"gives one up", crm.Record{ID: "1", Owner: "a0"}, crm.Record{ID: "1", Owner: "ada"}},
 		{"gets one", crm.Record{ID: "1", Owner: "ada"}, crm.Record{ID: "1", Owner: "a0"}},
+		{"gives one up that stays shared", crm.Record{ID: "1", Owner: "a0"}, crm.Record{ID: "1", Owner: "ada", Shares: share("a0")}},
+		{"gets one that was shared", crm.Record{ID: "1", Owner: "ada", Shares: share("a0")}, crm.Record{ID: "1", Owner: "a0"}},
+		{"changes with one who had a share", crm.Record{ID: "1", Owner: "ada", Shares: share("a0")}, crm.Record{ID: "1", Owner: "a0", Shares: share("ada")}},
 		{"gives up the one that is given", crm.Record{ID: "0", Owner: "a0"}, crm.Record{ID: "0", Owner: "ada"}},
 		{"gets the one that is given", crm.Record{ID: "0", Owner: "ada"}, crm.Record{ID: "0", Owner: "a0"}},
 		{"gives up the one that is given, and it stays shared", crm.Record{ID: "0", Owner: "a0"}, crm.Record{ID: "0", Owner: "ada", Shares: share("a0")}},

@@ -406,6 +406,10 @@ func bumps(p *Plan) []string {
 		if key := e.Key(); scoped(key.Type) && (e.Before == nil || e.After == nil) {
 			set[scopeAll+key.Type] = true
 		}
+		// Who owns how many is counted, and a share may refer to either owner all along.
+		if from, to := was[Record](e.Before).Owner, was[Record](e.After).Owner; from != to {
+			visitSome(func(seat graph.ObjectName) { set[usesScope(seat)] = true }, typeUser, from, to)
+		}
 		before, after := references(e.Before), references(e.After)
 		merge(before, after, compareObjects, func(a, b graph.ObjectName) bool { return a == b },
 			func(gone graph.ObjectName) { set[usesScope(gone)] = true },
