@@ -15,7 +15,7 @@ import (
 )
 
 // stepEdits is how many edits a step has where one change cannot hold all: some thousand
-// operations, as a rule. One that is still too large is halved.
+// operations, as a rule. One that is still too large is halved, and then they grow again.
 const stepEdits = 1000
 
 // An applied is what an apply has done.
@@ -143,11 +143,19 @@ func (p *planning) steps(ctx context.Context, key string, done *applied) error {
 			groups = groups[n:]
 			at += len(step)
 			progress.at(at)
+			size = min(2*size, stepEdits)
 		case len(step) > 1 && tooLarge(err):
 			err = nil
 			size = len(step) / 2
 			if n == 1 { // it has to be divided
 				groups = append([][]orgchange.Edit{step[:size], step[size:]}, groups[1:]...)
+			}
+		case tooLarge(err):
+			if first, rest, ok := orgchange.Parts(step[0]); ok {
+				err = nil
+				total++
+				progress.total = total
+				groups = append([][]orgchange.Edit{{first}, {rest}}, groups[1:]...)
 			}
 		}
 	}
