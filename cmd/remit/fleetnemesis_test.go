@@ -430,11 +430,12 @@ func (m *nemesis) slowDisk(rng *rand.Rand, n *fleetNode) (mend func()) {
 	return m.freezeDisk(rng, n, "slow", slowPulses)
 }
 
-// stallDisk is, in a long run, for longer than a leader that cannot write its log remains
-// one, 5 s, and for less than a node remains at all, 10 s.
+// stallDisk is, in a long run, for longer than it takes until others have replaced a leader
+// that cannot write its log, some 7 s, and for less than a node goes on with such a disk, 10 s.
 func (m *nemesis) stallDisk(rng *rand.Rand, n *fleetNode) (mend func()) {
-	stall := m.freezeDisk(rng, n, "stalled", stalled(m.longest))
-	over := time.Now().Add(m.longest)
+	length := m.longest * 5 / 4
+	stall := m.freezeDisk(rng, n, "stalled", stalled(length))
+	over := time.Now().Add(length)
 	return func() {
 		m.wait(time.Until(over))
 		stall()
