@@ -323,7 +323,7 @@ type AssignOrder int32
 const (
 	AssignOrder_ASSIGN_ORDER_UNSPECIFIED  AssignOrder = 0 // round robin
 	AssignOrder_ASSIGN_ORDER_ROUND_ROBIN  AssignOrder = 1 // who was given one by Assign the longest ago, or never
-	AssignOrder_ASSIGN_ORDER_LEAST_LOADED AssignOrder = 2 // who owns the fewest records of the module
+	AssignOrder_ASSIGN_ORDER_LEAST_LOADED AssignOrder = 2 // who owns the fewest records of the module besides this one
 )
 
 // Enum value maps for AssignOrder.
@@ -6317,7 +6317,7 @@ const file_remit_v1_organisation_proto_rawDesc = "" +
 	"\xbaH\ar\x05 \x01(\xf8\aR\x04user\x12!\n" +
 	"\x06action\x18\x02 \x01(\tB\t\xbaH\x06r\x04 \x01(@R\x06action\x12\x18\n" +
 	"\x02on\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\xcc\bR\x02on\x12\x1e\n" +
-	"\x05field\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x84\aR\x05field\"s\n" +
+	"\x05field\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\xf8\aR\x05field\"s\n" +
 	"\n" +
 	"CanRequest\x129\n" +
 	"\x05scope\x18\x01 \x01(\v2\x1b.remit.v1.OrganisationScopeB\x06\xbaH\x03\xc8\x01\x01R\x05scope\x12*\n" +
