@@ -655,14 +655,39 @@ func sameRows(t *testing.T, a, b *State) {
 	}
 }
 
+// Keys are forgotten by entries, however these come in batches: some are used again after
+// they are forgotten, some as long as they are kept, and some never, of which at times more
+// are due than an entry forgets.
 func TestIdempotencyRowsDoNotDependOnBatches(t *testing.T) {
 	m := newMachine(t)
 	store := m.store(1)
+	used := map[string]bool{}
+	under := func(key string) *Command {
+		c := write(store, touch(viewer("plan", fmt.Sprint(len(used)%7))))
+		c.Key, used[key] = key, true
+		return c
+	}
+	var last *Command
 	for i := range 300 {
-		c := write(store, touch(viewer("plan", fmt.Sprint(i%7))))
-		c.Key = fmt.Sprint("k", i%90)
 		m.now += idempotencyRetention / 100
-		m.apply(c, c)
+		if i%9 > 5 || i > 270 { // nothing is changed, and so nothing is forgotten
+			m.apply(last)
+			continue
+		}
+		last = under(fmt.Sprint("again", i%90))
+		commands := []*Command{last, last, under(fmt.Sprint("late", i%110))}
+		for n := 0; i%70 == 0 && n < 3*idempotencyPerEntry; n++ {
+			commands = append(commands, under(fmt.Sprint("once", i, n)))
+		}
+		m.apply(commands...)
+	}
+	rows := 0
+	prefix := storePrefix(spaceIdempotency, store)
+	if err := scan(m.s.db, prefix, prefixEnd(prefix), func(_, _ []byte) (bool, error) { rows++; return true, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if rows == 0 || rows > len(used)-3*idempotencyPerEntry {
+		t.Errorf("%d of %d keys are remembered, want some to be forgotten", rows, len(used))
 	}
 	replay(t, m, &chance{rand.New(rand.NewPCG(1, 1)), t})
 }
