@@ -34,9 +34,19 @@ const (
 // metric is the sum of a metric of a node, over its labels.
 func (n *fleetNode) metric(name string) (sum float64) {
 	n.fleet.t.Helper()
-	res, err := http.Get("http://" + n.admin + "/metrics")
+	sum, err := n.measure(name)
 	if err != nil {
 		n.fleet.t.Fatal(err)
+	}
+	return sum
+}
+
+// measure is metric for a node that may not answer.
+func (n *fleetNode) measure(name string) (sum float64, err error) {
+	c := http.Client{Timeout: 10 * time.Second, Transport: direct}
+	res, err := c.Get("http://" + n.admin + "/metrics")
+	if err != nil {
+		return 0, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	found := false
@@ -47,14 +57,14 @@ func (n *fleetNode) metric(name string) (sum float64) {
 		}
 		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
 		if err != nil {
-			n.fleet.t.Fatalf("metric %s: %v", lines.Text(), err)
+			return 0, fmt.Errorf("metric %s: %w", lines.Text(), err)
 		}
 		sum, found = sum+value, true
 	}
 	if !found {
-		n.fleet.t.Fatalf("node %s has no metric %s", n.name, name)
+		return 0, fmt.Errorf("node %s has no metric %s", n.name, name)
 	}
-	return sum
+	return sum, nil
 }
 
 // cpu is what all nodes have used so far.

@@ -444,7 +444,7 @@ func (m *nemesis) stallDisk(rng *rand.Rand, n *fleetNode) (mend func()) {
 
 // freezeDisk half of the time makes the node lead whose disk it is.
 func (m *nemesis) freezeDisk(rng *rand.Rand, n *fleetNode, how string, p diskPulses) (mend func()) {
-	if !m.disk.freezes() || m.disk.frozen {
+	if !m.disk.freezes() || m.disk.frozen || m.disk.node.waits() {
 		return m.cutOff(rng, n)
 	}
 	n = m.disk.node
@@ -457,6 +457,16 @@ func (m *nemesis) freezeDisk(rng *rand.Rand, n *fleetNode, how string, p diskPul
 		thaw()
 		m.tell("the disk of %s is well", n.name)
 	}
+}
+
+// waits reports whether a node that runs waits for its disk still, or cannot say: two stalls
+// would be one to it.
+func (n *fleetNode) waits() bool {
+	if !n.running() {
+		return false
+	}
+	stalled, err := n.measure("remit_log_stalled_seconds")
+	return err != nil || stalled > 0
 }
 
 // damageEnd changes a byte of the newest entry of a log.
