@@ -23,7 +23,7 @@ func TestRandomHead(t *testing.T) {
 
 // A cache may know what it likes of the store before: it must say what the view says.
 func TestRandomHeadWithCache(t *testing.T) {
-	c := random(t, 80)
+	c := random(t, 40)
 	x := &cached{tenants: newTenants(t)}
 	graphtest.Run(t, c, x.open)
 	t.Logf("%d checks between writes, of which %d visited less than without the cache", x.checks, x.saved)

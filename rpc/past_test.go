@@ -203,19 +203,18 @@ func TestThePastGoesWhenItsRetentionEnds(t *testing.T) {
 	if got := r.get(usual).Retention.GetPeriod().AsDuration(); got != 30*24*time.Hour {
 		t.Errorf("a new store keeps %v, want 30 days", got)
 	}
-	// More versions than one step removes.
-	var tuples []string
-	for i := range 6_000 {
-		tuples = append(tuples, fmt.Sprintf("document:d%d#owner@user:anna", i))
+	tuples := map[string][]string{usual: {"document:d1#owner@user:anna"}, always: {"document:d1#owner@user:anna"}}
+	for i := range 6_000 { // more versions than one step removes
+		tuples[short] = append(tuples[short], fmt.Sprintf("document:d%d#owner@user:anna", i))
 	}
-	for _, store := range []string{short, usual, always} {
-		r.write(store, tuples...)
+	for store, some := range tuples {
+		r.write(store, some...)
 	}
 	then, since := r.revision(), c.Now()
-	for _, store := range []string{short, usual, always} {
+	for store, some := range tuples {
 		for range 2 {
-			r.remove(store, tuples...)
-			r.write(store, tuples...)
+			r.remove(store, some...)
+			r.write(store, some...)
 		}
 	}
 	list := &remitv1.ListObjectsRequest{
