@@ -105,14 +105,10 @@ func (c *clash) rights(t *testing.T, s *Managed, p *Plan) []bool {
 	return list
 }
 
-// wide are business hours of which nothing is outside, narrow those of the first two days.
-func wide() *BusinessHours { return openOn(0, 1, 2, 3, 4, 5, 6) }
-
-func narrow() *BusinessHours { return openOn(time.Monday, time.Tuesday) }
-
-func openOn(days ...time.Weekday) *BusinessHours {
+// narrow are business hours on two days, inside which all shifts of the example are.
+func narrow() *BusinessHours {
 	b := &BusinessHours{}
-	for _, on := range days {
+	for _, on := range []time.Weekday{time.Monday, time.Tuesday} {
 		b.Week[on] = []Window{{Span: Span{0, day}}}
 	}
 	return b

@@ -93,9 +93,22 @@ func (m *machine) draft() *crm.Draft {
 	return crm.NewDraft(m.store(), m.plan, crm.DefaultLimits())
 }
 
-// commit carries out a plan. As a caller does, it writes a model first that the plan needs.
+// commit carries out a plan, if nothing stands in its way. As a caller does, it writes a model
+// first that the plan needs: never one that others have left behind.
 func (m *machine) commit(p *crm.Plan) error {
 	m.Helper()
+	c := &fsm.Command{Store: m.id, Planned: true, Body: &fsm.Write{}}
+	for _, r := range p.Requires {
+		c.Requires = append(c.Requires, fsm.ScopeVersion{Scope: r.Scope, Version: r.Version})
+	}
+	for _, r := range p.Read {
+		if _, declared := m.store().Symbols().TypeID(r.Entity.Type); declared { // or else there is none
+			c.Preconditions = append(c.Preconditions, fsm.Precondition{Kind: fsm.DocumentVersion, Entity: m.entity(r.Entity), Version: r.Version})
+		}
+	}
+	if err := m.apply(c); err != nil {
+		return err
+	}
 	if p.Model != nil {
 		m.must(&fsm.Command{Store: m.id, Planned: true, Body: &fsm.WriteModel{
 			ID: fsm.ModelID{14: byte(m.index >> 8), 15: byte(m.index)}, Source: []byte("model"), Declarations: p.Model.Declarations(),
@@ -106,14 +119,7 @@ func (m *machine) commit(p *crm.Plan) error {
 		}
 		m.plan = plan
 	}
-	c := &fsm.Command{Store: m.id, Planned: true, Bumps: p.Bumps}
-	for _, r := range p.Requires {
-		c.Requires = append(c.Requires, fsm.ScopeVersion{Scope: r.Scope, Version: r.Version})
-	}
-	for _, r := range p.Read {
-		c.Preconditions = append(c.Preconditions, fsm.Precondition{Kind: fsm.DocumentVersion, Entity: m.entity(r.Entity), Version: r.Version})
-	}
-	c.Body = m.write(p.Changes)
+	c.Bumps, c.Body = p.Bumps, m.write(p.Changes)
 	return m.apply(c)
 }
 
