@@ -13,7 +13,8 @@ import (
 
 // organisationService answers remit.v1.OrganisationService. What makes and changes an
 // organisation stands in organisationcreate.go and organisationchange.go, what reads it in
-// organisationlist.go, and the questions in organisationask.go.
+// organisationlist.go, what a seat is shown of it in organisationsight.go, and the questions in
+// organisationask.go.
 type organisationService struct {
 	streamer
 	writer *backend.Writer
