@@ -19,9 +19,9 @@ const (
 	// smallDisk is the size of a disk that can be filled, in MiB, smallReserve what its node
 	// keeps free of it, and left what is left of it when it is full: less than the reserve, and
 	// more than the nodes of a test write until they notice.
-	smallDisk    = 512
-	smallReserve = 64
-	left         = 32
+	smallDisk    = 1024
+	smallReserve = 256
+	left         = 224
 )
 
 // A fleetDisk is a small file system of one node's own. It can be filled, and where a file
