@@ -59,12 +59,17 @@ func contextOf(path string, s *structpb.Struct) (value.Map, error) {
 	return m, nil
 }
 
-// instantOf reads a timestamp.
+// instantOf reads a timestamp. The first instant of all is refused: where an instant may be
+// left out it stands for that.
 func instantOf(path string, t *timestamppb.Timestamp) (time.Time, error) {
 	if err := t.CheckValid(); err != nil {
 		return time.Time{}, at(path, fmt.Errorf("%w: %w", backend.ErrRequest, err))
 	}
-	return t.AsTime(), nil
+	instant := t.AsTime()
+	if instant.IsZero() {
+		return time.Time{}, at(path, fmt.Errorf("%w: it is the beginning of time: leave it out if none is meant", backend.ErrRequest))
+	}
+	return instant, nil
 }
 
 // tupleMessage is the reverse of tupleOf.

@@ -70,9 +70,6 @@ func sharesOf(path string, messages []*remitv1.Share) ([]crm.Share, error) {
 			if s.Expires, err = instantOf(where+".expires_at", m.ExpiresAt); err != nil {
 				return nil, err
 			}
-			if s.Expires.IsZero() { // which would be never
-				return nil, at(where+".expires_at", fmt.Errorf("%w: it is at the beginning of time: leave it out for a share that does not expire", backend.ErrRequest))
-			}
 		}
 		shares = append(shares, s)
 	}

@@ -110,6 +110,11 @@ var refusals = []refusal{
 		o.Tuple.ExpiresAt = timestamppb.New(time.Unix(-5, 0))
 		return write(o)(r)
 	}, invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "operations[0].tuple.expires_at", []string{"1970"}},
+	{"an expiry is the beginning of time", func(r *rig) error {
+		o := put("document:a", "owner", "user:anna")
+		o.Tuple.ExpiresAt = timestamppb.New(time.Time{})
+		return write(o)(r)
+	}, invalid, remitv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "operations[0].tuple.expires_at", []string{"beginning of time"}},
 
 	{
 		"the store is unknown", scoped(func(_ *rig, s *remitv1.Scope) { s.Store = "nobody" }),
