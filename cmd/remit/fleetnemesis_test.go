@@ -282,6 +282,7 @@ func (m *nemesis) resetConnections(_ *rand.Rand, n *fleetNode) (mend func()) {
 func (m *nemesis) restart(_ *rand.Rand, n *fleetNode) (mend func()) {
 	n = m.awake(n)
 	m.tell("%s is stopped", n.name)
+	n.signal(syscall.SIGCONT) // one that is paused would not listen
 	n.stop()
 	return func() {
 		m.tell("%s starts", n.name)
