@@ -280,7 +280,9 @@ func TestAFileOfManyUsersIsAppliedAcrossAKill(t *testing.T) {
 		}
 	}
 	_ = apply.Process.Kill()
-	<-ended
+	if err := <-ended; err == nil {
+		t.Fatal("it ended before it was killed")
+	}
 	there := made()
 	t.Logf("killed after %v with %d users", time.Since(begin).Round(time.Millisecond), there)
 	if there > users {
