@@ -2627,7 +2627,8 @@ type TransferRecords struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Records []string               `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
 	// All that a seat owns. One change holds 10,000 tuples and entities, and a record takes
-	// three of them or more; a seat with more records is refused as too large.
+	// three of them or more; a seat with more records is refused as too large. Who transfers
+	// their own keeps the notes that they wrote.
 	OwnedBy       string `protobuf:"bytes,2,opt,name=owned_by,json=ownedBy,proto3" json:"owned_by,omitempty"`
 	To            string `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
