@@ -17,7 +17,9 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectinprocess"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
@@ -130,7 +132,15 @@ func (n *tenant) begin(s *storm, store string, size int) (stop func() report) {
 		req := s.request(store, i)
 		callers.Go(func() {
 			for ctx.Err() == nil {
-				if err := n.invoke(ctx, s.procedure, req, s.answer()); err != nil {
+				err := n.invoke(ctx, s.procedure, req, s.answer())
+				if wait := toldToWait(err); wait > 0 {
+					select {
+					case <-time.After(wait):
+					case <-ctx.Done():
+					}
+					continue
+				}
+				if err != nil {
 					if ctx.Err() == nil {
 						failed.Store(err.Error())
 					}
@@ -152,6 +162,20 @@ func (n *tenant) begin(s *storm, store string, size int) (stop func() report) {
 		text, _ := failed.Load().(string)
 		return report{Calls: calls.Load(), Error: text}
 	}
+}
+
+// toldToWait is how long a call over gRPC that was refused shall wait, 0 if it was not.
+func toldToWait(err error) time.Duration {
+	s, ok := status.FromError(err)
+	if err == nil || !ok || s.Code() != codes.ResourceExhausted {
+		return 0
+	}
+	for _, d := range s.Details() {
+		if detail, ok := d.(*remitv1.ErrorDetail); ok {
+			return detail.GetRetryAfter().AsDuration()
+		}
+	}
+	return 0
 }
 
 // steadily asks for a while, and reports how long each answer took.
@@ -279,9 +303,11 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 		name          string
 		port, shares  bool
 		claimed, long bool
+		rate          int // of each store, a second
 	}{
 		{name: "in process", shares: true, claimed: true},
 		{name: "over the port", shares: true, port: true},
+		{name: "over the port, rates", shares: true, port: true, claimed: true, long: true, rate: 2000},
 		{name: "in process, no shares", long: true},
 		{name: "over the port, no shares", port: true, long: true},
 	} {
@@ -294,6 +320,7 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 			if !test.shares {
 				own.config.Limits.Concurrency = limit.Unlimited
 			}
+			own.config.Limits.RatePerStore, own.config.Limits.BurstPerStore = test.rate, test.rate/10
 			steady, stormer := own.tenants(test.port)
 			ask := order{Store: quiet, For: 400 * time.Millisecond, Every: 4 * time.Millisecond}
 			if test.port && all {

@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// maxPromise bounds how far ahead refused calls are spread: who does not come back, or comes
+// too early, shall not put off others for long.
+const maxPromise = 2 * time.Second
+
 // maxTenants bounds the buckets that are kept of stores, and of principals. Whoever
 // arrives when all are in use shares one with the others of whom that is true.
 const maxTenants = 16_384
@@ -18,8 +22,14 @@ type rate struct {
 // A bucket holds what a tenant may still spend; the zero value of filled is a full one. It
 // goes below zero by what a call turned out to cost.
 type bucket struct {
-	tokens float64
-	filled time.Duration // when tokens was true
+	tokens   float64
+	filled   time.Duration // when tokens was true
+	promised time.Duration // when whoever was refused last may expect to be let in
+}
+
+// time is how long it takes until a bucket has got a number of tokens.
+func (r rate) time(tokens float64) time.Duration {
+	return time.Duration(tokens / r.perSecond * float64(time.Second))
 }
 
 // level is what the bucket holds by now.
@@ -49,14 +59,18 @@ func newBuckets[K comparable](perSecond, burst int) *buckets[K] {
 
 // take takes a cost from a tenant's bucket, all of it even if the bucket does not hold
 // that much: but then it must be full. Otherwise it takes nothing, and says how long to
-// wait.
+// wait: until those refused before have had their turns, so that many who wait as they are
+// told come one after the other, and not all at once to be refused again.
 func (b *buckets[K]) take(key K, cost float64, now time.Duration) (wait time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	one := b.of(key, now)
 	level := one.level(b.rate, now)
 	if needed := min(cost, b.rate.burst); level < needed {
-		return max(time.Millisecond, time.Duration((needed-level)/b.rate.perSecond*float64(time.Second))), false
+		filled := now + max(time.Millisecond, b.rate.time(needed-level))
+		turn := min(max(filled, one.promised), filled+maxPromise)
+		one.promised = turn + b.rate.time(needed)
+		return turn - now, false
 	}
 	one.tokens, one.filled = level-cost, now
 	return 0, true

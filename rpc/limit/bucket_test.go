@@ -27,6 +27,35 @@ func TestABucketFillsUpAndForgetsNoDebt(t *testing.T) {
 	}
 }
 
+// Of many who are refused at once and come back when they are told, none is refused again.
+func TestThoseWhoWaitAsTheyAreToldAreLetIn(t *testing.T) {
+	b := newBuckets[string](100, 10)
+	if _, ok := b.take("a", 10, 0); !ok {
+		t.Fatal("a full bucket lets nobody in")
+	}
+	var turns []time.Duration
+	for range 200 {
+		wait, ok := b.take("a", 1, 0)
+		if ok {
+			t.Fatal("an empty bucket lets somebody in")
+		}
+		turns = append(turns, wait)
+	}
+	for i, turn := range turns {
+		if want := time.Duration(i+1) * 10 * time.Millisecond; (turn - want).Abs() > time.Millisecond {
+			t.Fatalf("turn %d is after %s, want %s", i, turn, want)
+		}
+		if _, ok := b.take("a", 1, turn+time.Microsecond); !ok {
+			t.Fatalf("who waited %s is refused again", turn)
+		}
+	}
+	for range 10_000 {
+		if wait, _ := b.take("a", 10, 3*time.Second); wait > maxPromise+time.Second {
+			t.Fatalf("a wait of %s, want at most %s", wait, maxPromise+time.Second)
+		}
+	}
+}
+
 // However many tenants come, so many are remembered; those who owe nothing make room.
 func TestTenantsAreForgottenWhenTheyOweNothing(t *testing.T) {
 	b := newBuckets[int](1, 1)
