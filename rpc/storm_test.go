@@ -307,7 +307,7 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 	}{
 		{name: "in process", shares: true, claimed: true},
 		{name: "over the port", shares: true, port: true},
-		{name: "over the port, rates", shares: true, port: true, claimed: true, long: true, rate: 2000},
+		{name: "over the port, rates", shares: true, port: true, long: true, rate: 2000},
 		{name: "in process, no shares", long: true},
 		{name: "over the port, no shares", port: true, long: true},
 	} {

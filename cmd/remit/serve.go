@@ -240,6 +240,9 @@ func newLog(w io.Writer, format, level string) (*slog.Logger, error) {
 
 // serve runs a node until it is told to stop.
 func (a *app) serve(ctx context.Context, config server.Config) error {
+	if config.Peers.Enabled() {
+		config.CaughtUp = leaveProcessors()
+	}
 	s, err := openServer(ctx, config)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		// Nothing went wrong: a node may wait for others for as long as nobody stops it.

@@ -53,6 +53,9 @@ type Config struct {
 
 	// Peers is how the node meets others. Default: it is alone.
 	Peers PeersConfig
+	// CaughtUp is called by Open when the node has all that was acknowledged before, and its
+	// ports are about to be opened. Default: nothing is.
+	CaughtUp func()
 
 	// Requests is which calls are logged, and SlowRequest how long one takes that is
 	// slow. Defaults: none, and observe.DefaultSlow.
@@ -249,6 +252,9 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	if err := s.found(ctx); err != nil {
 		return err
+	}
+	if s.config.CaughtUp != nil {
+		s.config.CaughtUp()
 	}
 	if s.files, err = newRewriter(&s.config, s.state, s.node, registry); err != nil {
 		return err
