@@ -33,7 +33,7 @@ func tupleOf(path string, t *remitv1.Tuple) (graph.Tuple, error) {
 		}
 	}
 	if t.GetExpiresAt() != nil {
-		if tuple.Expires, err = instantOf(path+".expires_at", t.GetExpiresAt()); err != nil {
+		if tuple.Expires, err = limitOf(path+".expires_at", t.GetExpiresAt()); err != nil {
 			return graph.Tuple{}, err
 		}
 		// Zero milliseconds stand for "never" in the store.
@@ -59,17 +59,22 @@ func contextOf(path string, s *structpb.Struct) (value.Map, error) {
 	return m, nil
 }
 
-// instantOf reads a timestamp. The first instant of all is refused: where an instant may be
-// left out it stands for that.
+// instantOf reads a timestamp.
 func instantOf(path string, t *timestamppb.Timestamp) (time.Time, error) {
 	if err := t.CheckValid(); err != nil {
 		return time.Time{}, at(path, fmt.Errorf("%w: %w", backend.ErrRequest, err))
 	}
-	instant := t.AsTime()
-	if instant.IsZero() {
-		return time.Time{}, at(path, fmt.Errorf("%w: it is the beginning of time: leave it out if none is meant", backend.ErrRequest))
+	return t.AsTime(), nil
+}
+
+// limitOf reads a timestamp of which the zero instant would mean that there is none, and
+// refuses that.
+func limitOf(path string, t *timestamppb.Timestamp) (time.Time, error) {
+	instant, err := instantOf(path, t)
+	if err == nil && instant.IsZero() {
+		err = at(path, fmt.Errorf("%w: it is the beginning of time: leave it out if none is meant", backend.ErrRequest))
 	}
-	return instant, nil
+	return instant, err
 }
 
 // tupleMessage is the reverse of tupleOf.
