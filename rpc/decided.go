@@ -26,16 +26,33 @@ func (r *reader) decided(ctx context.Context, begun time.Duration, scope *remitv
 // a whole decided none of its questions.
 func (r *reader) decidedBatch(ctx context.Context, begun time.Duration, req *remitv1.BatchCheckRequest, q *question, res *remitv1.BatchCheckResponse, err error) {
 	decisions := r.Config.Decisions
-	if err != nil {
-		if decisions.WantsAll(decision.Undecided, len(req.Questions)) {
-			e := r.event(begun, req.Scope, q, err)
-			e.Outcome, e.Questions = decision.Undecided, len(req.Questions)
+	r.eachDecided(ctx, begun, req.Scope, q, len(req.Questions), res.GetAnswers(), err, func(i int, e *decision.Event) {
+		if i < 0 {
 			e.Context = decisions.Context(req.Scope.GetContext())
+			return
+		}
+		asked := req.Questions[i]
+		e.Object, e.Relation, e.Subject = asked.Question.GetObject(), asked.Question.GetRelation(), asked.Question.GetSubject()
+		e.Context = decisions.Context(req.Scope.GetContext(), asked.Context)
+	})
+}
+
+// eachDecided logs the answers of a batch, or that there are none. What was asked is filled
+// in by describe, of the number of the question; -1 is the batch as a whole.
+func (r *reader) eachDecided(ctx context.Context, begun time.Duration, scope scopeMessage, q *question, questions int,
+	answers []*remitv1.BatchAnswer, err error, describe func(i int, e *decision.Event),
+) {
+	decisions := r.Config.Decisions
+	if err != nil {
+		if decisions.WantsAll(decision.Undecided, questions) {
+			e := r.event(begun, scope, q, err)
+			e.Outcome, e.Questions = decision.Undecided, questions
+			describe(-1, &e)
 			decisions.Add(ctx, &e)
 		}
 		return
 	}
-	for i, answer := range res.Answers {
+	for i, answer := range answers {
 		outcome := decision.Of(answer.Allowed, nil)
 		if answer.Error != nil {
 			outcome = decision.Undecided
@@ -43,14 +60,12 @@ func (r *reader) decidedBatch(ctx context.Context, begun time.Duration, req *rem
 		if !decisions.Wants(outcome) {
 			continue
 		}
-		e := r.event(begun, req.Scope, q, nil)
+		e := r.event(begun, scope, q, nil)
 		e.Outcome = outcome
 		if answer.Error != nil {
 			e.Reason = reasonName(answer.Error.Detail.GetReason(), answer.Error.Code)
 		}
-		asked := req.Questions[i]
-		e.Object, e.Relation, e.Subject = asked.Question.GetObject(), asked.Question.GetRelation(), asked.Question.GetSubject()
-		e.Context = decisions.Context(req.Scope.GetContext(), asked.Context)
+		describe(i, &e)
 		decisions.Add(ctx, &e)
 	}
 }

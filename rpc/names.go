@@ -33,7 +33,7 @@ func tupleOf(path string, t *remitv1.Tuple) (graph.Tuple, error) {
 		}
 	}
 	if t.GetExpiresAt() != nil {
-		if tuple.Expires, err = limitOf(path+".expires_at", t.GetExpiresAt()); err != nil {
+		if tuple.Expires, err = boundOf(path+".expires_at", t.GetExpiresAt()); err != nil {
 			return graph.Tuple{}, err
 		}
 		// Zero milliseconds stand for "never" in the store.
@@ -67,9 +67,9 @@ func instantOf(path string, t *timestamppb.Timestamp) (time.Time, error) {
 	return t.AsTime(), nil
 }
 
-// limitOf reads a timestamp of which the zero instant would mean that there is none, and
+// boundOf reads a timestamp, the end of a time or its beginning, of which the zero instant would mean that there is none, and
 // refuses that.
-func limitOf(path string, t *timestamppb.Timestamp) (time.Time, error) {
+func boundOf(path string, t *timestamppb.Timestamp) (time.Time, error) {
 	instant, err := instantOf(path, t)
 	if err == nil && instant.IsZero() {
 		err = at(path, fmt.Errorf("%w: it is the beginning of time: leave it out if none is meant", backend.ErrRequest))

@@ -20,32 +20,12 @@ func (r *reader) deedDecided(ctx context.Context, begun time.Duration, scope sco
 
 // deedsDecided is decidedBatch for the deeds of a batch.
 func (r *reader) deedsDecided(ctx context.Context, begun time.Duration, req *remitv1.CanBatchRequest, q *question, res *remitv1.CanBatchResponse, err error) {
-	decisions := r.Config.Decisions
-	if err != nil {
-		if decisions.WantsAll(decision.Undecided, len(req.Deeds)) {
-			e := r.event(begun, req.Scope, q, err)
-			e.Outcome, e.Questions = decision.Undecided, len(req.Deeds)
-			decisions.Add(ctx, &e)
+	r.eachDecided(ctx, begun, req.Scope, q, len(req.Deeds), res.GetAnswers(), err, func(i int, e *decision.Event) {
+		if i >= 0 {
+			m := req.Deeds[i]
+			e.Object, e.Field, e.Relation, e.Subject = m.On, m.Field, m.Action, userText(m.User)
 		}
-		return
-	}
-	for i, answer := range res.Answers {
-		outcome := decision.Of(answer.Allowed, nil)
-		if answer.Error != nil {
-			outcome = decision.Undecided
-		}
-		if !decisions.Wants(outcome) {
-			continue
-		}
-		e := r.event(begun, req.Scope, q, nil)
-		e.Outcome = outcome
-		if answer.Error != nil {
-			e.Reason = reasonName(answer.Error.Detail.GetReason(), answer.Error.Code)
-		}
-		m := req.Deeds[i]
-		e.Object, e.Field, e.Relation, e.Subject = m.On, m.Field, m.Action, userText(m.User)
-		decisions.Add(ctx, &e)
-	}
+	})
 }
 
 // userText is a seat as the log of decisions names subjects.

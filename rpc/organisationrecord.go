@@ -67,7 +67,7 @@ func sharesOf(path string, messages []*remitv1.Share) ([]crm.Share, error) {
 			return nil, err
 		}
 		if m.GetExpiresAt() != nil {
-			if s.Expires, err = limitOf(where+".expires_at", m.ExpiresAt); err != nil {
+			if s.Expires, err = boundOf(where+".expires_at", m.ExpiresAt); err != nil {
 				return nil, err
 			}
 		}

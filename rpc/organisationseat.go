@@ -58,12 +58,12 @@ func seatMessage(s *crm.Seat) *remitv1.Seat {
 // periodOf reads a period. None at all is for ever.
 func periodOf(path string, m *remitv1.Period) (p crm.Period, err error) {
 	if m.GetFrom() != nil {
-		if p.From, err = limitOf(path+".from", m.From); err != nil {
+		if p.From, err = boundOf(path+".from", m.From); err != nil {
 			return p, err
 		}
 	}
 	if m.GetUntil() != nil {
-		if p.Until, err = limitOf(path+".until", m.Until); err != nil {
+		if p.Until, err = boundOf(path+".until", m.Until); err != nil {
 			return p, err
 		}
 		if !p.From.Before(p.Until) {
