@@ -56,11 +56,10 @@ func TestFollowersLearnOfTheLastCommitAtOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		options []func(*Config)
-		within  time.Duration
 		soon    bool
 	}{
-		{"with hints", nil, 10 * time.Millisecond, true},
-		{"control: without them it takes Raft's next message", []func(*Config){withoutHints}, 10 * time.Millisecond, false},
+		{"with hints", nil, true},
+		{"control: without them it takes Raft's next message", []func(*Config){withoutHints}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -70,16 +69,24 @@ func TestFollowersLearnOfTheLastCommitAtOnce(t *testing.T) {
 				replica := c.add(nil)
 				must(t, l.node.AddNonvoter(t.Context(), replica.Peer))
 				c.ready()
+				const within = 10 * time.Millisecond
+				early := 0
 				for i := range 5 {
 					pass(3 * time.Second)
 					l.propose(fmt.Sprint("command ", i))
 					at := l.toy.durableIndex()
-					pass(tt.within)
+					pass(within)
 					for _, p := range c.others(l) {
-						if soon := p.toy.durableIndex() >= at; soon != tt.soon {
-							t.Errorf("node %s shows the write after %s: %t, want %t", p.ID, tt.within, soon, tt.soon)
+						if p.toy.durableIndex() >= at {
+							early++
+						} else if tt.soon {
+							t.Errorf("node %s does not show the write after %s", p.ID, within)
 						}
 					}
+				}
+				// Raft's next message to a node is on its way by chance at times.
+				if !tt.soon && early > 7 {
+					t.Errorf("without hints %d of 15 writes were seen after %s, want few", early, within)
 				}
 				if tt.soon && l.node.Counters().Hints < 15 {
 					t.Errorf("%d hints were sent, want one to each of 3 members for each of 5 writes", l.node.Counters().Hints)

@@ -202,7 +202,8 @@ func (s *sight) member(m *cluster.Surveyed, enrolled bool, commit uint64) *remit
 	message.State, message.Serving, message.Term = states[status.State], status.Serving, status.Term
 	message.LogIndex, message.CommitIndex, message.AppliedIndex = status.LastIndex, status.Commit, status.Applied
 	message.Revision, message.StateHash = status.Revision, status.StateHash
-	message.Lag = commit - min(commit, status.Applied)
+	// Raft counts an entry as applied a moment after the state shows it.
+	message.Lag = commit - min(commit, max(status.Applied, status.Revision))
 	message.ReadOnly = status.ReadOnly
 	if status.State != "Leader" && status.SinceContact > 0 {
 		message.LastContact = durationpb.New(status.SinceContact)

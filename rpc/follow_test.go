@@ -623,7 +623,10 @@ func TestLongWritesOutlastLeaders(t *testing.T) {
 		under := func(what string, do func() error) {
 			t.Helper()
 			done := make(chan error, 1)
-			go func() { done <- do() }()
+			go func() {
+				defer close(done) // if do fails the test and does not return, too
+				done <- do()
+			}()
 			for round := 0; ; round++ {
 				select {
 				case err := <-done:
@@ -671,8 +674,8 @@ func TestLongWritesOutlastLeaders(t *testing.T) {
 			}
 			return err
 		})
+		m.write(store, "group:a#member@user:bert")
 		under("Erase", func() error {
-			m.write(store, "group:a#member@user:bert")
 			stream, err := m.erasures.Erase(context.Background(), &remitv1.EraseRequest{Store: store, Entity: "user:anna"})
 			for err == nil {
 				var res *remitv1.EraseResponse
