@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -65,4 +66,41 @@ func BenchmarkRead(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkIndex searches the trees of a large store at random places, which the processor's
+// caches do not hold.
+func BenchmarkIndex(b *testing.B) {
+	const documents, users = 1 << 20, 1 << 10
+	index := newStoreIndex(storeNumber(1))
+	document := func(i uint64) graph.ID { return graph.MakeID(typeDocument, i%documents+1) }
+	user := func(i uint64) graph.Subject { return graph.Subject{ID: graph.MakeID(typeUser, i%users+1)} }
+	for i := range uint64(documents) {
+		for j := range uint64(3) {
+			index.putTuple(newTupleItem(graph.Userset{Object: document(i), Relation: relViewer}, graph.Edge{Subject: user(i*7 + j)}, 1, 1))
+		}
+	}
+	all := newIndex()
+	all.stores.ReplaceOrInsert(storeItem{index.id, index})
+	store := &Store{root: &Root{index: all}, index: index}
+	rng := rand.New(rand.NewPCG(1, 2))
+	b.Run("contains", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			i := rng.Uint64N(documents)
+			if _, ok, err := store.Contains(graph.Userset{Object: document(i), Relation: relViewer}, user(i*7+1)); !ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
+	b.Run("subjects", func(b *testing.B) {
+		b.ReportAllocs()
+		var c graph.Cursor
+		for b.Loop() {
+			c.After, c.Done = graph.Subject{}, false
+			if err := store.Subjects(graph.Userset{Object: document(rng.Uint64()), Relation: relViewer}, &c); err != nil || len(c.Edges) != 3 {
+				b.Fatal(c.Edges, err)
+			}
+		}
+	})
 }

@@ -216,8 +216,8 @@ func (s *eraseStep) head() bool {
 
 // tuplesOf are tuples of the head with the entity as object or subject, as many as wanted.
 func (s *storeIndex) tuplesOf(id graph.ID, limit int) (found []tupleItem) {
-	s.forward.AscendGreaterOrEqual(tupleItem{userset: graph.Userset{Object: id}}, func(x tupleItem) bool {
-		if x.userset.Object != id || len(found) == limit {
+	s.forward.AscendGreaterOrEqual(tupleItem{object: id}, func(x tupleItem) bool {
+		if x.object != id || len(found) == limit {
 			return false
 		}
 		found = append(found, x)
@@ -225,39 +225,27 @@ func (s *storeIndex) tuplesOf(id graph.ID, limit int) (found []tupleItem) {
 	})
 	// The subject stands behind two relations, so each pair of them that any tuple has is
 	// looked into once.
-	pivot := reverseItem{subject: graph.Subject{ID: id}}
+	pivot := reverseItem{subject: id}
 	for more := true; more && len(found) < limit; {
 		more = false
 		s.reverse.AscendGreaterOrEqual(pivot, func(x reverseItem) bool {
-			if x.relation == pivot.relation && x.subject == pivot.subject {
-				u := graph.Userset{Object: x.edge.Subject.ID, Relation: x.relation}
-				if t, ok := s.tuple(u, x.subject); ok && u.Object != id { // found already
+			if x.relations == pivot.relations && x.subject == id {
+				t, ok := s.forward.Get(tupleItem{object: x.object, relations: x.relations, subject: id})
+				if ok && x.object != id { // found already
 					found = append(found, t)
 				}
 				return len(found) < limit
 			}
-			pivot, more = pivot.nextPair(x)
+			switch {
+			case x.relations != pivot.relations:
+				pivot, more = reverseItem{relations: x.relations, subject: id}, true
+			case x.relations+1 != 0:
+				pivot, more = reverseItem{relations: x.relations + 1, subject: id}, true
+			}
 			return false
 		})
 	}
 	return found
-}
-
-// nextPair is the same subject behind the pair of relations in which to look next, given
-// the tuple that follows the pivot's own.
-func (p reverseItem) nextPair(x reverseItem) (pivot reverseItem, more bool) {
-	p.edge = graph.Edge{}
-	switch {
-	case x.relation != p.relation || x.subject.Relation != p.subject.Relation:
-		p.relation, p.subject.Relation = x.relation, x.subject.Relation
-	case p.subject.Relation+1 != 0:
-		p.subject.Relation++
-	case p.relation+1 != 0:
-		p.relation, p.subject.Relation = p.relation+1, 0
-	default:
-		return p, false
-	}
-	return p, true
 }
 
 // sweep looks at the rows of a space behind the place of the step before. What look says

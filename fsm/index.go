@@ -70,19 +70,6 @@ type entityItem struct {
 	created graph.Revision
 }
 
-type tupleItem struct {
-	userset graph.Userset
-	edge    graph.Edge
-	created graph.Revision
-	written int64
-}
-
-type reverseItem struct {
-	relation model.RelationID
-	subject  graph.Subject
-	edge     graph.Edge // as graph.View.Objects yields it
-}
-
 type documentItem struct {
 	id  graph.ID
 	row documentRow
@@ -122,26 +109,6 @@ func lessName(a, b nameItem) bool {
 	return a.name < b.name
 }
 
-func lessTuple(a, b tupleItem) bool {
-	switch {
-	case a.userset.Object != b.userset.Object:
-		return a.userset.Object < b.userset.Object
-	case a.userset.Relation != b.userset.Relation:
-		return a.userset.Relation < b.userset.Relation
-	}
-	return a.edge.Subject.Compare(b.edge.Subject) < 0
-}
-
-func lessReverse(a, b reverseItem) bool {
-	if a.relation != b.relation {
-		return a.relation < b.relation
-	}
-	if c := a.subject.Compare(b.subject); c != 0 {
-		return c < 0
-	}
-	return a.edge.Subject.ID < b.edge.Subject.ID
-}
-
 // publish gives a copy for readers. Later changes of s do not show in it.
 func (s *storeIndex) publish() *storeIndex {
 	s.shared = true
@@ -166,7 +133,7 @@ func (s *storeIndex) lookup(t model.TypeID, name string) (nameItem, bool) {
 }
 
 func (s *storeIndex) tuple(u graph.Userset, sub graph.Subject) (tupleItem, bool) {
-	return s.forward.Get(tupleItem{userset: u, edge: graph.Edge{Subject: sub}})
+	return s.forward.Get(tupleAt(u, sub))
 }
 
 func (s *storeIndex) document(id graph.ID) (documentRow, bool) {
@@ -202,9 +169,7 @@ func (s *storeIndex) removeEntity(e entityItem) {
 
 func (s *storeIndex) putTuple(t tupleItem) {
 	s.forward.ReplaceOrInsert(t)
-	back := t.edge
-	back.Subject = graph.Subject{ID: t.userset.Object}
-	s.reverse.ReplaceOrInsert(reverseItem{t.userset.Relation, t.edge.Subject, back})
+	s.reverse.ReplaceOrInsert(t.reverse())
 }
 
 // touch notes that a tuple whose object is of a type changes.
@@ -222,17 +187,8 @@ func (s *storeIndex) touch(t model.TypeID, rev graph.Revision) {
 }
 
 func (s *storeIndex) removeTuple(u graph.Userset, sub graph.Subject) {
-	s.forward.Delete(tupleItem{userset: u, edge: graph.Edge{Subject: sub}})
-	s.reverse.Delete(reverseItem{u.Relation, sub, graph.Edge{Subject: graph.Subject{ID: u.Object}}})
-}
-
-// value is the tuple's row as Pebble holds it.
-func (t *tupleItem) value() []byte {
-	r := tupleRow{
-		created: t.created, written: t.written, condition: t.edge.Condition,
-		expires: t.edge.Expires, context: contextBytes(t.edge.Context),
-	}
-	return r.encode()
+	s.forward.Delete(tupleAt(u, sub))
+	s.reverse.Delete(reverseAt(u.Relation, sub, u.Object))
 }
 
 func contextBytes(c *condition.Context) []byte {

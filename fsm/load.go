@@ -270,7 +270,7 @@ func (l *loader) tuple(st *storeIndex, suffix, value []byte) error {
 	if err != nil {
 		return err
 	}
-	st.putTuple(tupleItem{u, edge, row.created, row.written})
+	st.putTuple(newTupleItem(u, edge, row.created, row.written))
 	return nil
 }
 

@@ -133,11 +133,10 @@ func (s *Store) mentions(r *erasureRow, c *MentionCursor) (through bool) {
 		})
 	case MentionInTuple:
 		x.forward.AscendGreaterOrEqual(c.tuple, func(i tupleItem) bool {
-			c.tuple = tupleItem{userset: i.userset, edge: graph.Edge{Subject: i.edge.Subject}}
-			context := contextBytes(i.edge.Context)
-			own := r.is(i.userset.Object) || r.is(i.edge.Subject.ID)
-			return note(c.look(len(context), func() bool { return !own && fieldsMention(context, name) },
-				Mention{Tuple: graph.Row{Userset: i.userset, Edge: i.edge, Written: i.written}}))
+			c.tuple = i
+			context := i.context()
+			own := r.is(i.object) || r.is(i.subject)
+			return note(c.look(len(context), func() bool { return !own && fieldsMention(context, name) }, Mention{Tuple: i.row()}))
 		})
 	}
 	return through

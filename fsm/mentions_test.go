@@ -56,7 +56,7 @@ func TestMentionsAreWhatAnErasureLeaves(t *testing.T) {
 			{Kind: MentionInScope, Scope: "seat/" + canary},
 			{Kind: MentionInName, Entity: of},
 			{Kind: MentionInDocument, Entity: plan},
-			{Kind: MentionInTuple, Tuple: graph.Row{Userset: tuple.userset, Edge: tuple.edge, Written: tuple.written}},
+			{Kind: MentionInTuple, Tuple: tuple.row()},
 		}
 		if diff := cmp.Diff(want, all, compareEdges); diff != "" {
 			t.Errorf("erased %v: mentions (-want +got):\n%s", erased, diff)

@@ -102,7 +102,7 @@ func TestEstimatedBytesAreNearWhatTheIndexTakes(t *testing.T) {
 			for i := range test.documents {
 				for j := range test.users {
 					edge := graph.Edge{Subject: graph.Subject{ID: graph.MakeID(typeUser, uint64(j+1))}}
-					index.putTuple(tupleItem{graph.Userset{Object: graph.MakeID(typeDocument, uint64(i+1)), Relation: relViewer}, edge, 1, 1})
+					index.putTuple(newTupleItem(graph.Userset{Object: graph.MakeID(typeDocument, uint64(i+1)), Relation: relViewer}, edge, 1, 1))
 					index.tally.tuples++
 				}
 			}

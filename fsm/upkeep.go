@@ -143,7 +143,7 @@ func (t *tx) advanceExpiry(c *Command, st *storeIndex, b *AdvanceExpiry, res *Re
 			must(fmt.Errorf("%w: no tuple for expiry key %x", ErrCorrupt, key))
 		}
 		t.dropTuple(st, &item)
-		t.change(st, c, &Change{Kind: TupleExpired, Tuple: graph.Row{Userset: u, Edge: item.edge, Written: item.written}})
+		t.change(st, c, &Change{Kind: TupleExpired, Tuple: item.row()})
 	}
 	t.cleaned.expired.Add(uint64(len(due)))
 	row := st.row

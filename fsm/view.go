@@ -53,7 +53,7 @@ func (s *Store) Name(id graph.ID) (string, error) {
 // Contains implements graph.View.
 func (s *Store) Contains(u graph.Userset, sub graph.Subject) (graph.Edge, bool, error) {
 	t, ok := s.index.tuple(u, sub)
-	return t.edge, ok, nil
+	return t.edge(), ok, nil
 }
 
 // TupleRevision is the revision that wrote a tuple as it is, which is what the
@@ -68,18 +68,19 @@ func (s *Store) Subjects(u graph.Userset, c *graph.Cursor) error {
 	after := c.After
 	page := edgePage(c)
 	full := false
-	s.index.forward.AscendGreaterOrEqual(tupleItem{userset: u, edge: graph.Edge{Subject: after}}, func(t tupleItem) bool {
-		if t.userset != u {
+	pivot := tupleAt(u, after)
+	s.index.forward.AscendGreaterOrEqual(pivot, func(t tupleItem) bool {
+		if t.object != u.Object || t.relations.object() != u.Relation {
 			return false
 		}
-		if t.edge.Subject == after {
+		if t.relations == pivot.relations && t.subject == pivot.subject {
 			return true
 		}
 		if len(page) == cap(page) {
 			full = true
 			return false
 		}
-		page = append(page, t.edge)
+		page = append(page, t.edge())
 		return true
 	})
 	finishPage(c, page, !full)
@@ -88,22 +89,21 @@ func (s *Store) Subjects(u graph.Userset, c *graph.Cursor) error {
 
 // Objects implements graph.View.
 func (s *Store) Objects(r model.RelationID, sub graph.Subject, c *graph.Cursor) error {
-	after := c.After.ID
 	page := edgePage(c)
 	full := false
-	pivot := reverseItem{relation: r, subject: sub, edge: graph.Edge{Subject: graph.Subject{ID: after}}}
+	pivot := reverseAt(r, sub, c.After.ID)
 	s.index.reverse.AscendGreaterOrEqual(pivot, func(t reverseItem) bool {
-		if t.relation != r || t.subject != sub {
+		if t.relations != pivot.relations || t.subject != pivot.subject {
 			return false
 		}
-		if t.edge.Subject.ID == after {
+		if t.object == pivot.object {
 			return true
 		}
 		if len(page) == cap(page) {
 			full = true
 			return false
 		}
-		page = append(page, t.edge)
+		page = append(page, t.edge())
 		return true
 	})
 	finishPage(c, page, !full)
@@ -133,17 +133,17 @@ func (s *Store) Rows(c *graph.RowCursor) error {
 	full := false
 	pivot, skip := rowStart(c)
 	s.index.forward.AscendGreaterOrEqual(pivot, func(t tupleItem) bool {
-		if c.To != 0 && t.userset.Object > c.To {
+		if c.To != 0 && t.object > c.To {
 			return false
 		}
-		if skip && t.userset == c.After.Userset && t.edge.Subject == c.After.Edge.Subject {
+		if skip && t.object == pivot.object && t.relations == pivot.relations && t.subject == pivot.subject {
 			return true
 		}
 		if len(page) == cap(page) {
 			full = true
 			return false
 		}
-		page = append(page, graph.Row{Userset: t.userset, Edge: t.edge, Written: t.written})
+		page = append(page, t.row())
 		return true
 	})
 	finishRows(c, page, !full)
@@ -152,8 +152,8 @@ func (s *Store) Rows(c *graph.RowCursor) error {
 
 // rowStart is where a cursor goes on, and whether the tuple there was already seen.
 func rowStart(c *graph.RowCursor) (pivot tupleItem, skip bool) {
-	pivot = tupleItem{userset: graph.Userset{Object: c.From}}
-	after := tupleItem{userset: c.After.Userset, edge: graph.Edge{Subject: c.After.Edge.Subject}}
+	pivot = tupleItem{object: c.From}
+	after := tupleAt(c.After.Userset, c.After.Edge.Subject)
 	if lessTuple(pivot, after) {
 		return after, true
 	}

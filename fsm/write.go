@@ -101,7 +101,7 @@ func documentVersion(st *storeIndex, e Entity) uint64 {
 // checkTuple judges an operation by the tuple that it finds.
 func (t *tx) checkTuple(st *storeIndex, o *Operation, ctx *condition.Context) error {
 	item, ok := t.find(st, &o.Tuple)
-	present := ok && !item.edge.ExpiredAt(t.now)
+	present := ok && !item.expiredAt(t.now)
 	switch {
 	case o.Kind == CreateTuple && present:
 		return ErrTupleExists
@@ -116,15 +116,15 @@ func (t *tx) checkTuple(st *storeIndex, o *Operation, ctx *condition.Context) er
 // equals reports whether the tuple is as the operation would make it. Contexts have one
 // encoding, so their bytes are compared.
 func (t *tupleItem) equals(o *Operation, ctx *condition.Context) bool {
-	return t.edge.Condition == o.Condition && t.edge.Expires == o.Expires &&
-		bytes.Equal(contextBytes(t.edge.Context), contextBytes(ctx))
+	e := t.edge()
+	return e.Condition == o.Condition && e.Expires == o.Expires && bytes.Equal(contextBytes(e.Context), contextBytes(ctx))
 }
 
 // present reports whether the tuple exists and has not expired at the entry's time: a
 // tuple that no longer counts must not stand in the way of its successor.
 func (t *tx) present(st *storeIndex, k *TupleKey) bool {
 	item, ok := t.find(st, k)
-	return ok && !item.edge.ExpiredAt(t.now)
+	return ok && !item.expiredAt(t.now)
 }
 
 func (t *tx) find(st *storeIndex, k *TupleKey) (tupleItem, bool) {
@@ -247,12 +247,8 @@ func (t *tx) putTuple(c *Command, st *storeIndex, o *Operation, ctx *condition.C
 	if old, ok := st.tuple(u, sub); ok {
 		t.dropTuple(st, &old)
 	}
-	item := tupleItem{
-		userset: u,
-		edge:    graph.Edge{Subject: sub, Condition: o.Condition, Context: ctx, Expires: o.Expires},
-		created: t.rev,
-		written: t.now,
-	}
+	edge := graph.Edge{Subject: sub, Condition: o.Condition, Context: ctx, Expires: o.Expires}
+	item := newTupleItem(u, edge, t.rev, t.now)
 	t.insert(st, forwardKey(st.id, u, sub), item.value())
 	t.insert(st, reverseKey(st.id, u, sub), nil)
 	if o.Expires != 0 {
@@ -261,7 +257,7 @@ func (t *tx) putTuple(c *Command, st *storeIndex, o *Operation, ctx *condition.C
 	st.putTuple(item)
 	st.touch(u.Object.Type(), t.rev)
 	st.tally.tuples++
-	t.change(st, c, &Change{Kind: TuplePut, Tuple: graph.Row{Userset: u, Edge: item.edge, Written: t.now}})
+	t.change(st, c, &Change{Kind: TuplePut, Tuple: item.row()})
 }
 
 // deleteTuple leaves no change if there is nothing to delete: unknown names have no
@@ -269,7 +265,7 @@ func (t *tx) putTuple(c *Command, st *storeIndex, o *Operation, ctx *condition.C
 func (t *tx) deleteTuple(c *Command, st *storeIndex, o *Operation) {
 	if item, ok := t.find(st, &o.Tuple); ok {
 		t.dropTuple(st, &item)
-		t.change(st, c, &Change{Kind: TupleDeleted, Tuple: graph.Row{Userset: item.userset, Edge: item.edge, Written: item.written}})
+		t.change(st, c, &Change{Kind: TupleDeleted, Tuple: item.row()})
 	}
 }
 
@@ -277,12 +273,12 @@ func (t *tx) deleteTuple(c *Command, st *storeIndex, o *Operation) {
 // history, unless it tells of what is being erased; what this entry made was never
 // published and leaves no trace there.
 func (t *tx) dropTuple(st *storeIndex, item *tupleItem) {
-	u, sub := item.userset, item.edge.Subject
+	u, sub := item.userset(), item.edge().Subject
 	v := item.value()
 	t.remove(st, forwardKey(st.id, u, sub), v)
 	t.remove(st, reverseKey(st.id, u, sub), nil)
-	if item.edge.Expires != 0 {
-		t.delete(expiryKey(st.id, item.edge.Expires, u, sub))
+	if expires := item.expires(); expires != 0 {
+		t.delete(expiryKey(st.id, expires, u, sub))
 	}
 	if item.created < t.rev && !st.erasesTuple(item) {
 		t.set(forwardPastKey(st.id, u, sub, t.rev), v)
