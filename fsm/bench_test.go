@@ -83,7 +83,20 @@ func BenchmarkIndex(b *testing.B) {
 	all := newIndex()
 	all.stores.ReplaceOrInsert(storeItem{index.id, index})
 	store := &Store{root: &Root{index: all}, index: index}
+	names := make([]string, documents)
+	for i := range names {
+		names[i] = fmt.Sprint("d", i)
+		index.addEntity(typeDocument, names[i], document(uint64(i)), 1)
+	}
 	rng := rand.New(rand.NewPCG(1, 2))
+	b.Run("lookup", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, ok, err := store.Lookup(typeDocument, names[rng.IntN(documents)]); !ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
 	b.Run("contains", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -9,20 +9,21 @@ import (
 // the order of their ids, until it returns false.
 func (s *Store) Documents(t model.TypeID, after graph.ID, visit func(graph.ID, graph.Document) bool) error {
 	var fault error
-	pivot := documentItem{id: max(after, graph.MakeID(t, 0))}
-	s.index.documents.AscendGreaterOrEqual(pivot, func(d documentItem) bool {
-		if d.id.Type() != t {
+	from := max(after, graph.MakeID(t, 0))
+	s.index.documents.ascend(uint64(from), func(key uint64, row *documentRow) bool {
+		id := graph.ID(key)
+		if id.Type() != t {
 			return false
 		}
-		if d.id == after || d.row.deleted {
+		if id == after || row.deleted {
 			return true
 		}
-		document, _, err := documentOf(&d.row)
+		document, _, err := documentOf(row)
 		if err != nil {
 			fault = err
 			return false
 		}
-		return visit(d.id, document)
+		return visit(id, document)
 	})
 	return fault
 }

@@ -204,7 +204,7 @@ func (s *eraseStep) head() bool {
 		return false
 	}
 	s.remove(st, documentKey(st.id, r.id), v)
-	st.documents.Delete(documentItem{id: r.id})
+	st.documents.remove(st.generation, uint64(r.id))
 	if st.row.managed {
 		s.bumpScopes(st, []string{ErasedScope})
 	}
@@ -216,35 +216,23 @@ func (s *eraseStep) head() bool {
 
 // tuplesOf are tuples of the head with the entity as object or subject, as many as wanted.
 func (s *storeIndex) tuplesOf(id graph.ID, limit int) (found []tupleItem) {
-	s.forward.AscendGreaterOrEqual(tupleItem{object: id}, func(x tupleItem) bool {
-		if x.object != id || len(found) == limit {
+	s.forward.ascend(id, place{}, func(t ownedTuple) bool {
+		if len(found) == limit {
 			return false
 		}
-		found = append(found, x)
+		found = append(found, tupleItem{id, t})
 		return true
 	})
-	// The subject stands behind two relations, so each pair of them that any tuple has is
-	// looked into once.
-	pivot := reverseItem{subject: id}
-	for more := true; more && len(found) < limit; {
-		more = false
-		s.reverse.AscendGreaterOrEqual(pivot, func(x reverseItem) bool {
-			if x.relations == pivot.relations && x.subject == id {
-				t, ok := s.forward.Get(tupleItem{object: x.object, relations: x.relations, subject: id})
-				if ok && x.object != id { // found already
-					found = append(found, t)
-				}
-				return len(found) < limit
-			}
-			switch {
-			case x.relations != pivot.relations:
-				pivot, more = reverseItem{relations: x.relations, subject: id}, true
-			case x.relations+1 != 0:
-				pivot, more = reverseItem{relations: x.relations + 1, subject: id}, true
-			}
+	s.reverse.ascend(id, place{}, func(t heldTuple) bool {
+		if len(found) == limit {
 			return false
-		})
-	}
+		}
+		if t.end != id { // found already
+			owned, _ := s.forward.get(t.end, place{t.relations, id})
+			found = append(found, tupleItem{t.end, owned})
+		}
+		return true
+	})
 	return found
 }
 
@@ -361,13 +349,13 @@ func (s *eraseStep) finish() {
 		if len(st.tuplesOf(r.id, 1)) > 0 {
 			must(fmt.Errorf("%w: a tuple names an entity that was erased", ErrCorrupt))
 		}
-		e, ok := st.entities.Get(entityItem{id: r.id})
+		e, ok := st.entity(r.id)
 		if !ok {
 			must(fmt.Errorf("%w: an entity to erase has no name", ErrCorrupt))
 		}
 		s.remove(st, nameKey(st.id, r.entity.Type, e.name), encodeNameRow(r.id, e.created))
 		s.remove(st, entityKey(st.id, r.id), encodeEntityRow(e.name, e.created))
-		st.removeEntity(e)
+		st.removeEntity(r.id, e.name)
 	}
 	s.leaveOthers()
 	r.Revision = s.rev

@@ -129,7 +129,7 @@ func (r *erasureRow) names(o *Operation) bool {
 // erasesTuple reports whether a version of a tuple must not go to the past.
 func (s *storeIndex) erasesTuple(t *tupleItem) bool {
 	for _, r := range s.erasing {
-		if r.inTuple(t.userset(), t.edge().Subject, t.context()) {
+		if r.inTuple(t.userset(), t.subject(), t.context()) {
 			return true
 		}
 	}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -17,21 +18,22 @@ import (
 const degree = 32
 
 // A storeIndex is one store in memory. Apply owns the one it changes; publish makes a
-// copy that nobody changes. The trees share their nodes between copies and copy those
+// copy that nobody changes. Tries and trees share their nodes between copies and copy those
 // that a write touches.
 type storeIndex struct {
-	id    StoreID
-	row   storeRow
-	tally tally
+	id         StoreID
+	row        storeRow
+	tally      tally
+	generation uint64 // what apply may change in place
 
 	symbols   *model.Table
 	models    []*Model // by ordinal; a slice only grows, so copies may share it
 	sequences *btree.BTreeG[sequenceItem]
-	names     *btree.BTreeG[nameItem]
-	entities  *btree.BTreeG[entityItem]
-	forward   *btree.BTreeG[tupleItem]
-	reverse   *btree.BTreeG[reverseItem]
-	documents *btree.BTreeG[documentItem]
+	names     trie[[]nameItem] // by bucket
+	entities  trie[entityItem] // by id, as documents
+	documents trie[documentRow]
+	forward   tupleIndex[ownedTuple] // by object
+	reverse   tupleIndex[heldTuple]  // by subject
 	scopes    *btree.BTreeG[scopeItem]
 
 	assertions *btree.BTreeG[assertionsItem]
@@ -57,22 +59,17 @@ type sequenceItem struct {
 	last uint64
 }
 
+// A nameItem is an entity by its name.
 type nameItem struct {
-	typ     model.TypeID
 	name    string
 	id      graph.ID
 	created graph.Revision
 }
 
+// An entityItem is an entity by its id.
 type entityItem struct {
-	id      graph.ID
 	name    string
 	created graph.Revision
-}
-
-type documentItem struct {
-	id  graph.ID
-	row documentRow
 }
 
 type scopeItem struct {
@@ -88,13 +85,11 @@ type assertionsItem struct {
 func newStoreIndex(id StoreID) *storeIndex {
 	return &storeIndex{
 		id:              id,
+		generation:      newGeneration(),
 		symbols:         model.NewTable(),
 		sequences:       btree.NewG(degree, func(a, b sequenceItem) bool { return a.typ < b.typ }),
-		names:           btree.NewG(degree, lessName),
-		entities:        btree.NewG(degree, func(a, b entityItem) bool { return a.id < b.id }),
-		forward:         btree.NewG(degree, lessTuple),
-		reverse:         btree.NewG(degree, lessReverse),
-		documents:       btree.NewG(degree, func(a, b documentItem) bool { return a.id < b.id }),
+		forward:         tupleIndex[ownedTuple]{kind: ownedTuples},
+		reverse:         tupleIndex[heldTuple]{kind: heldTuples},
 		scopes:          btree.NewG(degree, func(a, b scopeItem) bool { return a.name < b.name }),
 		assertions:      btree.NewG(degree, func(a, b assertionsItem) bool { return a.model.Compare(b.model) < 0 }),
 		nextIdempotency: never,
@@ -102,24 +97,23 @@ func newStoreIndex(id StoreID) *storeIndex {
 	}
 }
 
-func lessName(a, b nameItem) bool {
-	if a.typ != b.typ {
-		return a.typ < b.typ
-	}
-	return a.name < b.name
-}
+// nameSeed makes it hard to find names that share a bucket, which would only cost time.
+var nameSeed = maphash.MakeSeed()
+
+// nameBits are those of a name's hash that choose its bucket: so many that each holds few
+// names of the largest stores.
+const nameBits = 20
+
+// bucket is where a name stands, of whatever type.
+func bucket(name string) uint64 { return maphash.String(nameSeed, name) >> (64 - nameBits) }
 
 // publish gives a copy for readers. Later changes of s do not show in it.
 func (s *storeIndex) publish() *storeIndex {
 	s.shared = true
 	p := *s
+	s.generation = newGeneration()
 	p.symbols = s.symbols.Clone()
 	p.sequences = s.sequences.Clone()
-	p.names = s.names.Clone()
-	p.entities = s.entities.Clone()
-	p.forward = s.forward.Clone()
-	p.reverse = s.reverse.Clone()
-	p.documents = s.documents.Clone()
 	p.scopes = s.scopes.Clone()
 	p.assertions = s.assertions.Clone()
 	return &p
@@ -127,18 +121,35 @@ func (s *storeIndex) publish() *storeIndex {
 
 func (s *storeIndex) lookup(t model.TypeID, name string) (nameItem, bool) {
 	if name == wildcardName {
-		return nameItem{typ: t, name: name, id: graph.Wildcard(t)}, true
+		return nameItem{name: name, id: graph.Wildcard(t)}, true
 	}
-	return s.names.Get(nameItem{typ: t, name: name})
+	if items := s.names.get(bucket(name)); items != nil {
+		for _, item := range *items {
+			if item.id.Type() == t && item.name == name {
+				return item, true
+			}
+		}
+	}
+	return nameItem{}, false
+}
+
+func (s *storeIndex) entity(id graph.ID) (entityItem, bool) {
+	if e := s.entities.get(uint64(id)); e != nil {
+		return *e, true
+	}
+	return entityItem{}, false
 }
 
 func (s *storeIndex) tuple(u graph.Userset, sub graph.Subject) (tupleItem, bool) {
-	return s.forward.Get(tupleAt(u, sub))
+	t, ok := s.forward.get(u.Object, placeAt(u.Relation, sub))
+	return tupleItem{u.Object, t}, ok
 }
 
 func (s *storeIndex) document(id graph.ID) (documentRow, bool) {
-	d, ok := s.documents.Get(documentItem{id: id})
-	return d.row, ok
+	if d := s.documents.get(uint64(id)); d != nil {
+		return *d, true
+	}
+	return documentRow{}, false
 }
 
 func (s *storeIndex) scope(name string) uint64 {
@@ -156,20 +167,40 @@ func (s *storeIndex) model(id ModelID) (*Model, bool) {
 }
 
 func (s *storeIndex) addEntity(t model.TypeID, name string, id graph.ID, created graph.Revision) {
-	s.names.ReplaceOrInsert(nameItem{t, name, id, created})
-	s.entities.ReplaceOrInsert(entityItem{id, name, created})
+	s.putName(name, id, created)
+	s.entities.put(s.generation, uint64(id), entityItem{name, created})
 	s.nameBytes += uint64(len(name))
 }
 
-func (s *storeIndex) removeEntity(e entityItem) {
-	s.names.Delete(nameItem{typ: e.id.Type(), name: e.name})
-	s.entities.Delete(e)
-	s.nameBytes -= uint64(len(e.name))
+// putName adds a name that there is not.
+func (s *storeIndex) putName(name string, id graph.ID, created graph.Revision) {
+	var items []nameItem
+	if old := s.names.get(bucket(name)); old != nil {
+		items = *old
+	}
+	s.names.put(s.generation, bucket(name), append(slices.Clip(items), nameItem{name, id, created}))
+}
+
+func (s *storeIndex) removeEntity(id graph.ID, name string) {
+	items := slices.DeleteFunc(slices.Clone(*s.names.get(bucket(name))), func(n nameItem) bool { return n.id == id })
+	if len(items) == 0 {
+		s.names.remove(s.generation, bucket(name))
+	} else {
+		s.names.put(s.generation, bucket(name), items)
+	}
+	s.entities.remove(s.generation, uint64(id))
+	s.nameBytes -= uint64(len(name))
 }
 
 func (s *storeIndex) putTuple(t tupleItem) {
-	s.forward.ReplaceOrInsert(t)
-	s.reverse.ReplaceOrInsert(t.reverse())
+	s.forward.put(s.generation, t.object, t.ownedTuple)
+	s.reverse.put(s.generation, t.end, t.reverse())
+}
+
+func (s *storeIndex) removeTuple(u graph.Userset, sub graph.Subject) {
+	p := placeAt(u.Relation, sub)
+	s.forward.remove(s.generation, u.Object, p)
+	s.reverse.remove(s.generation, sub.ID, place{p.relations, u.Object})
 }
 
 // touch notes that a tuple whose object is of a type changes.
@@ -184,11 +215,6 @@ func (s *storeIndex) touch(t model.TypeID, rev graph.Revision) {
 		s.written = append(s.written, 0)
 	}
 	s.written[t] = rev
-}
-
-func (s *storeIndex) removeTuple(u graph.Userset, sub graph.Subject) {
-	s.forward.Delete(tupleAt(u, sub))
-	s.reverse.Delete(reverseAt(u.Relation, sub, u.Object))
 }
 
 func contextBytes(c *condition.Context) []byte {

@@ -234,7 +234,7 @@ func (l *loader) name(st *storeIndex, suffix, value []byte) error {
 	}
 	t := model.TypeID(binary.BigEndian.Uint32(suffix))
 	id, created, err := decodeNameRow(t, value)
-	st.names.ReplaceOrInsert(nameItem{t, string(suffix[4:]), id, created})
+	st.putName(string(suffix[4:]), id, created)
 	st.nameBytes += uint64(len(suffix) - 4)
 	return err
 }
@@ -249,11 +249,11 @@ func (l *loader) entity(st *storeIndex, suffix, value []byte) error {
 	if err != nil {
 		return err
 	}
-	n, ok := st.names.Get(nameItem{typ: id.Type(), name: name})
+	n, ok := st.lookup(id.Type(), name)
 	if !ok || n.id != id {
 		return fmt.Errorf("%w: entity %v and its name disagree", ErrCorrupt, id)
 	}
-	st.entities.ReplaceOrInsert(entityItem{id, n.name, created})
+	st.entities.put(st.generation, uint64(id), entityItem{n.name, created})
 	return nil
 }
 
@@ -279,7 +279,7 @@ func (l *loader) document(st *storeIndex, suffix, value []byte) error {
 		return ErrCorrupt
 	}
 	row, err := decodeDocumentRow(bytes.Clone(value))
-	st.documents.ReplaceOrInsert(documentItem{graph.ID(binary.BigEndian.Uint64(suffix)), row})
+	st.documents.put(st.generation, binary.BigEndian.Uint64(suffix), row)
 	return err
 }
 
@@ -318,7 +318,7 @@ func (l *loader) check() error {
 			}
 		}
 		sum = sum.add(st.tally.hash)
-		if n := uint64(st.forward.Len()); n != st.tally.tuples {
+		if n := uint64(st.forward.len()); n != st.tally.tuples {
 			return fmt.Errorf("%w: store %v has %d tuples, its tally says %d", ErrCorrupt, id, n, st.tally.tuples)
 		}
 		for _, m := range st.models {

@@ -119,23 +119,24 @@ func (s *Store) mentions(r *erasureRow, c *MentionCursor) (through bool) {
 			return note(c.look(len(i.name), func() bool { return mentions(i.name, name) }, Mention{Scope: i.name}))
 		})
 	case MentionInName:
-		x.entities.AscendGreaterOrEqual(entityItem{id: c.entity}, func(i entityItem) bool {
-			c.entity = i.id
-			return note(c.look(len(i.name), func() bool { return !r.is(i.id) && mentions(i.name, name) }, Mention{Entity: i.id}))
+		x.entities.ascend(uint64(c.entity), func(key uint64, e *entityItem) bool {
+			c.entity = graph.ID(key)
+			return note(c.look(len(e.name), func() bool { return !r.is(c.entity) && mentions(e.name, name) }, Mention{Entity: c.entity}))
 		})
 		if through {
 			c.entity = 0
 		}
 	case MentionInDocument:
-		x.documents.AscendGreaterOrEqual(documentItem{id: c.entity}, func(i documentItem) bool {
-			c.entity = i.id
-			return note(c.look(len(i.row.fields), func() bool { return !r.is(i.id) && r.inDocument(i.id, i.row.fields) }, Mention{Entity: i.id}))
+		x.documents.ascend(uint64(c.entity), func(key uint64, row *documentRow) bool {
+			c.entity = graph.ID(key)
+			return note(c.look(len(row.fields), func() bool { return !r.is(c.entity) && r.inDocument(c.entity, row.fields) }, Mention{Entity: c.entity}))
 		})
 	case MentionInTuple:
-		x.forward.AscendGreaterOrEqual(c.tuple, func(i tupleItem) bool {
+		x.forward.ascendAll(c.tuple.object, c.tuple.place, func(object graph.ID, t ownedTuple) bool {
+			i := tupleItem{object, t}
 			c.tuple = i
 			context := i.context()
-			own := r.is(i.object) || r.is(i.subject)
+			own := r.is(object) || r.is(t.end)
 			return note(c.look(len(context), func() bool { return !own && fieldsMention(context, name) }, Mention{Tuple: i.row()}))
 		})
 	}

@@ -135,11 +135,12 @@ type IndexSize struct {
 	Bytes                    uint64 // estimated
 }
 
-// bytesPerTuple and bytesPerEntity are what the items of the trees take: each stands in
-// two of them, whose nodes stay half empty where rows come in their order.
+// What stands in memory, with what the allocator and nodes that are not full take beside it:
+// a tuple's two items, the place of an entity that has tuples, and an entity's two items.
 const (
-	bytesPerTuple  = (unsafe.Sizeof(tupleItem{}) + unsafe.Sizeof(reverseItem{})) * 2
-	bytesPerEntity = (unsafe.Sizeof(nameItem{}) + unsafe.Sizeof(entityItem{})) * 2
+	bytesPerTuple  = (unsafe.Sizeof(ownedTuple{}) + unsafe.Sizeof(heldTuple{})) * 2
+	bytesPerSet    = unsafe.Sizeof(tupleSet[ownedTuple]{})
+	bytesPerEntity = (unsafe.Sizeof([]nameItem{}) + unsafe.Sizeof(nameItem{}) + unsafe.Sizeof(entityItem{})) * 3 / 2
 )
 
 // Size counts what the root holds. It looks at each store once, and at nothing in it.
@@ -149,8 +150,8 @@ func (r *Root) Size() IndexSize {
 	r.Stores(StoreID{}, func(s *Store) bool {
 		size.Stores++
 		size.Tuples += s.index.tally.tuples
-		size.Entities += uint64(s.index.entities.Len())
-		size.Bytes += s.index.nameBytes
+		size.Entities += uint64(s.index.entities.len())
+		size.Bytes += s.index.nameBytes + uint64(s.index.forward.sets.len()+s.index.reverse.sets.len())*uint64(bytesPerSet)
 		return true
 	})
 	size.Bytes += size.Tuples*uint64(bytesPerTuple) + size.Entities*uint64(bytesPerEntity)

@@ -294,8 +294,8 @@ func (p *Past) documentRow(r pebble.Reader, id graph.ID) (row documentRow, found
 
 // Rows implements graph.Scanner.
 func (p *Past) Rows(c *graph.RowCursor) error {
-	pivot, skip := rowStart(c)
-	low := forwardSuffix(nil, pivot.userset(), pivot.edge().Subject)
+	u, sub, skip := rowStart(c)
+	low := forwardSuffix(nil, u, sub)
 	if skip {
 		low = prefixEnd(low)
 	}

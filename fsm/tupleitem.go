@@ -6,23 +6,36 @@ import (
 	"github.com/remit-authz/remit/graph/model"
 )
 
-// A tupleItem is a tuple in the forward tree, and a reverseItem is one in the reverse tree.
-// They are narrow: a search costs what it brings of the tree into the processor's cache, and
-// the trees are most of a node's memory. So what few tuples have stands elsewhere.
+// A tupleItem is a tuple of the head.
 type tupleItem struct {
-	object    graph.ID
-	relations relations
-	subject   graph.ID
-	created   graph.Revision
-	written   int64
-	terms     *terms // nil: it counts unconditionally and for ever
+	object graph.ID
+	ownedTuple
 }
 
-type reverseItem struct {
-	relations relations
-	subject   graph.ID
-	object    graph.ID
-	terms     *terms
+// An ownedTuple is what the tuples of its object hold of a tuple, and a heldTuple what those
+// of its subject do. They are narrow, for they are most of a node's memory: what few tuples
+// have stands elsewhere.
+type ownedTuple struct {
+	heldTuple
+	created graph.Revision
+	written int64
+}
+
+type heldTuple struct {
+	place
+	terms *terms // nil: it counts unconditionally and for ever
+}
+
+var ownedTuples = &tupleKind[ownedTuple]{
+	place: func(t *ownedTuple) *place { return &t.place },
+	at:    func(p place) ownedTuple { return ownedTuple{heldTuple: heldTuple{place: p}} },
+	less:  func(a, b ownedTuple) bool { return a.less(&b.place) },
+}
+
+var heldTuples = &tupleKind[heldTuple]{
+	place: func(t *heldTuple) *place { return &t.place },
+	at:    func(p place) heldTuple { return heldTuple{place: p} },
+	less:  func(a, b heldTuple) bool { return a.less(&b.place) },
 }
 
 // relations are those of a tuple's object and of its subject, in one number that orders them
@@ -36,18 +49,11 @@ func relationsOf(object, subject model.RelationID) relations {
 func (r relations) object() model.RelationID  { return model.RelationID(r >> 32) }
 func (r relations) subject() model.RelationID { return model.RelationID(r) } //nolint:gosec // the lower half
 
-// terms say when a tuple counts. Nobody changes them: a tuple's two items share them.
+// terms say when a tuple counts. Nobody changes them.
 type terms struct {
 	condition model.ConditionID
 	context   *condition.Context
 	expires   int64
-}
-
-func termsOf(e *graph.Edge) *terms {
-	if e.Plain() && e.Context == nil {
-		return nil
-	}
-	return &terms{e.Condition, e.Context, e.Expires}
 }
 
 // edgeTo is the edge to an end under the terms, which may be nil.
@@ -59,26 +65,40 @@ func (t *terms) edgeTo(end graph.Subject) graph.Edge {
 }
 
 func newTupleItem(u graph.Userset, e graph.Edge, created graph.Revision, written int64) tupleItem {
-	return tupleItem{u.Object, relationsOf(u.Relation, e.Subject.Relation), e.Subject.ID, created, written, termsOf(&e)}
+	item := tupleItem{u.Object, ownedTuple{heldTuple{placeAt(u.Relation, e.Subject), nil}, created, written}}
+	if !e.Plain() || e.Context != nil {
+		item.terms = &terms{e.Condition, e.Context, e.Expires}
+	}
+	return item
 }
 
-// tupleAt is what the forward tree is searched by.
-func tupleAt(u graph.Userset, s graph.Subject) tupleItem {
-	return tupleItem{object: u.Object, relations: relationsOf(u.Relation, s.Relation), subject: s.ID}
+// placeAt is a tuple's place among those of its object.
+func placeAt(r model.RelationID, s graph.Subject) place {
+	return place{relationsOf(r, s.Relation), s.ID}
 }
+
+// reverse is what its subject's tuples hold of a tuple.
+func (t *tupleItem) reverse() heldTuple {
+	return heldTuple{place{t.relations, t.object}, t.terms}
+}
+
+// subject is the end of a tuple that its object holds.
+func (t *ownedTuple) subject() graph.Subject {
+	return graph.Subject{ID: t.end, Relation: t.relations.subject()}
+}
+
+// edge is the tuple as graph.View.Subjects yields it.
+func (t *ownedTuple) edge() graph.Edge { return t.terms.edgeTo(t.subject()) }
+
+// reverseEdge is the tuple as graph.View.Objects yields it.
+func (t *heldTuple) reverseEdge() graph.Edge { return t.terms.edgeTo(graph.Subject{ID: t.end}) }
 
 func (t *tupleItem) userset() graph.Userset {
 	return graph.Userset{Object: t.object, Relation: t.relations.object()}
 }
-func (t *tupleItem) edge() graph.Edge {
-	return t.terms.edgeTo(graph.Subject{ID: t.subject, Relation: t.relations.subject()})
-}
+
 func (t *tupleItem) row() graph.Row {
 	return graph.Row{Userset: t.userset(), Edge: t.edge(), Written: t.written}
-}
-
-func (t *tupleItem) reverse() reverseItem {
-	return reverseItem{t.relations, t.subject, t.object, t.terms}
 }
 
 // expires is when the tuple does, 0 if never.
@@ -109,32 +129,4 @@ func (t *tupleItem) value() []byte {
 		r.condition, r.expires, r.context = t.terms.condition, t.terms.expires, t.context()
 	}
 	return r.encode()
-}
-
-// reverseAt is what the reverse tree is searched by.
-func reverseAt(r model.RelationID, s graph.Subject, object graph.ID) reverseItem {
-	return reverseItem{relations: relationsOf(r, s.Relation), subject: s.ID, object: object}
-}
-
-// edge is the tuple as graph.View.Objects yields it.
-func (t *reverseItem) edge() graph.Edge { return t.terms.edgeTo(graph.Subject{ID: t.object}) }
-
-func lessTuple(a, b tupleItem) bool {
-	switch {
-	case a.object != b.object:
-		return a.object < b.object
-	case a.relations != b.relations:
-		return a.relations < b.relations
-	}
-	return a.subject < b.subject
-}
-
-func lessReverse(a, b reverseItem) bool {
-	switch {
-	case a.relations != b.relations:
-		return a.relations < b.relations
-	case a.subject != b.subject:
-		return a.subject < b.subject
-	}
-	return a.object < b.object
 }

@@ -43,7 +43,7 @@ func (s *Store) Name(id graph.ID) (string, error) {
 	if id.IsWildcard() {
 		return wildcardName, nil
 	}
-	e, ok := s.index.entities.Get(entityItem{id: id})
+	e, ok := s.index.entity(id)
 	if !ok {
 		return "", unknownID(id)
 	}
@@ -68,12 +68,12 @@ func (s *Store) Subjects(u graph.Userset, c *graph.Cursor) error {
 	after := c.After
 	page := edgePage(c)
 	full := false
-	pivot := tupleAt(u, after)
-	s.index.forward.AscendGreaterOrEqual(pivot, func(t tupleItem) bool {
-		if t.object != u.Object || t.relations.object() != u.Relation {
+	from := placeAt(u.Relation, after)
+	s.index.forward.ascend(u.Object, from, func(t ownedTuple) bool {
+		if t.relations.object() != u.Relation {
 			return false
 		}
-		if t.relations == pivot.relations && t.subject == pivot.subject {
+		if t.place == from {
 			return true
 		}
 		if len(page) == cap(page) {
@@ -91,19 +91,19 @@ func (s *Store) Subjects(u graph.Userset, c *graph.Cursor) error {
 func (s *Store) Objects(r model.RelationID, sub graph.Subject, c *graph.Cursor) error {
 	page := edgePage(c)
 	full := false
-	pivot := reverseAt(r, sub, c.After.ID)
-	s.index.reverse.AscendGreaterOrEqual(pivot, func(t reverseItem) bool {
-		if t.relations != pivot.relations || t.subject != pivot.subject {
+	from := place{relationsOf(r, sub.Relation), c.After.ID}
+	s.index.reverse.ascend(sub.ID, from, func(t heldTuple) bool {
+		if t.relations != from.relations {
 			return false
 		}
-		if t.object == pivot.object {
+		if t.end == from.end {
 			return true
 		}
 		if len(page) == cap(page) {
 			full = true
 			return false
 		}
-		page = append(page, t.edge())
+		page = append(page, t.reverseEdge())
 		return true
 	})
 	finishPage(c, page, !full)
@@ -131,19 +131,21 @@ func documentOf(row *documentRow) (graph.Document, bool, error) {
 func (s *Store) Rows(c *graph.RowCursor) error {
 	page := rowPage(c)
 	full := false
-	pivot, skip := rowStart(c)
-	s.index.forward.AscendGreaterOrEqual(pivot, func(t tupleItem) bool {
-		if c.To != 0 && t.object > c.To {
+	u, sub, skip := rowStart(c)
+	from := placeAt(u.Relation, sub)
+	s.index.forward.ascendAll(u.Object, from, func(id graph.ID, t ownedTuple) bool {
+		if c.To != 0 && id > c.To {
 			return false
 		}
-		if skip && t.object == pivot.object && t.relations == pivot.relations && t.subject == pivot.subject {
+		if skip && id == u.Object && t.place == from {
 			return true
 		}
 		if len(page) == cap(page) {
 			full = true
 			return false
 		}
-		page = append(page, t.row())
+		item := tupleItem{id, t}
+		page = append(page, item.row())
 		return true
 	})
 	finishRows(c, page, !full)
@@ -151,13 +153,11 @@ func (s *Store) Rows(c *graph.RowCursor) error {
 }
 
 // rowStart is where a cursor goes on, and whether the tuple there was already seen.
-func rowStart(c *graph.RowCursor) (pivot tupleItem, skip bool) {
-	pivot = tupleItem{object: c.From}
-	after := tupleAt(c.After.Userset, c.After.Edge.Subject)
-	if lessTuple(pivot, after) {
-		return after, true
+func rowStart(c *graph.RowCursor) (u graph.Userset, sub graph.Subject, skip bool) {
+	if after := c.After.Userset; after.Object != 0 && after.Object >= c.From {
+		return after, c.After.Edge.Subject, true
 	}
-	return pivot, false
+	return graph.Userset{Object: c.From}, graph.Subject{}, false
 }
 
 // edgePage is an empty page that fits into the cursor's buffer.

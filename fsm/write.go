@@ -273,7 +273,7 @@ func (t *tx) deleteTuple(c *Command, st *storeIndex, o *Operation) {
 // history, unless it tells of what is being erased; what this entry made was never
 // published and leaves no trace there.
 func (t *tx) dropTuple(st *storeIndex, item *tupleItem) {
-	u, sub := item.userset(), item.edge().Subject
+	u, sub := item.userset(), item.subject()
 	v := item.value()
 	t.remove(st, forwardKey(st.id, u, sub), v)
 	t.remove(st, reverseKey(st.id, u, sub), nil)
@@ -324,5 +324,5 @@ func (t *tx) replaceDocument(st *storeIndex, id graph.ID, row documentRow) {
 		}
 	}
 	t.insert(st, documentKey(st.id, id), row.encode())
-	st.documents.ReplaceOrInsert(documentItem{id, row})
+	st.documents.put(st.generation, uint64(id), row)
 }
