@@ -3,6 +3,7 @@ package limit
 import (
 	"container/list"
 	"context"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -86,6 +87,7 @@ func (p *pool) overflow() bool {
 type turn struct {
 	ready   chan struct{} // closed when it is taken
 	granted bool          // guarded by the pool's mu
+	alone   bool          // no other call of its store ran or waited when it was granted
 	flow    *principalFlow
 	place   *list.Element // in the flow, until it is granted
 	begun   time.Duration
@@ -114,8 +116,11 @@ func (p *pool) wait(ctx context.Context, of tenant) (*turn, error) {
 	case <-t.ready:
 		// Whoever is woken runs before all that were ready on this processor, in what is
 		// left of the slice of who woke him. Those who wait and wake each other would keep
-		// the others out for as long as the runtime lets a goroutine run, 10 ms.
-		runtime.Gosched()
+		// the others out for as long as the runtime lets a goroutine run, 10 ms. One who is
+		// alone is in nobody's way, unless there are many such stores.
+		if !t.alone || rand.N(lonely) == 0 {
+			runtime.Gosched()
+		}
 	case <-ctx.Done():
 		if p.abandon(t) {
 			return nil, ctx.Err()
@@ -126,6 +131,9 @@ func (p *pool) wait(ctx context.Context, of tenant) (*turn, error) {
 	}
 	return t, nil
 }
+
+// lonely is one of how many calls lets others go first although it is its store's only one.
+const lonely = 128
 
 const (
 	minRetry = 10 * time.Millisecond
@@ -188,6 +196,7 @@ func (p *pool) grant() {
 		store.waiting--
 		store.running++
 		flow.running++
+		t.alone = store.running == 1 && store.waiting == 0
 		store.virtual += t.charged
 		flow.virtual += t.charged
 		p.settle(flow)
