@@ -243,6 +243,7 @@ func (a *app) serve(ctx context.Context, config server.Config) error {
 	if config.Peers.Enabled() {
 		config.CaughtUp = leaveProcessors()
 	}
+	defer keepSpareHeap()()
 	s, err := openServer(ctx, config)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		// Nothing went wrong: a node may wait for others for as long as nobody stops it.
