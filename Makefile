@@ -26,14 +26,14 @@ cluster: build ## three local nodes and a read replica: shows the leader, kills 
 
 # Clusters of processes have targets of their own: beside everything else, with the race
 # detector, they would measure the machine. It is left out, too, where there is one goroutine
-# and much to compute, ten or twenty times as long with it: in graph/crm all but previews, and
-# random histories. The tests of cmd/remit start whole servers, which test-faults does with the
+# and much to compute, ten or twenty times as long with it: in graph/crm all but previews,
+# random histories, and large organisations. The tests of cmd/remit start whole servers, which test-faults does with the
 # detector for minutes.
-COMPUTED = ^Test(Random|StateAgrees|ErasuresAmong|ThePastOfAnIdle)
+COMPUTED = ^Test(Random|StateAgrees|ErasuresAmong|ThePast(OfAnIdle|Goes)|AnOrganisation(IsMade|Answers)|OwnersAreTold|AGroupOfVery|RightsToChange|AReaderThatDoesNot)
 test: ## every package, with the race detector where there are goroutines, a seeded share of the random tests; a few clusters
 	$(GO) test -race -skip '$(COMPUTED)' $$($(GO) list ./... | grep -v -e '/graph/crm$$' -e '/cmd/remit$$')
 	$(GO) test -race ./graph/crm -run 'Preview'
-	$(GO) test -run '$(COMPUTED)' ./graph ./fsm
+	$(GO) test -run '$(COMPUTED)' ./graph ./fsm ./rpc
 	$(GO) test -skip '^TestFleet' ./graph/crm ./cmd/remit
 	$(GO) test -count=1 ./cluster -run '^TestSchedulesOfFaults' -schedules 300
 	$(GO) test -count=1 ./rpc -run '^TestSchedulesOf' -schedules 60

@@ -138,7 +138,7 @@ func TestWhatIsWrongWithAClusterIsTold(t *testing.T) {
 func TestAReplicaThatLagsIsTold(t *testing.T) {
 	s := threeSeen()
 	c := &s.members[2]
-	c.Voter, c.Status.Replica, c.Status.Applied = false, true, 4990
+	c.Voter, c.Status.Replica, c.Status.Applied, c.Status.Revision = false, true, 4990, 4990
 	s.enrolled[1] = false
 	m := s.assess().Members
 	if m[2].Kind != remitv1.Member_KIND_REPLICA || m[2].Lag != 10 || m[1].Kind != remitv1.Member_KIND_UNSPECIFIED || m[0].Kind != remitv1.Member_KIND_VOTER {
