@@ -97,7 +97,7 @@ func (x *eraser) apply(c *Command, r *Result, rev graph.Revision) error {
 		return ErrStoreNotFound
 	case r.Erased == nil && b.ID == erasureNumber(255):
 		return ErrErasureNotFound
-	case r.Erased == nil && !s.model:
+	case r.Erased == nil && !s.model && b.Entity != (Entity{}): // and not one that was under way
 		return ErrSymbol
 	case s.erasing == nil && s.managed && s.uses(b.Entity):
 		return ErrManaged
