@@ -146,18 +146,19 @@ func isLoopback(host string) bool {
 
 // A Client is the services of a cluster. It is safe for concurrent use.
 type Client struct {
-	Stores    remitv1connect.StoreServiceClient
-	Models    remitv1connect.ModelServiceClient
-	Tuples    remitv1connect.TupleServiceClient
-	Access    remitv1connect.AccessServiceClient
-	Watches   remitv1connect.WatchServiceClient
-	Transfers remitv1connect.TransferServiceClient
-	Backups   remitv1connect.BackupServiceClient
-	Identity  remitv1connect.IdentityServiceClient
-	Audit     remitv1connect.AuditServiceClient
-	Erasures  remitv1connect.EraseServiceClient
-	Node      remitv1connect.NodeServiceClient
-	Cluster   remitv1connect.ClusterServiceClient
+	Stores        remitv1connect.StoreServiceClient
+	Models        remitv1connect.ModelServiceClient
+	Tuples        remitv1connect.TupleServiceClient
+	Access        remitv1connect.AccessServiceClient
+	Organisations remitv1connect.OrganisationServiceClient
+	Watches       remitv1connect.WatchServiceClient
+	Transfers     remitv1connect.TransferServiceClient
+	Backups       remitv1connect.BackupServiceClient
+	Identity      remitv1connect.IdentityServiceClient
+	Audit         remitv1connect.AuditServiceClient
+	Erasures      remitv1connect.EraseServiceClient
+	Node          remitv1connect.NodeServiceClient
+	Cluster       remitv1connect.ClusterServiceClient
 
 	connect *connect.Client
 	repeat  *repeater
@@ -211,6 +212,7 @@ func New(config Config) (*Client, error) {
 	c.Models = remitv1connect.NewModelServiceClient(c.connect)
 	c.Tuples = remitv1connect.NewTupleServiceClient(c.connect)
 	c.Access = remitv1connect.NewAccessServiceClient(c.connect)
+	c.Organisations = remitv1connect.NewOrganisationServiceClient(c.connect)
 	c.Watches = remitv1connect.NewWatchServiceClient(c.connect)
 	c.Transfers = remitv1connect.NewTransferServiceClient(c.connect)
 	c.Backups = remitv1connect.NewBackupServiceClient(c.connect)

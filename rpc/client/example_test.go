@@ -99,6 +99,48 @@ type book
 	// Output: true
 }
 
+// An organisation answers what its people may do, and shows a change at once.
+func ExampleClient_Records() {
+	c, err := client.New(client.Config{Addrs: []string{addr}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	ctx := context.Background()
+
+	made, err := c.Organisations.CreateOrganisation(ctx, &remitv1.CreateOrganisationRequest{
+		Name: "acme", Id: "acme", SuperAdmin: &remitv1.Seat{Id: "ann", Name: "Ann", Login: "ann@example.org"},
+		Modules: []*remitv1.Module{{Id: "deal", Name: "Deals"}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	deal := &remitv1.Entity{Entity: &remitv1.Entity_Record{Record: &remitv1.Record{Module: "deal", Id: "d1", Owner: "ann"}}}
+	_, err = c.Organisations.Change(ctx, &remitv1.ChangeRequest{
+		Store: made.GetStore(), Edits: []*remitv1.Edit{{Edit: &remitv1.Edit_Put{Put: &remitv1.Put{Entity: deal}}}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	scope := &remitv1.OrganisationScope{Store: made.GetStore()}
+	answer, err := c.Organisations.Can(ctx, &remitv1.CanRequest{
+		Scope: scope, Deed: &remitv1.Deed{User: "ann", Action: "edit", On: "deal:d1"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer.GetAllowed())
+	for id, err := range c.Records(ctx, &remitv1.ListRecordsRequest{Scope: scope, User: "ann", Module: "deal"}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(id)
+	}
+	// Output:
+	// true
+	// d1
+}
+
 // A list is gone through as a loop, whatever its length.
 func ExampleClient_Objects() {
 	c, err := client.New(client.Config{Addrs: []string{addr}})

@@ -42,6 +42,33 @@ func (c *Client) StoredTuples(ctx context.Context, req *remitv1.ReadRequest) ite
 	})
 }
 
+// Records are the ids of the records of a module that a user may do something to.
+func (c *Client) Records(ctx context.Context, req *remitv1.ListRecordsRequest) iter.Seq2[string, error] {
+	return pages(req, func(page *remitv1.ListRecordsRequest, cursor string) ([]string, string, error) {
+		page.PageSize, page.Cursor = sizeOf(page.GetPageSize()), cursor
+		res, err := c.Organisations.ListRecords(ctx, page)
+		return res.GetIds(), res.GetCursor(), err
+	})
+}
+
+// UsersWithAccess are the seats of those who may do something to a record.
+func (c *Client) UsersWithAccess(ctx context.Context, req *remitv1.ListUsersWithAccessRequest) iter.Seq2[string, error] {
+	return pages(req, func(page *remitv1.ListUsersWithAccessRequest, cursor string) ([]string, string, error) {
+		page.PageSize, page.Cursor = sizeOf(page.GetPageSize()), cursor
+		res, err := c.Organisations.ListUsersWithAccess(ctx, page)
+		return res.GetUsers(), res.GetCursor(), err
+	})
+}
+
+// Entities are those of one kind in an organisation.
+func (c *Client) Entities(ctx context.Context, req *remitv1.ListEntitiesRequest) iter.Seq2[*remitv1.Entity, error] {
+	return pages(req, func(page *remitv1.ListEntitiesRequest, cursor string) ([]*remitv1.Entity, string, error) {
+		page.PageSize, page.Cursor = sizeOf(page.GetPageSize()), cursor
+		res, err := c.Organisations.ListEntities(ctx, page)
+		return res.GetEntities(), res.GetCursor(), err
+	})
+}
+
 // AllStores are the stores that the caller may know of; a name limits them to those that
 // bear it. Their pages are not of one revision: a store that is made meanwhile comes last.
 func (c *Client) AllStores(ctx context.Context, name string) iter.Seq2[*remitv1.Store, error] {

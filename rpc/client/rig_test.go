@@ -51,6 +51,15 @@ func openNode(ctx context.Context, dir string) (*fsm.State, *cluster.Node, error
 		FSM: state, Snapshots: state.Snapshots(), Seal: fsm.Seal, SplitAnswers: fsm.SplitAnswers,
 		TermStart: fsm.TermStart, DurableIndex: state.DurableIndex, Published: state.Published,
 	})
+	if err != nil {
+		return state, node, err
+	}
+	// As remit serve does by itself, for organisations.
+	version := &fsm.Command{Body: &fsm.SetClusterVersion{Version: fsm.ClusterVersion}}
+	command, err := version.Encode()
+	if err == nil {
+		_, err = node.Propose(ctx, command)
+	}
 	return state, node, err
 }
 

@@ -46,7 +46,29 @@ func (c *Client) Watch(ctx context.Context, req *remitv1.WatchRequest) iter.Seq2
 				}
 				return stream.Receive, nil
 			},
-			func(resume string) { again.From = &remitv1.WatchRequest_Resume{Resume: resume} })
+			func(m *remitv1.WatchResponse) {
+				if m.GetResume() != "" {
+					again.From = &remitv1.WatchRequest_Resume{Resume: m.GetResume()}
+				}
+			})
+	}
+}
+
+// OwnerNotices yields what WatchOwned sends: what others do with an owner's records, and signs
+// of life, which have no notices. Streams that break are opened again as those of a Watch
+// are. To go on later, pass the token of the last message that was dealt with.
+func (c *Client) OwnerNotices(ctx context.Context, req *remitv1.WatchOwnedRequest) iter.Seq2[*remitv1.WatchOwnedResponse, error] {
+	return func(yield func(*remitv1.WatchOwnedResponse, error) bool) {
+		again := proto.CloneOf(req)
+		follow(ctx, c.repeat, silences*defaultHeartbeat, yield,
+			func(ctx context.Context) (func() (*remitv1.WatchOwnedResponse, error), error) {
+				stream, err := c.Organisations.WatchOwned(ctx, again)
+				if err != nil {
+					return nil, err
+				}
+				return stream.Receive, nil
+			},
+			func(m *remitv1.WatchOwnedResponse) { again.Token = m.GetToken() })
 	}
 }
 
@@ -64,19 +86,24 @@ func (c *Client) Export(ctx context.Context, req *remitv1.ExportRequest) iter.Se
 				}
 				return stream.Receive, nil
 			},
-			func(resume string) { again.Resume, again.Consistency = resume, nil })
+			func(m *remitv1.ExportResponse) {
+				if m.GetResume() != "" {
+					again.Resume, again.Consistency = m.GetResume(), nil
+				}
+			})
 	}
 }
 
-// follow yields what streams bring, one opened after the other where the last ended. A
-// message that comes makes the number of attempts begin anew.
-func follow[T interface{ GetResume() string }](
+// follow yields what streams bring, one opened after the other where the last ended: seen is
+// told of each message that was dealt with. One that comes makes the number of attempts begin
+// anew.
+func follow[T any](
 	ctx context.Context, r *repeater, patience time.Duration, yield func(T, error) bool,
-	open func(context.Context) (receive func() (T, error), err error), resume func(string),
+	open func(context.Context) (receive func() (T, error), err error), seen func(T),
 ) {
 	pause := r.config.Pause
 	for attempt := 1; ; attempt++ {
-		came, stopped, err := readStream(ctx, patience, yield, open, resume)
+		came, stopped, err := readStream(ctx, patience, yield, open, seen)
 		if stopped || err == nil {
 			return
 		}
@@ -97,9 +124,9 @@ func follow[T interface{ GetResume() string }](
 }
 
 // readStream yields what one stream brings. That it is complete is no error.
-func readStream[T interface{ GetResume() string }](
+func readStream[T any](
 	ctx context.Context, patience time.Duration, yield func(T, error) bool,
-	open func(context.Context) (receive func() (T, error), err error), resume func(string),
+	open func(context.Context) (receive func() (T, error), err error), seen func(T),
 ) (came, stopped bool, err error) {
 	bound, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -118,9 +145,7 @@ func readStream[T interface{ GetResume() string }](
 			return true, true, nil
 		}
 		silence.Reset(patience)
-		if at := message.GetResume(); at != "" {
-			resume(at)
-		}
+		seen(message)
 	}
 	switch {
 	case errors.Is(err, io.EOF):
