@@ -42,6 +42,7 @@ type fleetNode struct {
 	replica bool
 	flags   []string // beside the fleet's
 	join    string   // where it finds others; "" is at the fleet's nodes
+	program string   // what it runs; "" is this one
 	within  []string // the command by which it is started, with its arguments; empty is none
 
 	addr, grpc, admin, peer, advertise string
@@ -183,7 +184,7 @@ func (n *fleetNode) start(flags ...string) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	line := append(append(slices.Clone(n.within), os.Args[0]), args...)
+	line := append(append(slices.Clone(n.within), cmp.Or(n.program, os.Args[0])), args...)
 	n.cmd = exec.Command(line[0], line[1:]...)
 	n.cmd.Env = append(os.Environ(), asRemit+"=1", "GORACE=halt_on_error=1 exitcode=66", clockFile+"="+n.clock())
 	n.cmd.Stdout, n.cmd.Stderr = said, said
