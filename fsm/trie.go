@@ -78,12 +78,11 @@ func (t *trie[V]) put(generation, key uint64, v V) {
 }
 
 func (n *trieNode[V]) put(generation, key uint64, v V) (own *trieNode[V], added bool) {
-	if n == nil || start(key, n.shift) != n.base {
-		leaf := &trieNode[V]{taken: 1 << (key % (1 << trieBits)), base: start(key, 0), generation: generation, values: []V{v}}
-		if n == nil {
-			return leaf, true
-		}
-		return fork(generation, n, leaf), true
+	switch {
+	case n == nil:
+		return newLeaf(generation, key, v), true
+	case start(key, n.shift) != n.base:
+		return fork(generation, n, newLeaf(generation, key, v)), true
 	}
 	own = n.owned(generation)
 	i, bit, taken := own.place(key)
@@ -92,9 +91,7 @@ func (n *trieNode[V]) put(generation, key uint64, v V) (own *trieNode[V], added 
 		own.below[i], added = own.below[i].put(generation, key, v)
 		return own, added
 	case own.shift > 0:
-		var none *trieNode[V]
-		leaf, _ := none.put(generation, key, v)
-		own.below = slices.Insert(own.below, i, leaf)
+		own.below = slices.Insert(own.below, i, newLeaf(generation, key, v))
 	case taken:
 		own.values[i] = v
 		return own, false
@@ -103,6 +100,12 @@ func (n *trieNode[V]) put(generation, key uint64, v V) (own *trieNode[V], added 
 	}
 	own.taken |= bit
 	return own, true
+}
+
+func newLeaf[V any](generation, key uint64, v V) *trieNode[V] {
+	n := &trieNode[V]{base: start(key, 0), generation: generation, values: []V{v}}
+	_, n.taken, _ = n.place(key)
+	return n
 }
 
 // fork makes the node above two that have no number in common.

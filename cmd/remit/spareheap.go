@@ -11,10 +11,10 @@ import (
 // dozens of times a second under load, and whoever calls it would wait for that.
 const spareHeap = 64 << 20
 
-// keepSpareHeap has the process keep it until drop is called. A GOGC in the environment
-// says otherwise.
+// keepSpareHeap has the process keep it until drop is called. Who sets GOGC or GOMEMLIMIT in
+// the environment has decided when the collector is to run.
 func keepSpareHeap() (drop func()) {
-	if os.Getenv("GOGC") != "" {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return func() {}
 	}
 	spare := make([]byte, spareHeap)
