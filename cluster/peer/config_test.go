@@ -71,20 +71,28 @@ func TestMetrics(t *testing.T) {
 	if _, err := Listen(t.Context(), Config{Bind: "127.0.0.1:0", NodeID: "b", Cluster: a.cluster.Load, Metrics: registry}); err == nil {
 		t.Error("two ports share their metrics")
 	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
+	var got map[string]float64
+	gather := func() {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = map[string]float64{}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				name := f.GetName()
+				for _, l := range m.GetLabel() {
+					name += " " + l.GetValue()
+				}
+				got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
-			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
+	// Who answers counts that when it has been sent, and then it may have arrived long ago.
+	eventually(t, "the answer is counted", func() bool {
+		gather()
+		return got["remit_peer_bytes_total calls out"] >= 2*(frameHeader+10)
+	})
 	for name, least := range map[string]float64{
 		"remit_peer_connections calls in": 1, "remit_peer_connections calls out": 1, "remit_peer_connections raft in": 0,
 		"remit_peer_refused_connections_total stranger": 0, "remit_peer_dial_failures_total": 0,
