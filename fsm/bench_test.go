@@ -68,7 +68,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkIndex searches the trees of a large store at random places, which the processor's
+// BenchmarkIndex searches the index of a large store at random places, which the processor's
 // caches do not hold.
 func BenchmarkIndex(b *testing.B) {
 	const documents, users = 1 << 20, 1 << 10

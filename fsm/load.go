@@ -239,7 +239,7 @@ func (l *loader) name(st *storeIndex, suffix, value []byte) error {
 	return err
 }
 
-// entity shares the name's bytes with the other tree.
+// entity shares the bytes of the name with where it stands by its name.
 func (l *loader) entity(st *storeIndex, suffix, value []byte) error {
 	if len(suffix) != 8 {
 		return ErrCorrupt
