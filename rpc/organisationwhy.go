@@ -46,7 +46,7 @@ func (q *question) why(ctx context.Context, a asker, m *remitv1.Deed) (*remitv1.
 	}
 	inquiry := crm.Inquiry{
 		View: q.View(), Plan: q.Plan.Plan, Deeds: q.Plan.Deeds, At: q.At,
-		Budget: q.Reader.Config.Budget, Pace: limit.Pace, Visited: q.Reader.Config.Visited,
+		Budget: q.Reader.Config.Budget, Pace: limit.PaceEvaluation, Visited: q.Reader.Config.Visited,
 	}
 	if a.id != "" {
 		inquiry.Sight = &whySight{question: q, asker: &a, own: a.id == m.User, records: map[graph.ObjectName]bool{}}

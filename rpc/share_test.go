@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,29 +130,94 @@ func TestALargeCallLeavesADebt(t *testing.T) {
 	}
 }
 
-// What a question visits is paid for while it does: a list of much leaves a debt, too.
-func TestEdgesVisitedCount(t *testing.T) {
-	const objects = 20 * limit.PaceEdges
-	r := slowRig(t, 10)
+// owned makes a store in which olga owns so many documents, without spending what it is good
+// for, and lists what somebody owns.
+func (r *rig) owned(documents int) (store string, list func(of string) error) {
+	r.t.Helper()
 	free := *r
 	config := r.config
 	config.Limits = limit.Config{}
 	free.clients = newClients(connectinprocess.New(NewConnectServer(config)))
-	id := free.store("acme")
-	for i := 0; i < objects; i += 4096 {
+	store = free.store("acme")
+	for i := 0; i < documents; i += 4096 {
 		var tuples []string
 		for j := range 4096 {
 			tuples = append(tuples, fmt.Sprintf("document:d%d#owner@user:olga", i+j))
 		}
-		free.write(id, tuples...)
+		free.write(store, tuples...)
 	}
-	req := &remitv1.ListObjectsRequest{Scope: scopeOf(id), Type: "document", Relation: "owner", Subject: "user:olga", PageSize: maxPage}
-	if _, err := r.access.ListObjects(t.Context(), req); err != nil {
+	return store, func(of string) error {
+		_, err := r.access.ListObjects(context.Background(), &remitv1.ListObjectsRequest{
+			Scope: scopeOf(store), Type: "document", Relation: "owner", Subject: of, PageSize: maxPage,
+		})
+		return err
+	}
+}
+
+// A list that visits as many edges as this counts as 320 calls, or a little less: it is counted
+// while it goes on.
+const (
+	manyEdges    = 20 * limit.PaceEdges
+	manyEdgesFor = manyEdges / limit.EdgesPerCall
+)
+
+// What a question visits is paid for while it does: a list of much leaves a debt, too.
+func TestEdgesVisitedCount(t *testing.T) {
+	r := slowRig(t, 10)
+	id, list := r.owned(manyEdges)
+	if err := list("user:olga"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := r.ask(scopeOf(id), "document:d1#owner@user:olga")
-	if _, _, detail := detailOf(t, err); detail.GetRetryAfter() == nil {
-		t.Errorf("after a list of %d objects: %v, want a refusal", maxPage, err)
+	if _, _, detail := detailOf(t, err); detail.GetRetryAfter().AsDuration() < (manyEdgesFor-50)*time.Second {
+		t.Errorf("after a list of %d objects: %v, %v, want a refusal for about %d s", maxPage, err, detail, manyEdgesFor-10)
+	}
+}
+
+// A list pays ahead what the last one took: of many that arrive together those are let in that
+// there is room for, and the store is not in debt for as long as all would have taken.
+func TestListsThatArriveTogether(t *testing.T) {
+	const room = 2
+	r := slowRig(t, (1+room)*manyEdgesFor+50)
+	id, list := r.owned(manyEdges)
+	if err := list("user:olga"); err != nil {
+		t.Fatal(err)
+	}
+	var lists sync.WaitGroup
+	var answered atomic.Int64
+	for range 20 {
+		lists.Go(func() {
+			switch err := list("user:olga"); {
+			case err == nil:
+				answered.Add(1)
+			case connect.CodeOf(err) != connect.CodeResourceExhausted:
+				t.Error(err)
+			}
+		})
+	}
+	lists.Wait()
+	if n := answered.Load(); n != room {
+		t.Errorf("%d lists were answered, want %d", n, room)
+	}
+	if _, err := r.ask(scopeOf(id), "document:d1#owner@user:olga"); err != nil {
+		t.Errorf("after lists that there was room for: %v", err)
+	}
+}
+
+// What a list has paid ahead and not spent is given back.
+func TestListsThatTakeLittleCostLittle(t *testing.T) {
+	r := slowRig(t, 3*manyEdgesFor)
+	_, list := r.owned(manyEdges)
+	if err := list("user:olga"); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if err := list("user:nobody"); err != nil {
+			t.Fatalf("a list of nothing after one of much: %v", err)
+		}
+	}
+	if err := list("user:olga"); err != nil {
+		t.Errorf("a list of much after many of nothing: %v", err)
 	}
 }
 

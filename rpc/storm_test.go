@@ -62,15 +62,22 @@ var storms = []storm{
 		return &remitv1.ListObjectsRequest{Scope: scopeOf(store), Type: "document", Relation: "reader", Subject: "user:olga", PageSize: maxPage}
 	}, func() proto.Message { return &remitv1.ListObjectsResponse{} }},
 	{"batches", remitv1connect.AccessServiceBatchCheckProcedure, func(store string, _ int) proto.Message {
-		req := &remitv1.BatchCheckRequest{Scope: scopeOf(store)}
-		for i := range 2000 {
-			req.Questions = append(req.Questions, &remitv1.BatchQuestion{Question: stormQuestion(i)})
-		}
-		return req
+		return stormBatch(store, 100)
+	}, func() proto.Message { return &remitv1.BatchCheckResponse{} }},
+	{"large batches", remitv1connect.AccessServiceBatchCheckProcedure, func(store string, _ int) proto.Message {
+		return stormBatch(store, 2000)
 	}, func() proto.Message { return &remitv1.BatchCheckResponse{} }},
 	{"checks", remitv1connect.AccessServiceCheckProcedure, func(store string, caller int) proto.Message {
 		return &remitv1.CheckRequest{Scope: scopeOf(store), Question: stormQuestion(caller)}
 	}, func() proto.Message { return &remitv1.CheckResponse{} }},
+}
+
+func stormBatch(store string, questions int) *remitv1.BatchCheckRequest {
+	req := &remitv1.BatchCheckRequest{Scope: scopeOf(store)}
+	for i := range questions {
+		req.Questions = append(req.Questions, &remitv1.BatchQuestion{Question: stormQuestion(i)})
+	}
+	return req
 }
 
 func stormQuestion(i int) *remitv1.Question {
@@ -298,8 +305,8 @@ const mostStorm = 2.0
 // In one process, without a transport, what is measured is the turn that the server gives
 // to whom. Over the port, with each tenant in a process of its own, it is also what the
 // network, the runtime and the system's scheduler do: see bench/README.md. The process of the
-// storm has the lowest priority, or it would take the processors from the server. Without shares
-// it is told what these are good for.
+// storm has the lowest priority, or it would take the processors from the server. There, what is
+// claimed takes rates. Without shares it is told what these are good for.
 func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 	spare := make([]byte, 64<<20) // as remit serve has, or the collector runs all the time
 	defer runtime.KeepAlive(spare)
@@ -311,14 +318,15 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 	r := newRig(t)
 	loud, quiet := r.stormStore("loud"), r.stormStore("quiet")
 	for _, test := range []struct {
-		name          string
-		port, shares  bool
-		claimed, long bool
-		rate          int // of each store, a second
+		name         string
+		port, shares bool
+		long         bool
+		rate         int      // of each store, a second
+		claimed      []string // the storms of which it is claimed
 	}{
-		{name: "in process", shares: true, claimed: true},
+		{name: "in process", shares: true, claimed: []string{"lists", "checks"}},
 		{name: "over the port", shares: true, port: true},
-		{name: "over the port, rates", shares: true, port: true, long: true, rate: 2000},
+		{name: "over the port, rates", shares: true, port: true, long: true, rate: 1000, claimed: []string{"lists", "batches", "checks"}},
 		{name: "in process, no shares", long: true},
 		{name: "over the port, no shares", port: true, long: true},
 	} {
@@ -341,6 +349,9 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 			for i := range storms {
 				s := &storms[i]
 				var without, with, ratios []float64
+				// Until it is warm, and the limits know what its calls take.
+				told(t, stormer.order(order{Store: loud, Storm: s.name, Callers: 1}))
+				told(t, stormer.order(order{}))
 				var calls int64
 				for range pairs {
 					calm := told(t, steady.order(ask)).Took
@@ -354,7 +365,7 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 				median := ratios[len(ratios)/2]
 				t.Logf("%s: p99 %.0f µs without the storm, %.0f µs with its %d calls: %.2f times (windows: median %.2f, %.2f to %.2f)", s.name,
 					p99(without), p99(with), calls, p99(with)/p99(without), median, ratios[0], ratios[len(ratios)-1])
-				if all && test.claimed && median > mostStorm {
+				if all && slices.Contains(test.claimed, s.name) && median > mostStorm {
 					t.Errorf("beside a storm of %s the p99 is %.2f times what it is without, want at most %v times", s.name, median, mostStorm)
 				}
 			}

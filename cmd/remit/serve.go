@@ -168,8 +168,8 @@ keeps the newest seven; "remit backup" verifies and restores them.
 One tenant's storm leaves the others alone: when more is asked than the processors can
 answer, stores take turns, and in each store its callers (--concurrency). Beyond that,
 --rate-per-store and --rate-per-principal bound how often one may call: a batch counts
-as its questions, a write as its operations, and every 1024 edges that are visited as a
-call. Whoever is refused is told when to come back.
+as its questions, a write as its operations, and every 64 edges that a list or another
+long evaluation visits as a call. Whoever is refused is told when to come back.
 
 --decision-log writes decisions to a file, or to standard output: those that denied and
 those that could not be made, or as --decision-log-select says. Each is a line of JSON in

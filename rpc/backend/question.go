@@ -39,7 +39,7 @@ func (q *Question) View() graph.View {
 func (q *Question) Query() graph.Query {
 	return graph.Query{
 		View: q.View(), Plan: q.Plan.Plan, At: q.At, Context: q.Given, Budget: q.Reader.Config.Budget,
-		UnboundNow: q.UnboundNow, Pace: limit.Pace, Visited: q.Reader.Config.Visited, Cache: q.Plan.Cache,
+		UnboundNow: q.UnboundNow, Pace: limit.PaceEvaluation, Visited: q.Reader.Config.Visited, Cache: q.Plan.Cache,
 	}
 }
 

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -25,6 +26,7 @@ type bucket struct {
 	tokens   float64
 	filled   time.Duration // when tokens was true
 	promised time.Duration // when whoever was refused last may expect to be let in
+	long     float64       // what long calls turned out to cost of late, beyond what they are let in for
 }
 
 // time is how long it takes until a bucket has got a number of tokens.
@@ -68,8 +70,11 @@ func (b *buckets[K]) take(key K, cost float64, now time.Duration) (wait time.Dur
 	level := one.level(b.rate, now)
 	if needed := min(cost, b.rate.burst); level < needed {
 		filled := now + max(time.Millisecond, b.rate.time(needed-level))
-		turn := min(max(filled, one.promised), filled+maxPromise)
-		one.promised = turn + b.rate.time(needed)
+		turn := max(filled, one.promised)
+		if turn > filled+maxPromise { // those who have no turn yet shall not come back all at once
+			return filled + maxPromise - rand.N(maxPromise/2) - now, false
+		}
+		one.promised = turn + b.rate.time(cost)
 		return turn - now, false
 	}
 	one.tokens, one.filled = level-cost, now
@@ -82,6 +87,29 @@ func (b *buckets[K]) charge(key K, cost float64, now time.Duration) {
 	defer b.mu.Unlock()
 	one := b.of(key, now)
 	one.tokens, one.filled = one.level(b.rate, now)-cost, now
+}
+
+// newest is how much the last long call counts in what the next one is expected to cost.
+const newest = 0.25
+
+// expected is what a long call is likely to cost beyond what it is let in for; nothing, if none
+// is known.
+func (b *buckets[K]) expected(key K, now time.Duration) float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.of(key, now).long
+}
+
+// learn notes what a long call turned out to cost beyond what it was let in for.
+func (b *buckets[K]) learn(key K, cost float64, now time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := b.of(key, now)
+	if one.long == 0 {
+		one.long = cost
+		return
+	}
+	one.long += newest * (cost - one.long)
 }
 
 // of finds a tenant's bucket, or makes one. The caller holds mu.

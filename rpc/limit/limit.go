@@ -106,7 +106,7 @@ func orDefault(n, byDefault int) int {
 }
 
 // idle reports whether there is nothing to do.
-func (l *Limiter) idle() bool { return l.short == nil && l.stores == nil && l.principals == nil }
+func (l *Limiter) idle() bool { return l.short == nil && !l.limits() }
 
 // tenantOf is whose turn a call takes. A store that does not exist, or with which the
 // caller may not do what the call is for, has no tenant of its own: nobody can use up what
@@ -152,6 +152,29 @@ func (l *Limiter) charge(of tenant, cost float64) {
 	}
 	if l.stores != nil {
 		l.stores.charge(of.store, cost, now)
+	}
+}
+
+// limits reports whether there are rates.
+func (l *Limiter) limits() bool { return l.stores != nil || l.principals != nil }
+
+// expected is what a long call of a tenant is likely to cost beyond what it is let in for.
+func (l *Limiter) expected(of tenant) float64 {
+	if l.stores != nil {
+		return l.stores.expected(of.store, clock())
+	}
+	if of.principal != "" {
+		return l.principals.expected(of.principal, clock())
+	}
+	return 0
+}
+
+// learn notes what a long call of a tenant turned out to cost beyond what it was let in for.
+func (l *Limiter) learn(of tenant, cost float64) {
+	if l.stores != nil {
+		l.stores.learn(of.store, cost, clock())
+	} else if of.principal != "" {
+		l.principals.learn(of.principal, cost, clock())
 	}
 }
 
