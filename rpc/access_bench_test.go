@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"testing"
 
-	"buf.build/go/protovalidate"
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 	"google.golang.org/grpc"
@@ -18,7 +17,7 @@ import (
 )
 
 // BenchmarkCheck measures what a question costs beside its evaluation: the handler
-// alone, the validation of the message, and both through the dispatcher.
+// alone, and through the dispatcher.
 func BenchmarkCheck(b *testing.B) {
 	r := newRig(b)
 	store := r.store("acme", acme...)
@@ -31,14 +30,6 @@ func BenchmarkCheck(b *testing.B) {
 		for b.Loop() {
 			if res, err := s.Check(b.Context(), req); err != nil || !res.Allowed {
 				b.Fatal(res, err)
-			}
-		}
-	})
-	b.Run("validation", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := protovalidate.Validate(req); err != nil {
-				b.Fatal(err)
 			}
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"buf.build/go/protovalidate"
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
 	"connectrpc.com/validate"
@@ -39,7 +40,7 @@ func newConnectServer(draining context.Context, config Config, r *reader, w *bac
 	// Errors stand outermost, so that what the guards, the validation and the transports
 	// refuse goes through the same table.
 	server := connect.NewServer(slices.Concat(before, []connect.ServerInterceptor{errorInterceptor(config.Log)}, guards, []connect.ServerInterceptor{
-		validate.NewServerInterceptor(validate.WithoutErrorDetails()), freshInterceptor(r),
+		validate.NewServerInterceptor(validate.WithoutErrorDetails(), validate.WithValidator(schemaValidator{protovalidate.GlobalValidator})), freshInterceptor(r),
 	})...)
 	remitv1connect.RegisterStoreServiceHandler(server, &storeService{reader: r, writer: w})
 	remitv1connect.RegisterModelServiceHandler(server, &modelService{reader: r, writer: w})
