@@ -221,6 +221,26 @@ func TestListsThatTakeLittleCostLittle(t *testing.T) {
 	}
 }
 
+// An import that is larger than a bucket comes at the rate that the store is good for, and ends
+// with its deadline.
+func TestImportsComeAtTheirRate(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits = limit.Config{RatePerStore: 1000, BurstPerStore: 100} })
+	id := r.made("acme")
+	begun := time.Now()
+	if res, err := imports(t.Context(), r.clients, id, many(t, 600), 100); err != nil || res.Written != 600 {
+		t.Fatalf("%v, %v", res, err)
+	}
+	if took := time.Since(begun); took < 450*time.Millisecond {
+		t.Errorf("600 tuples of a store that is good for 1,000 a second, and 100 at once, took %s", took)
+	}
+	time.Sleep(20 * time.Millisecond) // so that the first message can be paid for
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := imports(ctx, r.clients, id, many(t, 2000), 10); connect.CodeOf(err) != connect.CodeDeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("an import that takes longer than it may: %v, want that its deadline has passed", err)
+	}
+}
+
 // Stores that there are not, or that the caller may not use, share one bucket: nobody can
 // make the server remember names, nor use up what is another's.
 func TestNobodyUsesUpWhatIsAnothers(t *testing.T) {

@@ -307,11 +307,11 @@ func TestStoreNamesAreCompleted(t *testing.T) {
 	}
 }
 
-func TestLargeImportsAreWrittenInSteps(t *testing.T) {
-	startServer(t)
+// visitorsFile is a store file of so many tuples.
+func visitorsFile(t *testing.T, n int) string {
+	t.Helper()
 	var b strings.Builder
 	b.WriteString("user_type,user_id,relation,object_type,object_id\n")
-	const n = maxOperations + 17
 	for i := range n {
 		fmt.Fprintf(&b, "visitor,v%d,open_to,hall,h%d\n", i, i%7)
 	}
@@ -320,15 +320,38 @@ func TestLargeImportsAreWrittenInSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := "name: many\nmodel: |\n  model\n    schema 1.1\n  type visitor\n  type hall\n    relations\n      define open_to: [visitor]\ntuple_file: many.csv\n"
-	if err := os.WriteFile(filepath.Join(dir, "many.fga.yaml"), []byte(text), 0o600); err != nil {
+	file := filepath.Join(dir, "many.fga.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, errs, status := remit(t, "store", "import", filepath.Join(dir, "many.fga.yaml"))
+	return file
+}
+
+func TestLargeImportsAreWrittenInSteps(t *testing.T) {
+	startServer(t)
+	const n = maxOperations + 17
+	out, errs, status := remit(t, "store", "import", visitorsFile(t, n))
 	if status != exitYes || !strings.Contains(out, "10,017 tuples written") || !strings.Contains(errs, "10,017 of 10,017 tuples written") {
 		t.Fatalf("status %d, stdout %q, stderr %q", status, out, errs)
 	}
 	if lines := strings.Count(must(t, "who", "open_to", "hall:h0", "--kind", "visitor"), "\n"); lines != (n+6)/7 {
 		t.Errorf("%d visitors of hall:h0, want %d", lines, (n+6)/7)
+	}
+}
+
+// An import into a store with a rate comes as it is told to: whether its first message finds a
+// bucket from which the model has just been paid, or the others one that is empty.
+func TestImportsWaitForTheirRate(t *testing.T) {
+	for _, test := range []struct{ rate, messages int }{{10, 1}, {20_000, 3}} {
+		t.Run(fmt.Sprintf("%d a second", test.rate), func(t *testing.T) {
+			startServer(t, func(c *server.Config) {
+				c.Limits.RatePerStore, c.Limits.BurstPerStore = test.rate, messageTuples
+			})
+			out, errs, status := remit(t, "store", "import", visitorsFile(t, test.messages*messageTuples))
+			if want := thousands(test.messages*messageTuples) + " tuples written"; status != exitYes || !strings.Contains(out, want) {
+				t.Fatalf("status %d, stdout %q, stderr %q", status, out, errs)
+			}
+		})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	"github.com/remit-authz/remit/rpc/client"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
 )
 
@@ -22,7 +23,8 @@ var errStalled = errors.New("the server has fallen silent")
 
 // following opens a stream, and opens it again where it ended if that may help. The
 // function reads one stream and says whenever something has come: a stream that brings
-// nothing for longer than --timeout, or than patience, is given up.
+// nothing for longer than --timeout, or than patience, is given up. One that is refused for its
+// rate is opened when it may be, unless that takes longer than --timeout.
 func (a *app) following(ctx context.Context, patience time.Duration, read func(ctx context.Context, alive func()) error) error {
 	patience = max(patience, a.timeout)
 	pause := firstPause
@@ -48,16 +50,24 @@ func (a *app) following(ctx context.Context, patience time.Duration, read func(c
 		case silent:
 			err = fmt.Errorf("%w: nothing came from %s for %s", errStalled, a.asked, patience)
 		}
-		if attempt == maxAttempts || !silent && !a.worthFollowing(err) {
+		told, limited := toldToWait(err)
+		if attempt == maxAttempts || told > a.timeout || !silent && !limited && !a.worthFollowing(err) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(pause):
+		case <-time.After(max(pause, told)):
 			pause *= 2
 		}
 	}
+}
+
+// toldToWait is how long to wait before the next attempt, if a stream was refused because its
+// store or its caller has asked for too much of late.
+func toldToWait(err error) (time.Duration, bool) {
+	detail := client.Detail(err)
+	return detail.GetRetryAfter().AsDuration(), detail.GetReason() == remitv1.ErrorReason_ERROR_REASON_RATE_LIMITED
 }
 
 // worthFollowing reports whether a stream that ended may go on when it is opened anew.

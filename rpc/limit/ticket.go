@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime"
 	"strconv"
@@ -114,7 +115,7 @@ func (t *ticket) Receive(msg any) error {
 	count := countOf(msg)
 	if l.limits() {
 		if err := t.pay(float64(count)); err != nil {
-			return t.refuse(err)
+			return err
 		}
 	}
 	if t.begun {
@@ -157,18 +158,36 @@ func (t *ticket) whose() *account {
 	return t.account
 }
 
-// pay pays for a request.
+// pay pays for a request. The first of a call is refused if that cannot be; those that follow it
+// wait until it can: a stream that was ended would have to begin, and be paid for, again.
 func (t *ticket) pay(cost float64) error {
 	of := t.whose()
+	if t.begun {
+		return t.payLater(of.tenant, cost)
+	}
 	ahead := 0.0
-	if t.kind == long && !t.begun {
+	if t.kind == long {
 		ahead = t.limiter.expected(of.tenant)
 	}
 	if err := t.limiter.admit(of.tenant, cost+ahead); err != nil {
-		return err
+		return t.refuse(err)
 	}
-	of.ahead += ahead
+	of.ahead = ahead
 	return nil
+}
+
+func (t *ticket) payLater(of tenant, cost float64) error {
+	for {
+		var refused *RefusedError
+		if err := t.limiter.admit(of, cost); !errors.As(err, &refused) {
+			return err
+		}
+		select {
+		case <-time.After(refused.RetryAfter):
+		case <-t.Context.Done():
+			return t.Context.Err()
+		}
+	}
 }
 
 // spend pays for what a call turns out to take, unless it has done so ahead.
