@@ -61,8 +61,9 @@ func TestFleetOutlivesItsLeader(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("writes accepted again after %v, median %s; the longest time that a reader of another node waited: %v", rounded(gaps), median(gaps), rounded(readGaps))
-	if m := median(gaps); m > mostKillGap {
-		t.Errorf("writes are accepted again after %s in the median, want at most %s", m, mostKillGap)
+	// Of a few kills, one whose election had to be repeated can be the median.
+	if m, most := median(gaps), time.Duration(volume(3, 1))*mostKillGap; m > most {
+		t.Errorf("writes are accepted again after %s in the median, want at most %s", m, most)
 	}
 	if m := median(readGaps); m > mostReadGap {
 		t.Errorf("readers waited %s in the median, want at most %s", m, mostReadGap)
