@@ -62,8 +62,9 @@ func newBuckets[K comparable](perSecond, burst int) *buckets[K] {
 // take takes a cost from a tenant's bucket, all of it even if the bucket does not hold
 // that much: but then it must be full. Otherwise it takes nothing, and says how long to
 // wait: until those refused before have had their turns, so that many who wait as they are
-// told come one after the other, and not all at once to be refused again.
-func (b *buckets[K]) take(key K, cost float64, now time.Duration) (wait time.Duration, ok bool) {
+// told come one after the other, and not all at once to be refused again. What is paid ahead
+// need not be there: or those who ask for little would keep out who asks for much.
+func (b *buckets[K]) take(key K, cost, ahead float64, now time.Duration) (wait time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	one := b.of(key, now)
@@ -74,10 +75,10 @@ func (b *buckets[K]) take(key K, cost float64, now time.Duration) (wait time.Dur
 		if turn > filled+maxPromise { // those who have no turn yet shall not come back all at once
 			return filled + maxPromise - rand.N(maxPromise/2) - now, false
 		}
-		one.promised = turn + b.rate.time(cost)
+		one.promised = turn + b.rate.time(cost+ahead)
 		return turn - now, false
 	}
-	one.tokens, one.filled = level-cost, now
+	one.tokens, one.filled = level-cost-ahead, now
 	return 0, true
 }
 

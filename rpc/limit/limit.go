@@ -123,20 +123,20 @@ func (l *Limiter) tenantOf(ctx context.Context, store string) tenant {
 	return t
 }
 
-// admit takes the cost of a call from the buckets of its tenant.
-func (l *Limiter) admit(of tenant, cost float64) error {
+// admit takes the cost of a call from the buckets of its tenant, and what is paid ahead.
+func (l *Limiter) admit(of tenant, cost, ahead float64) error {
 	now := clock()
 	// The principal's goes first: what a caller is refused for his own sake shall not take
 	// from the store's.
 	if l.principals != nil && of.principal != "" {
-		if wait, ok := l.principals.take(of.principal, cost, now); !ok {
+		if wait, ok := l.principals.take(of.principal, cost, ahead, now); !ok {
 			return &RefusedError{Err: ErrRate, Kind: PrincipalRate, RetryAfter: wait}
 		}
 	}
 	if l.stores != nil {
-		if wait, ok := l.stores.take(of.store, cost, now); !ok {
+		if wait, ok := l.stores.take(of.store, cost, ahead, now); !ok {
 			if l.principals != nil && of.principal != "" {
-				l.principals.charge(of.principal, -cost, now) // nothing was done for it
+				l.principals.charge(of.principal, -cost-ahead, now) // nothing was done for it
 			}
 			return &RefusedError{Err: ErrRate, Kind: StoreRate, RetryAfter: wait}
 		}

@@ -169,7 +169,7 @@ func (t *ticket) pay(cost float64) error {
 	if t.kind == long {
 		ahead = t.limiter.expected(of.tenant)
 	}
-	if err := t.limiter.admit(of.tenant, cost+ahead); err != nil {
+	if err := t.limiter.admit(of.tenant, cost, ahead); err != nil {
 		return t.refuse(err)
 	}
 	of.ahead = ahead
@@ -179,13 +179,13 @@ func (t *ticket) pay(cost float64) error {
 func (t *ticket) payLater(of tenant, cost float64) error {
 	for {
 		var refused *RefusedError
-		if err := t.limiter.admit(of, cost); !errors.As(err, &refused) {
+		if err := t.limiter.admit(of, cost, 0); !errors.As(err, &refused) {
 			return err
 		}
 		select {
 		case <-time.After(refused.RetryAfter):
-		case <-t.Context.Done():
-			return t.Context.Err()
+		case <-t.Done():
+			return t.Err()
 		}
 	}
 }
