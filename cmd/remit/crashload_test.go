@@ -252,7 +252,9 @@ var errLoadGone = errors.New("the store is gone")
 func (w *loadWriter) step(ctx context.Context, l *load, target loadTarget) error {
 	l.cut.RLock()
 	b, again := w.choose()
-	impatient := w.rng.IntN(12) == 0
+	// What is to be refused is waited for, unless it is wrong for ever: a request that its caller
+	// has left may be carried out after the next one, when nothing is wrong with it any more.
+	impatient := w.rng.IntN(12) == 0 && (!b.wrong || w.outlived)
 	patience := time.Duration(w.rng.IntN(2000)) * time.Microsecond
 	l.cut.RUnlock()
 
