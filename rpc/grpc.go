@@ -128,7 +128,8 @@ func serveGRPC(services map[string]face, stream grpc.ServerStream) error {
 			setHeader(info.RequestHeader(), key, values)
 		}
 	}
-	adapter := &grpcStream{stream: stream, info: info, maxBytes: f.maxBytes, limits: f.limits}
+	ctx, arrival := f.limits.Arrive(ctx)
+	adapter := &grpcStream{stream: stream, info: info, maxBytes: f.maxBytes, limits: f.limits, arrival: arrival}
 	err := f.server.Call(ctx, procedure, info, adapter)
 	if headerErr := adapter.SendHeaders(); err == nil && headerErr != nil {
 		err = headerErr
@@ -156,27 +157,6 @@ func (c frameCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// decode reads the message and gives the frame's memory back.
-func (f *frame) decode(ctx context.Context, limits *limit.Limiter, msg any, maxBytes int) error {
-	defer f.data.Free()
-	size := f.data.Len()
-	if size > maxBytes {
-		return connect.Errorf(connect.CodeResourceExhausted, "message size %d is larger than configured max %d", size, maxBytes)
-	}
-	m, ok := msg.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is no protobuf message", msg)
-	}
-	return limits.Code(ctx, size, func() error {
-		buf := f.data.MaterializeToBuffer(mem.DefaultBufferPool())
-		defer buf.Free()
-		if err := proto.Unmarshal(buf.ReadOnlyData(), m); err != nil {
-			return connect.Errorf(connect.CodeInvalidArgument, "unmarshal message: %v", err).WithCause(err)
-		}
-		return nil
-	})
-}
-
 // A grpcStream is a connect.ServerStream over grpc-go's.
 type grpcStream struct {
 	stream  grpc.ServerStream
@@ -186,13 +166,14 @@ type grpcStream struct {
 
 	maxBytes int // of a message
 	limits   *limit.Limiter
+	arrival  *limit.Arrival
 }
 
 // Receive reads the next request message.
 func (s *grpcStream) Receive(msg any) error {
 	err := s.stream.RecvMsg(&s.frame)
 	if err == nil {
-		return s.frame.decode(s.stream.Context(), s.limits, msg, s.maxBytes)
+		return s.decode(msg)
 	}
 	if errors.Is(err, io.EOF) {
 		return err
@@ -201,6 +182,30 @@ func (s *grpcStream) Receive(msg any) error {
 		return connect.NewError(connect.Code(st.Code()), st.Message()).WithCause(err)
 	}
 	return err
+}
+
+// decode reads the message that has been received.
+func (s *grpcStream) decode(msg any) error {
+	buf := s.frame.data.MaterializeToBuffer(mem.DefaultBufferPool())
+	s.frame.data.Free()
+	defer buf.Free()
+	data := buf.ReadOnlyData()
+	if len(data) > s.maxBytes {
+		return connect.Errorf(connect.CodeResourceExhausted, "message size %d is larger than configured max %d", len(data), s.maxBytes)
+	}
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is no protobuf message", msg)
+	}
+	if err := s.arrival.Judge(data, m); err != nil {
+		return err
+	}
+	return s.limits.Code(s.stream.Context(), len(data), func() error {
+		if err := proto.Unmarshal(data, m); err != nil {
+			return connect.Errorf(connect.CodeInvalidArgument, "unmarshal message: %v", err).WithCause(err)
+		}
+		return nil
+	})
 }
 
 // SendHeaders flushes the response's headers.

@@ -17,11 +17,14 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectinprocess"
 	openfgav1 "github.com/openfga/api/proto/openfga/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/remit-authz/remit/fsm"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
 	"github.com/remit-authz/remit/rpc/identity"
 	"github.com/remit-authz/remit/rpc/limit"
 )
@@ -238,6 +241,77 @@ func TestImportsComeAtTheirRate(t *testing.T) {
 	defer cancel()
 	if _, err := imports(ctx, r.clients, r.made("other"), many(t, 2000), 10); connect.CodeOf(err) != connect.CodeDeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("an import that takes longer than it may: %v, want that its deadline has passed", err)
+	}
+}
+
+// Over the gRPC port a large message is judged before it is decoded: one that cannot be is refused
+// for its rate if there is no room for it. What is let in is paid for once, and in full.
+func TestLargeMessagesAreJudgedBeforeTheyAreDecoded(t *testing.T) {
+	const calls = 600 // of each kind more than limit.LargeMessage
+	questions := func(store string) *remitv1.BatchCheckRequest {
+		batch := &remitv1.BatchCheckRequest{Scope: scopeOf(store)}
+		for range calls {
+			batch.Questions = append(batch.Questions, &remitv1.BatchQuestion{Question: ask(t, "document:"+strings.Repeat("p", 100)+"#reader@user:olga")})
+		}
+		return batch
+	}
+	broken := func(store string) *remitv1.BatchCheckRequest { // its questions are no messages
+		batch := &remitv1.BatchCheckRequest{Scope: scopeOf(store)}
+		var data []byte
+		for range calls {
+			data = protowire.AppendTag(data, 2, protowire.BytesType)
+			data = protowire.AppendBytes(data, bytes.Repeat([]byte{0xff}, 100))
+		}
+		batch.ProtoReflect().SetUnknown(data)
+		return batch
+	}
+	edit := func(store string) *remitv1.ChangeRequest { // one edit, of as many records
+		share := &remitv1.ShareRecords{Shares: []*remitv1.Share{{}}}
+		for i := range calls {
+			share.Records = append(share.Records, fmt.Sprintf("%s%d", strings.Repeat("d", 100), i))
+		}
+		return &remitv1.ChangeRequest{Store: store, Edits: []*remitv1.Edit{{Edit: &remitv1.Edit_Share{Share: share}}}}
+	}
+	r := slowRig(t, 10)
+	conn := dial(t, r.serve().GRPCAddr())
+	batchOf := func(req *remitv1.BatchCheckRequest) error {
+		return conn.Invoke(t.Context(), remitv1connect.AccessServiceBatchCheckProcedure, req, &remitv1.BatchCheckResponse{})
+	}
+	for _, test := range []struct {
+		name string
+		call func(store string) error
+		want codes.Code
+	}{
+		{"a batch", func(store string) error { return batchOf(questions(store)) }, codes.OK},
+		{"a batch that is no message", func(store string) error { return batchOf(broken(store)) }, codes.InvalidArgument},
+		{"an edit of many records", func(store string) error {
+			return conn.Invoke(t.Context(), remitv1connect.OrganisationServiceChangeProcedure, edit(store), &remitv1.ChangeResponse{})
+		}, codes.InvalidArgument},
+		{"an import", func(store string) error {
+			stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, remitv1connect.TransferServiceImportProcedure)
+			if err != nil {
+				return err
+			}
+			if err := stream.SendMsg(&remitv1.ImportRequest{Store: store, Tuples: many(t, calls)}); err != nil {
+				return err
+			}
+			return errors.Join(stream.CloseSend(), stream.RecvMsg(&remitv1.ImportResponse{}))
+		}, codes.OK},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			id := r.made(strings.ReplaceAll(test.name, " ", "-"))
+			if err := test.call(id); status.Code(err) != test.want {
+				t.Fatalf("with a full bucket: %v, want %s", err, test.want)
+			}
+			check := &remitv1.CheckRequest{Scope: scopeOf(id), Question: ask(t, "document:plan#reader@user:olga")}
+			err := conn.Invoke(t.Context(), remitv1connect.AccessServiceCheckProcedure, check, &remitv1.CheckResponse{})
+			if wait := toldToWait(err); wait < (calls-20)*time.Second || wait > calls*time.Second {
+				t.Errorf("then a check is told to wait for %s, want nearly %d s: %v", wait, calls, err)
+			}
+			if err := batchOf(broken(id)); status.Code(err) != codes.ResourceExhausted {
+				t.Errorf("then a batch that is no message: %v, want %s", err, codes.ResourceExhausted)
+			}
+		})
 	}
 }
 

@@ -53,6 +53,7 @@ type account struct {
 	tenant
 	ahead float64
 	spent float64 // beyond what it was let in for
+	early int     // paid for the request that is being received, before it was decoded
 	ran   bool    // it has had a slot, or there are none
 }
 
@@ -97,6 +98,11 @@ func (l *Limiter) intercept(next connect.ServerFunc) connect.ServerFunc {
 			return next(ctx, spec, stream)
 		}
 		t := &ticket{Context: ctx, ServerStream: stream, limiter: l, kind: k.kind}
+		if l.limits() {
+			if a, ok := ctx.Value(arrivalKey{}).(*Arrival); ok {
+				a.ticket = t
+			}
+		}
 		defer t.end()
 		return next(t, spec, t)
 	}
@@ -114,7 +120,7 @@ func (t *ticket) Receive(msg any) error {
 	}
 	count := countOf(msg)
 	if l.limits() {
-		if err := t.pay(float64(count)); err != nil {
+		if err := t.payRest(count); err != nil {
 			return err
 		}
 	}
@@ -156,6 +162,26 @@ func (t *ticket) whose() *account {
 		t.request = nil
 	}
 	return t.account
+}
+
+// payEarly pays for a request of so many calls at least, of which the outline is known.
+func (t *ticket) payEarly(outline any, count int) error {
+	t.request = outline
+	t.whose().early = count
+	return t.pay(float64(count))
+}
+
+// payRest pays for a request of so many calls, or for what its outline did not show.
+func (t *ticket) payRest(count int) error {
+	of := t.whose()
+	paid := of.early
+	if of.early = 0; paid == 0 {
+		return t.pay(float64(count))
+	}
+	if rest := count - paid; rest > 0 {
+		t.limiter.charge(of.tenant, float64(rest))
+	}
+	return nil
 }
 
 // pay pays for a request. The first of a call is refused if that cannot be; those that follow it
