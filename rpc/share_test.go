@@ -30,9 +30,9 @@ import (
 )
 
 // slowRig makes a rig whose stores are good for so many calls at once, and for next to none
-// after that.
+// after that; who is refused is told so at once.
 func slowRig(t *testing.T, burst int) *rig {
-	return newRig(t, func(c *Config) { c.Limits = limit.Config{RatePerStore: 1, BurstPerStore: burst} })
+	return newRig(t, func(c *Config) { c.Limits = limit.Config{RatePerStore: 1, BurstPerStore: burst, RateWait: -1} })
 }
 
 // made makes a store without spending what it is good for.

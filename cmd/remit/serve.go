@@ -107,7 +107,7 @@ func (c *serveConfig) effective(s *settings) error {
 var fieldSettings = strings.NewReplacer(
 	"ListObjectsDeadline", "openfga-list-deadline", "ListUsersDeadline", "openfga-list-deadline",
 	"RequestTimeout", "openfga-request-timeout", "AuthZENBaseURL", "authzen-base-url",
-	"RatePerStore", "rate-per-store", "RatePerPrincipal", "rate-per-principal", "BurstPerStore", "burst-per-store",
+	"RatePerStore", "rate-per-store", "RateWait", "rate-wait", "RatePerPrincipal", "rate-per-principal", "BurstPerStore", "burst-per-store",
 	"BurstPerPrincipal", "burst-per-principal", "LongConcurrency", "concurrency-long", "Concurrency", "concurrency", "Queue", "queue",
 )
 
@@ -169,7 +169,8 @@ One tenant's storm leaves the others alone: when more is asked than the processo
 answer, stores take turns, and in each store its callers (--concurrency). Beyond that,
 --rate-per-store and --rate-per-principal bound how often one may call: a batch counts
 as its questions, a write as its operations, and every 64 edges that a list or another
-long evaluation visits as a call. Whoever is refused is told when to come back.
+long evaluation visits as a call. Whoever comes too early waits for his turn, up to
+--rate-wait; if that is not enough he is refused then, and told when to come back.
 
 --decision-log writes decisions to a file, or to standard output: those that denied and
 those that could not be made, or as --decision-log-select says. Each is a line of JSON in

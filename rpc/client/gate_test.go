@@ -11,6 +11,7 @@ import (
 	"github.com/remit-authz/remit/rpc/client"
 	"github.com/remit-authz/remit/rpc/gate"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 func TestAKeyOpensWhatItIsGranted(t *testing.T) {
@@ -56,7 +57,7 @@ func TestAKeyOpensWhatItIsGranted(t *testing.T) {
 
 func TestACallThatComesTooSoonIsMadeLater(t *testing.T) {
 	r := newRig(t)
-	addr, _ := r.serve(func(c *rpc.Config) { c.Limits.RatePerStore, c.Limits.BurstPerStore = 100, 5 })
+	addr, _ := r.serve(func(c *rpc.Config) { c.Limits = limit.Config{RatePerStore: 100, BurstPerStore: 5, RateWait: -1} })
 	c := newClient(t, client.Config{Addrs: []string{addr}, Pause: time.Millisecond})
 	store := r.store(c, "museum")
 	hasty := newClient(t, client.Config{Addrs: []string{addr}, Attempts: 1})

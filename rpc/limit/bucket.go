@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type bucket struct {
 	tokens   float64
 	filled   time.Duration // when tokens was true
 	promised time.Duration // when whoever was refused last may expect to be let in
+	waiting  int           // calls that wait for their turn, or to be refused
 	long     float64       // what long calls turned out to cost of late, beyond what they are let in for
 }
 
@@ -42,44 +44,90 @@ func (b *bucket) level(r rate, now time.Duration) float64 {
 // buckets are those of all tenants of a kind. One that is full again is forgotten, for it
 // is as good as a new one.
 type buckets[K comparable] struct {
-	rate rate
+	rate  rate
+	queue int // calls of one tenant that may wait
 
-	mu     sync.Mutex
-	byKey  map[K]*bucket
-	others bucket        // of those that the map has no room for
-	swept  time.Duration // when the map was last looked through
+	mu      sync.Mutex
+	byKey   map[K]*bucket
+	others  bucket        // of those that the map has no room for
+	swept   time.Duration // when the map was last looked through
+	waiting int           // calls of all tenants that wait
 }
 
 // newBuckets makes buckets, nil if there is no limit.
-func newBuckets[K comparable](perSecond, burst int) *buckets[K] {
+func newBuckets[K comparable](perSecond, burst, queue int) *buckets[K] {
 	if perSecond <= 0 {
 		return nil
 	}
 	size := float64(orDefault(burst, perSecond))
-	return &buckets[K]{rate: rate{float64(perSecond), size}, byKey: map[K]*bucket{}, others: bucket{tokens: size}}
+	return &buckets[K]{rate: rate{float64(perSecond), size}, queue: queue, byKey: map[K]*bucket{}, others: bucket{tokens: size}}
 }
 
+// A verdict is what a bucket says of a call.
+type verdict struct {
+	ok    bool
+	wait  time.Duration // until it goes on, or is refused; if there is any, it ends with waited
+	retry time.Duration // then, until the next attempt of one that is refused
+}
+
+// forever is the patience of who is not to be refused.
+const forever = time.Duration(math.MaxInt64)
+
 // take takes a cost from a tenant's bucket, all of it even if the bucket does not hold
-// that much: but then it must be full. Otherwise it takes nothing, and says how long to
-// wait: until those refused before have had their turns, so that many who wait as they are
-// told come one after the other, and not all at once to be refused again. What is paid ahead
-// need not be there: or those who ask for little would keep out who asks for much.
-func (b *buckets[K]) take(key K, cost, ahead float64, now time.Duration) (wait time.Duration, ok bool) {
+// that much: but then it must be full. A call that has the patience to wait until it does takes
+// it beforehand, and so goes before all that come later. Otherwise nothing is taken, and the call
+// is told when to come back: after those who were refused before it, so that many who wait as they
+// are told come one after the other, and not all at once to be refused again. It is told so as
+// late as its patience lasts, or those who do not wait would cost more than those who do. What
+// is paid ahead need not be there: or those who ask for little would keep out who asks for much.
+func (b *buckets[K]) take(key K, cost, ahead float64, patience, now time.Duration) verdict {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	one := b.of(key, now)
 	level := one.level(b.rate, now)
-	if needed := min(cost, b.rate.burst); level < needed {
-		filled := now + max(time.Millisecond, b.rate.time(needed-level))
-		turn := max(filled, one.promised)
-		if turn > filled+maxPromise { // those who have no turn yet shall not come back all at once
-			return filled + maxPromise - rand.N(maxPromise/2) - now, false
-		}
-		one.promised = turn + b.rate.time(cost+ahead)
-		return turn - now, false
+	needed := min(cost, b.rate.burst)
+	if level >= needed {
+		one.tokens, one.filled = level-cost-ahead, now
+		return verdict{ok: true}
 	}
-	one.tokens, one.filled = level-cost-ahead, now
-	return 0, true
+	if one.waiting >= b.queue && patience < forever {
+		patience = 0
+	}
+	if patience > 0 {
+		one.waiting++
+		b.waiting++
+	}
+	lacking := max(time.Millisecond, b.rate.time(needed-level))
+	if lacking <= patience {
+		one.tokens, one.filled = level-cost-ahead, now
+		return verdict{ok: true, wait: lacking}
+	}
+	filled := now + lacking
+	turn := max(filled, one.promised)
+	if turn > filled+maxPromise { // those who have no turn yet shall not come back all at once
+		turn = filled + maxPromise - rand.N(maxPromise/2)
+	} else {
+		one.promised = turn + b.rate.time(cost+ahead)
+	}
+	return verdict{wait: patience, retry: turn - now - patience}
+}
+
+// waited says that a call waits no longer.
+func (b *buckets[K]) waited(key K) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(key, clock()).waiting--
+	b.waiting--
+}
+
+// queued is how many calls wait.
+func (b *buckets[K]) queued() int {
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting
 }
 
 // charge takes what a call cost beyond what it was let in for.
@@ -124,7 +172,7 @@ func (b *buckets[K]) of(key K, now time.Duration) *bucket {
 			return &b.others
 		}
 	}
-	one := &bucket{tokens: b.rate.burst, filled: now}
+	one := &bucket{tokens: b.rate.burst, filled: now, promised: now}
 	b.byKey[key] = one
 	return one
 }
@@ -139,7 +187,7 @@ func (b *buckets[K]) sweep(now time.Duration) {
 	}
 	b.swept = now
 	for key, one := range b.byKey {
-		if one.level(b.rate, now) >= b.rate.burst {
+		if one.level(b.rate, now) >= b.rate.burst && one.waiting == 0 {
 			delete(b.byKey, key)
 		}
 	}

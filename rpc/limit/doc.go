@@ -9,8 +9,9 @@
 //     operations, and whoever visits many edges pays for them while he does, so that his
 //     bucket may be left in debt. A long call pays ahead what the last ones took, and gets the
 //     rest back: of many that arrive together, no more are let in than there is room for.
-//     What comes on a stream that has begun waits instead of being refused. Over gRPC a large
-//     message is judged before it is decoded.
+//     Who comes too early waits for a while, for his turn or to be refused, so that nobody
+//     gains by not waiting; what comes on a stream that has begun is not refused at all. Over
+//     gRPC a large message is judged before it is decoded.
 //   - Shares. So many questions are evaluated at once, others wait. Who is next is decided
 //     by the time that each store, and in it each principal, has had, so that whoever asks
 //     rarely or briefly goes before whoever asks much. What takes long, from the start or

@@ -15,8 +15,14 @@ import (
 // Unlimited is the number of slots that is no bound: there are no shares.
 const Unlimited = -1
 
-// DefaultQueue is Config.Queue unless it says otherwise.
-const DefaultQueue = 1000
+// What Config says unless it says otherwise.
+const (
+	DefaultQueue    = 1000
+	DefaultRateWait = 2 * time.Second
+)
+
+// maxRateWait bounds Config.RateWait: for longer few clients wait.
+const maxRateWait = time.Minute
 
 // largest bounds every number of Config: beyond it lies what nobody means.
 const largest = 1_000_000_000
@@ -31,6 +37,10 @@ type Config struct {
 	// a second.
 	BurstPerStore     int
 	BurstPerPrincipal int
+	// RateWait is how long a call that comes more often than it may is kept waiting, for its
+	// turn or to be refused, and half the time that it has at most: so a caller who calls again
+	// at once costs no more than one who waits. Default: DefaultRateWait. Negative: not at all.
+	RateWait time.Duration
 
 	// Concurrency is how many short questions are evaluated at once. Default: two for each
 	// processor, for one may wait for the disk. With Unlimited there are no shares at all.
@@ -38,7 +48,8 @@ type Config struct {
 	// LongConcurrency is how many lists, large batches and other long evaluations run at
 	// once. Default: as many as there are processors but one, and at least one.
 	LongConcurrency int
-	// Queue is how many calls of one principal to one store may wait. Default: DefaultQueue.
+	// Queue is how many calls of one principal to one store may wait for a slot, and how many
+	// to one store, or of one principal, for their rate. Default: DefaultQueue.
 	Queue int
 
 	// Resolve finds the id of a store by what a request names: its id or its name. Required.
@@ -67,6 +78,9 @@ func (c *Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s is %d, must be from %d to %d", f.name, f.value, f.least, largest))
 		}
 	}
+	if c.RateWait > maxRateWait {
+		faults = append(faults, fmt.Errorf("RateWait is %s, must be at most %s", c.RateWait, maxRateWait))
+	}
 	return errors.Join(faults...)
 }
 
@@ -77,20 +91,23 @@ type Limiter struct {
 
 	stores     *buckets[[16]byte] // nil: any rate will do
 	principals *buckets[string]
+	patience   time.Duration       // of a call that comes more often than it may
+	waited     prometheus.Observer // for their rate; nil: nobody wants to know
 
 	refused [kinds]prometheus.Counter
 }
 
 // New makes a limiter. The configuration must be valid.
 func New(config Config) *Limiter {
+	queue := orDefault(config.Queue, DefaultQueue)
 	l := &Limiter{
 		resolve:    config.Resolve,
-		stores:     newBuckets[[16]byte](config.RatePerStore, config.BurstPerStore),
-		principals: newBuckets[string](config.RatePerPrincipal, config.BurstPerPrincipal),
+		stores:     newBuckets[[16]byte](config.RatePerStore, config.BurstPerStore, queue),
+		principals: newBuckets[string](config.RatePerPrincipal, config.BurstPerPrincipal, queue),
+		patience:   max(0, orDefault(config.RateWait, DefaultRateWait)),
 	}
 	if config.Concurrency != Unlimited {
 		processors := runtime.GOMAXPROCS(0)
-		queue := orDefault(config.Queue, DefaultQueue)
 		l.short = newPool("short", orDefault(config.Concurrency, 2*processors), queue)
 		l.long = newPool("long", orDefault(config.LongConcurrency, max(1, processors-1)), queue)
 	}
@@ -98,7 +115,7 @@ func New(config Config) *Limiter {
 	return l
 }
 
-func orDefault(n, byDefault int) int {
+func orDefault[N ~int | ~int64](n, byDefault N) N {
 	if n == 0 {
 		return byDefault
 	}
@@ -123,35 +140,74 @@ func (l *Limiter) tenantOf(ctx context.Context, store string) tenant {
 	return t
 }
 
-// admit takes the cost of a call from the buckets of its tenant, and what is paid ahead.
-func (l *Limiter) admit(of tenant, cost, ahead float64) error {
+// admit takes the cost of a call from the buckets of its tenant, and what is paid ahead, and
+// waits for it as long as its patience lasts.
+func (l *Limiter) admit(ctx context.Context, of tenant, cost, ahead float64, patience time.Duration) error {
 	now := clock()
+	own, store := verdict{ok: true}, verdict{ok: true}
 	// The principal's goes first: what a caller is refused for his own sake shall not take
 	// from the store's.
 	if l.principals != nil && of.principal != "" {
-		if wait, ok := l.principals.take(of.principal, cost, ahead, now); !ok {
-			return &RefusedError{Err: ErrRate, Kind: PrincipalRate, RetryAfter: wait}
-		}
+		own = l.principals.take(of.principal, cost, ahead, patience, now)
 	}
-	if l.stores != nil {
-		if wait, ok := l.stores.take(of.store, cost, ahead, now); !ok {
-			if l.principals != nil && of.principal != "" {
-				l.principals.charge(of.principal, -cost-ahead, now) // nothing was done for it
-			}
-			return &RefusedError{Err: ErrRate, Kind: StoreRate, RetryAfter: wait}
+	if own.ok && l.stores != nil {
+		store = l.stores.take(of.store, cost, ahead, patience, now)
+	}
+	if own.ok && !store.ok {
+		l.chargePrincipal(of, -cost-ahead, now) // nothing will be done for it
+	}
+	ended := l.wait(ctx, max(own.wait, store.wait))
+	if own.wait > 0 {
+		l.principals.waited(of.principal)
+	}
+	if store.wait > 0 {
+		l.stores.waited(of.store)
+	}
+	switch {
+	case ended != nil:
+		if own.ok && store.ok {
+			l.charge(of, -cost-ahead)
 		}
+		return ended
+	case !own.ok:
+		return &RefusedError{Err: ErrRate, Kind: PrincipalRate, RetryAfter: own.retry}
+	case !store.ok:
+		return &RefusedError{Err: ErrRate, Kind: StoreRate, RetryAfter: store.retry}
 	}
 	return nil
+}
+
+// wait waits for a turn that is to come.
+func (l *Limiter) wait(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	if l.waited != nil {
+		begun := clock()
+		defer func() { l.waited.Observe((clock() - begun).Seconds()) }()
+	}
+	turn := time.NewTimer(d)
+	defer turn.Stop()
+	select {
+	case <-turn.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // charge takes what a call turns out to cost.
 func (l *Limiter) charge(of tenant, cost float64) {
 	now := clock()
-	if l.principals != nil && of.principal != "" {
-		l.principals.charge(of.principal, cost, now)
-	}
+	l.chargePrincipal(of, cost, now)
 	if l.stores != nil {
 		l.stores.charge(of.store, cost, now)
+	}
+}
+
+func (l *Limiter) chargePrincipal(of tenant, cost float64, now time.Duration) {
+	if l.principals != nil && of.principal != "" {
+		l.principals.charge(of.principal, cost, now)
 	}
 }
 

@@ -19,21 +19,29 @@ func (l *Limiter) measure(registry prometheus.Registerer) {
 		return
 	}
 	registry.MustRegister(refused)
+	waited := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "remit_limit_wait_seconds", Buckets: waitSeconds,
+		Help: "How long calls waited for a slot that were not given one at once, by pool, or that came more often than they may (rate).",
+	}, []string{"pool"})
+	registry.MustRegister(waited)
+	waiting := func(pool string, n func() int) {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "remit_limit_waiting", ConstLabels: prometheus.Labels{"pool": pool},
+			Help: "Calls that wait for a slot, by pool, or for their rate (rate).",
+		}, func() float64 { return float64(n()) }))
+	}
+	if l.limits() {
+		l.waited = waited.WithLabelValues("rate")
+		waiting("rate", func() int { return max(l.stores.queued(), l.principals.queued()) })
+	}
 	if l.short == nil {
 		return
 	}
-	waited := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "remit_limit_wait_seconds", Buckets: waitSeconds,
-		Help: "How long calls waited for a slot that were not given one at once, by pool.",
-	}, []string{"pool"})
-	registry.MustRegister(waited)
 	for _, p := range []*pool{l.short, l.long} {
 		p.waited = waited.WithLabelValues(p.name)
 		labels := prometheus.Labels{"pool": p.name}
+		waiting(p.name, p.waiting)
 		registry.MustRegister(
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-				Name: "remit_limit_waiting", ConstLabels: labels, Help: "Calls that wait for a slot, by pool.",
-			}, func() float64 { return float64(p.waiting()) }),
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "remit_limit_running", ConstLabels: labels, Help: "Slots in use, by pool.",
 			}, func() float64 { return float64(p.running()) }),

@@ -2,7 +2,6 @@ package limit
 
 import (
 	"context"
-	"errors"
 	"math"
 	"runtime"
 	"strconv"
@@ -184,36 +183,26 @@ func (t *ticket) payRest(count int) error {
 	return nil
 }
 
-// pay pays for a request. The first of a call is refused if that cannot be; those that follow it
-// wait until it can: a stream that was ended would have to begin, and be paid for, again.
+// pay pays for a request. The first of a call waits for a while at most, and is refused if that
+// is not enough; those that follow it wait until they can be paid for: a stream that was ended
+// would have to begin, and be paid for, again.
 func (t *ticket) pay(cost float64) error {
-	of := t.whose()
+	l, of := t.limiter, t.whose()
 	if t.begun {
-		return t.payLater(of.tenant, cost)
+		return l.admit(t, of.tenant, cost, 0, forever)
 	}
-	ahead := 0.0
+	ahead, patience := 0.0, l.patience
 	if t.kind == long {
-		ahead = t.limiter.expected(of.tenant)
+		ahead = l.expected(of.tenant)
 	}
-	if err := t.limiter.admit(of.tenant, cost, ahead); err != nil {
+	if deadline, ok := t.Deadline(); ok { // enough of it shall be left to be told, or for the answer
+		patience = min(patience, max(0, time.Until(deadline)/2))
+	}
+	if err := l.admit(t, of.tenant, cost, ahead, patience); err != nil {
 		return t.refuse(err)
 	}
 	of.ahead = ahead
 	return nil
-}
-
-func (t *ticket) payLater(of tenant, cost float64) error {
-	for {
-		var refused *RefusedError
-		if err := t.limiter.admit(of, cost, 0); !errors.As(err, &refused) {
-			return err
-		}
-		select {
-		case <-time.After(refused.RetryAfter):
-		case <-t.Done():
-			return t.Err()
-		}
-	}
 }
 
 // spend pays for what a call turns out to take, unless it has done so ahead.
