@@ -197,7 +197,7 @@ func (s *grpcStream) decode(msg any) error {
 	if !ok {
 		return fmt.Errorf("%T is no protobuf message", msg)
 	}
-	if err := s.arrival.Judge(data, m); err != nil {
+	if err := s.arrival.Judge(data, limit.Binary, m); err != nil {
 		return err
 	}
 	return s.limits.Code(s.stream.Context(), len(data), func() error {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/remit-authz/remit/rpc/gate"
 	"github.com/remit-authz/remit/rpc/gen/remit/v1/remitv1connect"
+	"github.com/remit-authz/remit/rpc/limit"
 )
 
 // compressMinBytes is the size from which answers are compressed, if the client takes
@@ -34,7 +35,7 @@ func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready f
 	var names []string
 	for _, f := range faces {
 		connecthttp.Mount(mux, f.server, connecthttp.WithReadMaxBytes(f.maxBytes), connecthttp.WithCompressMinBytes(compressMinBytes),
-			connecthttp.WithCodecs(connectproto.NewBinaryCodec(), f.json))
+			connecthttp.WithCodecs(turnCodec{connectproto.NewBinaryCodec(), limit.Binary, f.limits}, turnCodec{f.json, limit.JSON, f.limits}))
 		names = append(names, serviceNames(f.server)...)
 	}
 	mux.Handle("/", rest)
@@ -51,13 +52,23 @@ func newHTTPServer(faces []face, rest http.Handler, lists time.Duration, ready f
 	protocols.SetHTTP2(true)            // over TLS
 	protocols.SetUnencryptedHTTP2(true) // the listener of a port with TLS lets none through
 	return &http.Server{
-		Handler:   pages.guard(cuttable(punctual(unredirected(mux, rest), bodyTimeout), lists)),
+		Handler:   pages.guard(cuttable(punctual(arriving(unredirected(mux, rest), faces[0].limits), bodyTimeout), lists)),
 		Protocols: protocols,
 		// A client that dawdles over its headers, or holds an idle connection, must not
 		// hold a file descriptor for ever.
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 	}
+}
+
+// arriving lets requests be judged by their rate before they are decoded.
+func arriving(next http.Handler, limits *limit.Limiter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ctx, arrival := limits.Arrive(r.Context()); arrival != nil {
+			r = r.WithContext(ctx)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // bodyTimeout is how long a request may take to arrive, after its headers. The largest

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/remit-authz/remit/fsm"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
@@ -244,6 +245,18 @@ func TestImportsComeAtTheirRate(t *testing.T) {
 	}
 }
 
+// brokenBatch is a batch whose questions, which are so many, are no messages.
+func brokenBatch(store string, questions int) *remitv1.BatchCheckRequest {
+	batch := &remitv1.BatchCheckRequest{Scope: scopeOf(store)}
+	var data []byte
+	for range questions {
+		data = protowire.AppendTag(data, 2, protowire.BytesType)
+		data = protowire.AppendBytes(data, bytes.Repeat([]byte{0xff}, 100))
+	}
+	batch.ProtoReflect().SetUnknown(data)
+	return batch
+}
+
 // Over the gRPC port a large message is judged before it is decoded: one that cannot be is refused
 // for its rate if there is no room for it. What is let in is paid for once, and in full.
 func TestLargeMessagesAreJudgedBeforeTheyAreDecoded(t *testing.T) {
@@ -253,16 +266,6 @@ func TestLargeMessagesAreJudgedBeforeTheyAreDecoded(t *testing.T) {
 		for range calls {
 			batch.Questions = append(batch.Questions, &remitv1.BatchQuestion{Question: ask(t, "document:"+strings.Repeat("p", 100)+"#reader@user:olga")})
 		}
-		return batch
-	}
-	broken := func(store string) *remitv1.BatchCheckRequest { // its questions are no messages
-		batch := &remitv1.BatchCheckRequest{Scope: scopeOf(store)}
-		var data []byte
-		for range calls {
-			data = protowire.AppendTag(data, 2, protowire.BytesType)
-			data = protowire.AppendBytes(data, bytes.Repeat([]byte{0xff}, 100))
-		}
-		batch.ProtoReflect().SetUnknown(data)
 		return batch
 	}
 	edit := func(store string) *remitv1.ChangeRequest { // one edit, of as many records
@@ -283,7 +286,7 @@ func TestLargeMessagesAreJudgedBeforeTheyAreDecoded(t *testing.T) {
 		want codes.Code
 	}{
 		{"a batch", func(store string) error { return batchOf(questions(store)) }, codes.OK},
-		{"a batch that is no message", func(store string) error { return batchOf(broken(store)) }, codes.InvalidArgument},
+		{"a batch that is no message", func(store string) error { return batchOf(brokenBatch(store, calls)) }, codes.InvalidArgument},
 		{"an edit of many records", func(store string) error {
 			return conn.Invoke(t.Context(), remitv1connect.OrganisationServiceChangeProcedure, edit(store), &remitv1.ChangeResponse{})
 		}, codes.InvalidArgument},
@@ -308,10 +311,96 @@ func TestLargeMessagesAreJudgedBeforeTheyAreDecoded(t *testing.T) {
 			if wait := toldToWait(err); wait < (calls-20)*time.Second || wait > calls*time.Second {
 				t.Errorf("then a check is told to wait for %s, want nearly %d s: %v", wait, calls, err)
 			}
-			if err := batchOf(broken(id)); status.Code(err) != codes.ResourceExhausted {
+			if err := batchOf(brokenBatch(id, calls)); status.Code(err) != codes.ResourceExhausted {
 				t.Errorf("then a batch that is no message: %v, want %s", err, codes.ResourceExhausted)
 			}
 		})
+	}
+}
+
+// posted is what a request is answered with.
+func posted(t *testing.T, url string, header http.Header, body []byte) (res *http.Response, text string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = header
+	res, err = http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(res.Body)
+	if err = errors.Join(err, res.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return res, string(data)
+}
+
+// So it is over HTTP, in either form.
+func TestLargeMessagesAreJudgedOverHTTP(t *testing.T) {
+	const calls = 600
+	r := slowRig(t, 10)
+	url := "http://" + r.serve().Addr().String() + remitv1connect.AccessServiceBatchCheckProcedure
+	for _, form := range []struct {
+		kind string
+		body func(store string) []byte
+	}{
+		{"application/proto", func(store string) []byte {
+			data, err := proto.Marshal(brokenBatch(store, calls))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return data
+		}},
+		{"application/json", func(store string) []byte {
+			question := `{"question":{"object":5,"relation":"` + strings.Repeat("r", 100) + `"}},`
+			return []byte(`{"questions":[` + strings.TrimSuffix(strings.Repeat(question, calls), ",") + `],"scope":{"store":"` + store + `"}}`)
+		}},
+	} {
+		t.Run(form.kind, func(t *testing.T) {
+			body := form.body(r.made(strings.ReplaceAll(form.kind, "/", "-")))
+			for _, want := range []int{http.StatusBadRequest, http.StatusTooManyRequests} {
+				res, text := posted(t, url, http.Header{"Content-Type": {form.kind}}, body)
+				if res.StatusCode != want {
+					t.Errorf("answered with %d, %s, want %d", res.StatusCode, text, want)
+				}
+				if after, _ := strconv.Atoi(res.Header.Get("Retry-After")); want == http.StatusTooManyRequests && (after < calls-20 || after > calls) {
+					t.Errorf("a retry after %d s, want nearly %d", after, calls)
+				}
+			}
+		})
+	}
+}
+
+// Over HTTP, too, a large message waits for its turn to be decoded; one whose turn does not come is
+// out of time, and not wrong.
+func TestLargeMessagesOverHTTPAreReadInTurn(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Limits = limit.Config{LongConcurrency: 1} })
+	s := r.serve()
+	held, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		done <- s.faces[0].limits.Code(t.Context(), limit.LargeMessage, func() error {
+			close(held)
+			<-release
+			return nil
+		})
+	}()
+	<-held
+	batch := []byte(`{"scope":{"store":"` + strings.Repeat("s", limit.LargeMessage) + `"}}`)
+	url := "http://" + s.Addr().String() + remitv1connect.AccessServiceBatchCheckProcedure
+	header := http.Header{"Content-Type": {"application/json"}, "Connect-Timeout-Ms": {"200"}}
+	res, text := posted(t, url, header, batch)
+	if res.StatusCode != http.StatusGatewayTimeout || !strings.Contains(text, "deadline_exceeded") {
+		t.Errorf("answered with %d, %s, want that the deadline has passed", res.StatusCode, text)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	header.Del("Connect-Timeout-Ms")
+	if res, text := posted(t, url, header, batch); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("then answered with %d, %s, want that the store's name is too long", res.StatusCode, text)
 	}
 }
 
@@ -347,21 +436,7 @@ func TestEveryTransportSaysWhenToComeBack(t *testing.T) {
 	s := r.serve()
 	post := func(path, body string) (*http.Response, string) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.Addr().String()+path, bytes.NewBufferString(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = res.Body.Close() }()
-		text, err := io.ReadAll(res.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res, string(text)
+		return posted(t, "http://"+s.Addr().String()+path, http.Header{"Content-Type": {"application/json"}}, []byte(body))
 	}
 	wantRetry := func(res *http.Response, body, want string) {
 		t.Helper()

@@ -1,16 +1,20 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,6 +27,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/remit-authz/remit/rpc/client"
@@ -32,8 +37,8 @@ import (
 	"github.com/remit-authz/remit/rpc/limit"
 )
 
-// asTenant makes the test binary be a tenant who calls the gRPC port that it names, so that
-// what callers do takes nothing of the server's process.
+// asTenant makes the test binary be a tenant who calls the gRPC port, or the URL, that it names,
+// so that what callers do takes nothing of the server's process.
 const asTenant = "REMIT_TEST_AS_TENANT"
 
 func TestMain(m *testing.M) {
@@ -199,6 +204,9 @@ func toldToWait(err error) time.Duration {
 	if connect.CodeOf(err) == connect.CodeResourceExhausted { // in process
 		return client.Detail(err).GetRetryAfter().AsDuration()
 	}
+	if r := retryAfter(0); errors.As(err, &r) {
+		return time.Duration(r) * time.Second
+	}
 	s, ok := status.FromError(err)
 	if err == nil || !ok || s.Code() != codes.ResourceExhausted {
 		return 0
@@ -239,24 +247,84 @@ func (n *tenant) steadily(o order) (r report) {
 	return r
 }
 
-// obey carries out orders, a line of JSON each, until there are no more.
-func obey(addr string, in io.Reader, out io.Writer) error {
+// dialled is what calls the gRPC port, or a URL with JSON.
+func (n *tenant) dialled(addr string) (hangUp func() error, err error) {
+	if strings.HasPrefix(addr, "http:") {
+		transport := &http.Transport{MaxIdleConnsPerHost: 2 * stormers}
+		p := &poster{client: http.Client{Transport: transport}, url: addr}
+		n.invoke = p.post
+		return func() error { transport.CloseIdleConnections(); return nil }, nil
+	}
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n := &tenant{}
 	n.invoke = func(ctx context.Context, procedure string, req, res proto.Message) error {
 		if n.key != "" {
 			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+n.key)
 		}
 		return conn.Invoke(ctx, procedure, req, res)
 	}
+	return conn.Close, nil
+}
+
+// A poster posts requests as JSON, each of which it encodes once: a large one would keep the
+// processor from the server for longer than the server works on it.
+type poster struct {
+	client  http.Client
+	url     string
+	encoded sync.Map // of the requests
+}
+
+func (p *poster) post(ctx context.Context, procedure string, req, res proto.Message) error {
+	body, ok := p.encoded.Load(req)
+	if !ok {
+		data, err := protojson.Marshal(req)
+		if err != nil {
+			return err
+		}
+		body, _ = p.encoded.LoadOrStore(req, data)
+	}
+	made, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+procedure, bytes.NewReader(body.([]byte)))
+	if err != nil {
+		return err
+	}
+	made.Header.Set("Content-Type", "application/json")
+	answer, err := p.client.Do(made)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(answer.Body)
+	if err = errors.Join(err, answer.Body.Close()); err != nil {
+		return err
+	}
+	switch answer.StatusCode {
+	case http.StatusOK:
+		return protojson.Unmarshal(text, res)
+	case http.StatusTooManyRequests:
+		after, err := strconv.Atoi(answer.Header.Get("Retry-After"))
+		return errors.Join(err, retryAfter(after))
+	}
+	return fmt.Errorf("%s: %s", answer.Status, text)
+}
+
+// retryAfter is a refusal over HTTP, and for how many seconds.
+type retryAfter int
+
+func (r retryAfter) Error() string { return fmt.Sprintf("refused, for %d s", int(r)) }
+
+// obey carries out orders, a line of JSON each, until there are no more.
+func obey(addr string, in io.Reader, out io.Writer) error {
+	n := &tenant{}
+	hangUp, err := n.dialled(addr)
+	if err != nil {
+		return err
+	}
 	orders, reports := json.NewDecoder(in), json.NewEncoder(out)
 	for {
 		var o order
 		if err := orders.Decode(&o); err != nil {
-			err = errors.Join(err, conn.Close())
+			err = errors.Join(err, hangUp())
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
@@ -324,7 +392,7 @@ const mostStorm = 2.0
 // machine does meets both alike.
 //
 // In one process, without a transport, what is measured is the turn that the server gives
-// to whom. Over the port, with each tenant in a process of its own, it is also what the
+// to whom. Over a port, with each tenant in a process of its own, it is also what the
 // network, the runtime and the system's scheduler do: see bench/README.md. The process of the
 // storm has the lowest priority, or it would take the processors from the server. Those who storm
 // call again as soon as they are refused, unless they are polite. Without shares it is told what
@@ -342,20 +410,21 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 	keys := []string{r.key("quiet", onStore(quiet, toRead)), r.key("loud", onStore(quiet, toRead))}
 	for _, test := range []struct {
 		name         string
-		port, shares bool
-		long         bool
+		over         string // gRPC or JSON; none: in process
+		shares, long bool
 		rate         int  // of each tenant, a second
 		wait         bool // who is refused does as he is told
 		principals   bool // the tenants are principals of one store
 	}{
 		{name: "in process", shares: true},
 		{name: "in process, rates", shares: true, long: true, rate: 1000},
-		{name: "over the port", shares: true, port: true},
-		{name: "over the port, rates", shares: true, port: true, long: true, rate: 1000},
-		{name: "over the port, rates, polite", shares: true, port: true, long: true, rate: 1000, wait: true},
-		{name: "over the port, rates of principals", shares: true, port: true, long: true, rate: 1000, principals: true},
+		{name: "gRPC", shares: true, over: "gRPC"},
+		{name: "gRPC, rates", shares: true, over: "gRPC", long: true, rate: 1000},
+		{name: "gRPC, rates, polite", shares: true, over: "gRPC", long: true, rate: 1000, wait: true},
+		{name: "gRPC, rates of principals", shares: true, over: "gRPC", long: true, rate: 1000, principals: true},
+		{name: "JSON, rates", shares: true, over: "JSON", long: true, rate: 1000},
 		{name: "in process, no shares", long: true},
-		{name: "over the port, no shares", port: true, long: true},
+		{name: "gRPC, no shares", over: "gRPC", long: true},
 	} {
 		if test.long && !all {
 			continue
@@ -378,7 +447,7 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 				own.config.Identity = gate.Config{} // nobody is asked who he is
 				own.config.Limits.RatePerStore, own.config.Limits.BurstPerStore = test.rate, test.rate/10
 			}
-			steady, stormer := own.tenants(test.port)
+			steady, stormer := own.tenants(test.over)
 			told(t, steady.order(ask)) // until it is warm
 			for i := range storms {
 				s := &storms[i]
@@ -406,7 +475,7 @@ func TestOneTenantsStormLeavesAnotherAlone(t *testing.T) {
 				switch {
 				case test.rate > 0:
 					most = mostStorm
-				case test.shares && !test.port:
+				case test.shares && test.over == "":
 					most = s.mostShared
 				}
 				if all && median > most {
@@ -427,10 +496,11 @@ func told(t *testing.T, r report) report {
 }
 
 // tenants are a steady one and one for storms, in this process or each in its own.
-func (r *rig) tenants(port bool) (steady, stormer obedient) {
+func (r *rig) tenants(over string) (steady, stormer obedient) {
 	t := r.t.(*testing.T)
-	if port {
-		addr := r.serve().GRPCAddr().String()
+	if over != "" {
+		s := r.serve()
+		addr := map[string]string{"gRPC": s.GRPCAddr().String(), "JSON": "http://" + s.Addr().String()}[over]
 		return newTenantProcess(t, addr), newTenantProcess(t, addr, "nice", "-n", "19")
 	}
 	client := connect.NewClient(connectinprocess.New(NewConnectServer(r.config)))

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -18,7 +19,7 @@ func randomly(random *rand.Rand, m protoreflect.Message, depth int) {
 	for i := range m.Descriptor().Fields().Len() {
 		f := m.Descriptor().Fields().Get(i)
 		switch {
-		case random.IntN(3) == 0 || f.IsMap() || f.Message() != nil && depth == 0:
+		case random.IntN(3) == 0 || f.IsMap() || f.Message() != nil && (depth == 0 || f.Message().FullName().Parent() == "google.protobuf"):
 		case f.IsList() && f.Message() != nil:
 			for range random.IntN(5) {
 				randomly(random, m.Mutable(f).List().AppendMutable().Message(), depth-1)
@@ -56,27 +57,37 @@ func TestOutlinesShowWhatIsAskedFor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			known, got, ok := outline(data, msg)
-			if !ok {
-				t.Fatalf("%s: %v has no outline", procedure, msg)
+			text, err := protojson.MarshalOptions{UseProtoNames: random.IntN(2) == 0}.Marshal(msg.Interface())
+			if err != nil {
+				t.Fatal(err)
 			}
-			if store := observe.StoreOf(known); store != observe.StoreOf(msg.Interface()) {
-				t.Fatalf("%s: the outline of %v is of the store %q", procedure, msg, store)
-			}
-			want := countOf(msg.Interface())
-			switch msg.Interface().(type) {
-			case *remitv1.ChangeRequest, *remitv1.PlanChangeRequest:
-				want = min(want, got)
-			}
-			if got != want {
-				t.Fatalf("%s: the outline of %v shows %d calls, want %d", procedure, msg, got, want)
-			}
-			if got > 1 {
-				several++
-			}
-			if len(data) > 0 {
-				data[random.IntN(len(data))] = byte(random.Uint32())
-				outline(data[:random.IntN(len(data)+1)], msg) // it shall return
+			for _, arrived := range []struct {
+				name string
+				form Form
+				data []byte
+			}{{"binary", Binary, data}, {"JSON", JSON, text}} {
+				known, got, ok := arrived.form(arrived.data, msg)
+				if !ok {
+					t.Fatalf("%s: %v has no outline in %s", procedure, msg, arrived.name)
+				}
+				if store := observe.StoreOf(known); store != observe.StoreOf(msg.Interface()) {
+					t.Fatalf("%s: in %s the outline of %v is of the store %q", procedure, arrived.name, msg, store)
+				}
+				want := countOf(msg.Interface())
+				switch msg.Interface().(type) {
+				case *remitv1.ChangeRequest, *remitv1.PlanChangeRequest:
+					want = min(want, got)
+				}
+				if got != want {
+					t.Fatalf("%s: in %s the outline of %v shows %d calls, want %d", procedure, arrived.name, msg, got, want)
+				}
+				if got > 1 {
+					several++
+				}
+				if n := len(arrived.data); n > 0 {
+					arrived.data[random.IntN(n)] = byte(random.Uint32())
+					arrived.form(arrived.data[:random.IntN(n+1)], msg) // it shall return
+				}
 			}
 		}
 	})
@@ -96,20 +107,31 @@ func BenchmarkOutline(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Run("outlined", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if known, count, ok := outline(data, batch.ProtoReflect()); !ok || count != 2000 {
-				b.Fatal(known, count, ok)
+	text, err := protojson.Marshal(batch)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, arrived := range []struct {
+		name   string
+		form   Form
+		decode func([]byte, proto.Message) error
+		data   []byte
+	}{{"binary", Binary, proto.Unmarshal, data}, {"JSON", JSON, protojson.Unmarshal, text}} {
+		b.Run(arrived.name+"/outlined", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if known, count, ok := arrived.form(arrived.data, batch.ProtoReflect()); !ok || count != 2000 {
+					b.Fatal(known, count, ok)
+				}
 			}
-		}
-	})
-	b.Run("decoded", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := proto.Unmarshal(data, &remitv1.BatchCheckRequest{}); err != nil {
-				b.Fatal(err)
+		})
+		b.Run(arrived.name+"/decoded", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := arrived.decode(arrived.data, &remitv1.BatchCheckRequest{}); err != nil {
+					b.Fatal(err)
+				}
 			}
-		}
-	})
+		})
+	}
 }

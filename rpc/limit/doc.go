@@ -10,8 +10,8 @@
 //     bucket may be left in debt. A long call pays ahead what the last ones took, and gets the
 //     rest back: of many that arrive together, no more are let in than there is room for.
 //     Who comes too early waits for a while, for his turn or to be refused, so that nobody
-//     gains by not waiting; what comes on a stream that has begun is not refused at all. Over
-//     gRPC a large message is judged before it is decoded.
+//     gains by not waiting; what comes on a stream that has begun is not refused at all. A
+//     large message is judged before it is decoded.
 //   - Shares. So many questions are evaluated at once, others wait. Who is next is decided
 //     by the time that each store, and in it each principal, has had, so that whoever asks
 //     rarely or briefly goes before whoever asks much. What takes long, from the start or

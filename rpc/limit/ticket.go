@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime"
 	"strconv"
@@ -98,7 +99,7 @@ func (l *Limiter) intercept(next connect.ServerFunc) connect.ServerFunc {
 		}
 		t := &ticket{Context: ctx, ServerStream: stream, limiter: l, kind: k.kind}
 		if l.limits() {
-			if a, ok := ctx.Value(arrivalKey{}).(*Arrival); ok {
+			if a := ArrivalOf(ctx); a != nil {
 				a.ticket = t
 			}
 		}
@@ -111,7 +112,7 @@ func (l *Limiter) intercept(next connect.ServerFunc) connect.ServerFunc {
 // stream of requests, each is paid for.
 func (t *ticket) Receive(msg any) error {
 	if err := t.ServerStream.Receive(msg); err != nil {
-		return err
+		return unwrapped(err)
 	}
 	l := t.limiter
 	if !t.begun {
@@ -143,6 +144,24 @@ func (t *ticket) Receive(msg any) error {
 	return t.enter(t.Context)
 }
 
+// unwrapped is why a message was not decoded or encoded, if that is not its own fault: transports
+// say of whatever keeps them from it that the message is wrong.
+func unwrapped(err error) error {
+	if err == nil {
+		return nil
+	}
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		return context.Canceled
+	}
+	return err
+}
+
 // Send sends an answer, without a slot: the reader may be slow. An evaluation that goes on
 // takes one again at its next Pace.
 func (t *ticket) Send(msg any) error {
@@ -151,7 +170,7 @@ func (t *ticket) Send(msg any) error {
 		t.spend(1)
 	}
 	t.sent = true
-	return t.ServerStream.Send(msg)
+	return unwrapped(t.ServerStream.Send(msg))
 }
 
 // whose is the account of the call.
