@@ -260,7 +260,7 @@ func brokenBatch(store string, questions int) *remitv1.BatchCheckRequest {
 // Over the gRPC port a large message is judged before it is decoded: one that cannot be is refused
 // for its rate if there is no room for it. What is let in is paid for once, and in full.
 func TestLargeMessagesAreJudgedBeforeTheyAreDecoded(t *testing.T) {
-	const calls = 600 // of each kind more than limit.LargeMessage
+	const calls = 600 // of each kind some ten thousand bytes or more
 	questions := func(store string) *remitv1.BatchCheckRequest {
 		batch := &remitv1.BatchCheckRequest{Scope: scopeOf(store)}
 		for range calls {

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"unsafe"
 
 	"github.com/tidwall/gjson"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -48,16 +49,28 @@ func ArrivalOf(ctx context.Context) *Arrival {
 // A Form is how a message is encoded.
 type Form func(data []byte, msg protoreflect.Message) (known proto.Message, count int, ok bool)
 
+// leastJudged is from how many bytes on a request is judged before it is decoded: for a smaller
+// one that would take as long as to decode it.
+const leastJudged = 2 << 10
+
 // Judge refuses the first request of a call if its rate does not allow it, of which data are
-// the bytes and msg, which it leaves alone, is of the type. It says nothing about small ones, for
-// which it would take as long as to decode them, nor about what cannot be decoded.
+// the bytes and msg, which it leaves alone, is of the type. It says nothing about small ones, nor
+// about what cannot be decoded. A large one takes its turn to be looked through, as in Code.
 func (a *Arrival) Judge(data []byte, form Form, msg proto.Message) error {
-	if a == nil || a.ticket == nil || a.ticket.begun || len(data) < LargeMessage {
+	if a == nil || a.ticket == nil || a.ticket.begun || len(data) < leastJudged {
 		return nil
 	}
-	known, count, ok := form(data, msg.ProtoReflect())
-	if !ok {
+	var (
+		known proto.Message
+		count int
+		ok    bool
+	)
+	// Many at once would keep the processors from what is short, as if they were decoded.
+	if err := a.ticket.limiter.Code(a, len(data), func() error {
+		known, count, ok = form(data, msg.ProtoReflect())
 		return nil
+	}); err != nil || !ok {
+		return err
 	}
 	return a.ticket.payEarly(known, count)
 }
@@ -111,7 +124,8 @@ func Binary(data []byte, msg protoreflect.Message) (known proto.Message, count i
 func JSON(data []byte, msg protoreflect.Message) (known proto.Message, count int, ok bool) {
 	fields := msg.Descriptor().Fields()
 	o := outline{of: msg, kept: []byte{'{'}, elements: make([]int, fields.Len())}
-	gjson.ParseBytes(data).ForEach(func(key, value gjson.Result) bool {
+	text := unsafe.String(unsafe.SliceData(data), len(data)) // nothing of it is kept, and a copy would take longer than the rest
+	gjson.Parse(text).ForEach(func(key, value gjson.Result) bool {
 		f := fields.ByJSONName(key.Str)
 		if f == nil {
 			f = fields.ByName(protoreflect.Name(key.Str))
