@@ -130,11 +130,11 @@ type tenant struct {
 }
 
 func (n *tenant) order(o order) report {
-	n.key = o.Key
 	if stop := n.stop; stop != nil {
 		n.stop = nil
 		return stop()
 	}
+	n.key = o.Key
 	for i := range storms {
 		if storms[i].name == o.Storm {
 			n.stop = n.begin(&storms[i], &o)
