@@ -167,6 +167,7 @@ func (m *nemesis) leader(other *fleetNode) *fleetNode {
 }
 
 func (m *nemesis) kill(_ *rand.Rand, n *fleetNode) (mend func()) {
+	n = m.awake(n)
 	m.tell("%s is killed", n.name)
 	n.kill()
 	return func() {
@@ -176,7 +177,7 @@ func (m *nemesis) kill(_ *rand.Rand, n *fleetNode) (mend func()) {
 }
 
 func (m *nemesis) killLeader(rng *rand.Rand, n *fleetNode) (mend func()) {
-	return m.kill(rng, m.awake(m.leader(n)))
+	return m.kill(rng, m.leader(n))
 }
 
 // awake is a node that another mishap has not ended, or one that runs in its place.
