@@ -73,12 +73,16 @@ type verdict struct {
 // forever is the patience of who is not to be refused.
 const forever = time.Duration(math.MaxInt64)
 
+// scatter is by which part of their patience at most some are refused earlier than others: those
+// who came all at once, and come again when they are refused, shall not for ever do so all at once.
+const scatter = 4
+
 // take takes a cost from a tenant's bucket, all of it even if the bucket does not hold
 // that much: but then it must be full. A call that has the patience to wait until it does takes
 // it beforehand, and so goes before all that come later. Otherwise nothing is taken, and the call
 // is told when to come back: after those who were refused before it, so that many who wait as they
-// are told come one after the other, and not all at once to be refused again. It is told so as
-// late as its patience lasts, or those who do not wait would cost more than those who do. What
+// are told come one after the other, and not all at once to be refused again. It is told so about
+// as late as its patience lasts, or those who do not wait would cost more than those who do. What
 // is paid ahead need not be there: or those who ask for little would keep out who asks for much.
 func (b *buckets[K]) take(key K, cost, ahead float64, patience, now time.Duration) verdict {
 	b.mu.Lock()
@@ -109,6 +113,7 @@ func (b *buckets[K]) take(key K, cost, ahead float64, patience, now time.Duratio
 	} else {
 		one.promised = turn + b.rate.time(cost+ahead)
 	}
+	patience -= rand.N(1 + patience/scatter)
 	return verdict{wait: patience, retry: turn - now - patience}
 }
 

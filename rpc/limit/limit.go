@@ -37,9 +37,9 @@ type Config struct {
 	// a second.
 	BurstPerStore     int
 	BurstPerPrincipal int
-	// RateWait is how long a call that comes more often than it may is kept waiting, for its
-	// turn or to be refused, and half the time that it has at most: so a caller who calls again
-	// at once costs no more than one who waits. Default: DefaultRateWait. Negative: not at all.
+	// RateWait is how long a call that comes more often than it may is kept waiting at most, for
+	// its turn or, three quarters of it at least, to be refused, and half the time that it has at
+	// most: so a caller who calls again at once costs no more than one who waits. Default: DefaultRateWait. Negative: not at all.
 	RateWait time.Duration
 
 	// Concurrency is how many short questions are evaluated at once. Default: two for each

@@ -31,12 +31,16 @@ func paced(config Config) (l *Limiter, call func(ctx context.Context, principal 
 	}
 }
 
-// wantRefused checks that a call was refused, and how long it is to wait.
-func wantRefused(t *testing.T, err error, after time.Duration) {
+// wantRefused checks that a call was refused when its patience was over, or a quarter of that
+// earlier, and until when.
+func wantRefused(t *testing.T, err error, took, patience, until time.Duration) {
 	t.Helper()
 	var refused *RefusedError
-	if !errors.As(err, &refused) || (refused.RetryAfter-after).Abs() > time.Millisecond {
-		t.Errorf("%v, want a refusal for %s", err, after)
+	if !errors.As(err, &refused) || (took+refused.RetryAfter-until).Abs() > time.Millisecond {
+		t.Errorf("after %s: %v, want a refusal until %s", took, err, until)
+	}
+	if took > patience || took < patience-patience/scatter {
+		t.Errorf("refused after %s, want that from %s to %s", took, patience-patience/scatter, patience)
 	}
 }
 
@@ -58,10 +62,7 @@ func TestWhoComesTooEarlyWaits(t *testing.T) {
 						err := call(t.Context(), "key:olga")
 						took := time.Since(begun).Round(time.Millisecond)
 						if i > 20 {
-							wantRefused(t, err, time.Duration(i-20)*100*time.Millisecond)
-							if took != DefaultRateWait {
-								t.Errorf("call %d was refused after %s, want %s", i, took, DefaultRateWait)
-							}
+							wantRefused(t, err, took, DefaultRateWait, time.Duration(i)*100*time.Millisecond)
 						} else if want := time.Duration(i) * 100 * time.Millisecond; err != nil || took != want {
 							t.Errorf("call %d: %v after %s, want its turn after %s", i, err, took, want)
 						}
@@ -94,13 +95,39 @@ func TestWhoLeavesPaysNothing(t *testing.T) {
 		begun := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 		defer cancel()
-		wantRefused(t, call(ctx, "key:olga"), 700*time.Millisecond)
-		if took := time.Since(begun); took != 200*time.Millisecond {
-			t.Errorf("who has 400 ms left is told after %s, want 200 ms", took)
+		err := call(ctx, "key:olga") // who has 400 ms left shall have some when he is told
+		wantRefused(t, err, time.Since(begun), 200*time.Millisecond, 900*time.Millisecond)
+		if err := call(t.Context(), "key:olga"); err != nil || time.Since(begun).Round(time.Millisecond) != 900*time.Millisecond {
+			t.Errorf("who comes last: %v after %s, want his turn after 900 ms", err, time.Since(begun))
 		}
-		begun = time.Now()
-		if err := call(t.Context(), "key:olga"); err != nil || time.Since(begun) != 700*time.Millisecond {
-			t.Errorf("who comes last: %v after %s, want his turn after 700 ms", err, time.Since(begun))
+	})
+}
+
+// Callers who came all at once, and come again as soon as they are refused, do not for ever come
+// all at once.
+func TestACrowdScatters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const crowd, rounds = 64, 10
+		_, call := paced(Config{RatePerStore: 1, BurstPerStore: 1, RateWait: time.Second})
+		var callers sync.WaitGroup
+		var mu sync.Mutex
+		came := map[time.Duration]int{} // in which hundredth of a second, after some rounds
+		begun := time.Now()
+		for range crowd {
+			callers.Go(func() {
+				for range rounds {
+					_ = call(t.Context(), "") // whichever it is
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				came[time.Since(begun).Truncate(10*time.Millisecond)]++
+			})
+		}
+		callers.Wait()
+		for at, n := range came {
+			if n > crowd/4 {
+				t.Errorf("%d of %d callers came together after %s", n, crowd, at)
+			}
 		}
 	})
 }
