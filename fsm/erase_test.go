@@ -174,8 +174,8 @@ func TestANameThatWasErasedIsAnotherEntity(t *testing.T) {
 	if !ok || id == before {
 		t.Errorf("the id is %v, was %v", id, before)
 	}
-	if _, err := now.Name(before); !errors.Is(err, ErrUnknownID) {
-		t.Errorf("Name of the erased = %v, want %v", err, ErrUnknownID)
+	if _, err := now.Name(before); !errors.Is(err, graph.ErrUnknownEntity) {
+		t.Errorf("Name of the erased = %v, want %v", err, graph.ErrUnknownEntity)
 	}
 	if doc, ok, err := now.Document(id); err != nil || !ok || doc.Version != 1 {
 		t.Errorf("document %+v, %v, %v, want the first version", doc, ok, err)

@@ -60,8 +60,6 @@ var (
 	ErrRevisionGone = errors.New("revision no longer kept")
 	// ErrRevisionUnknown: this node has not published that revision yet.
 	ErrRevisionUnknown = errors.New("revision not reached")
-	// ErrUnknownID: an id does not belong to the view.
-	ErrUnknownID = errors.New("unknown entity id")
 	// ErrClosed: the state was closed.
 	ErrClosed = errors.New("state closed")
 	// ErrCorrupt: stored or received bytes are not what was written.

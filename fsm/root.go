@@ -145,4 +145,4 @@ func (s *Store) HistoryHorizon() graph.Revision { return s.index.row.historyHori
 // tuples have left the head: a question about an instant before it needs ViewAt.
 func (s *Store) ExpiryHorizon() int64 { return s.index.row.expiryHorizon }
 
-func unknownID(id graph.ID) error { return fmt.Errorf("%w: %v", ErrUnknownID, id) }
+func unknownID(id graph.ID) error { return fmt.Errorf("%w: %v", graph.ErrUnknownEntity, id) }

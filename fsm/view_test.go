@@ -187,11 +187,11 @@ func TestViewsKnowTheirLimits(t *testing.T) {
 	}
 	st, _ := m.s.Current().Store(store)
 	bert, _, _ := st.Lookup(typeUser, "bert")
-	if _, err := past.Name(bert); !errors.Is(err, ErrUnknownID) {
-		t.Errorf("Name of a later id = %v, want %v", err, ErrUnknownID)
+	if _, err := past.Name(bert); !errors.Is(err, graph.ErrUnknownEntity) {
+		t.Errorf("Name of a later id = %v, want %v", err, graph.ErrUnknownEntity)
 	}
-	if _, err := st.Name(graph.MakeID(typeUser, 99)); !errors.Is(err, ErrUnknownID) {
-		t.Errorf("Name = %v, want %v", err, ErrUnknownID)
+	if _, err := st.Name(graph.MakeID(typeUser, 99)); !errors.Is(err, graph.ErrUnknownEntity) {
+		t.Errorf("Name = %v, want %v", err, graph.ErrUnknownEntity)
 	}
 	for _, v := range []graph.View{st, past} {
 		if id, ok, err := v.Lookup(typeUser, "*"); !ok || err != nil || id != graph.Wildcard(typeUser) {

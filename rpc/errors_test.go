@@ -67,7 +67,6 @@ var sentinels = map[string]struct {
 	"fsm.ErrHorizon":             {fsm.ErrHorizon, false}, // no request moves one
 	"fsm.ErrRevisionGone":        {fsm.ErrRevisionGone, true},
 	"fsm.ErrRevisionUnknown":     {fsm.ErrRevisionUnknown, true},
-	"fsm.ErrUnknownID":           {fsm.ErrUnknownID, false},
 	"fsm.ErrBackups":             {fsm.ErrBackups, true},
 	"fsm.ErrNoBackup":            {fsm.ErrNoBackup, false},    // folders are no business of the API
 	"fsm.ErrInterrupted":         {fsm.ErrInterrupted, false}, // as cluster.ErrKeepsLog

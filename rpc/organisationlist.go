@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -62,7 +64,7 @@ func (s *organisationService) ListEntities(ctx context.Context, req *remitv1.Lis
 	if err != nil {
 		return nil, err
 	}
-	o, after, err := s.openPage(ctx, req, text, sum)
+	o, position, err := s.openPage(ctx, req, text, sum)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +75,10 @@ func (s *organisationService) ListEntities(ctx context.Context, req *remitv1.Lis
 	typ, err := o.listed(req)
 	if err != nil {
 		return nil, err
+	}
+	after, err := o.behind(typ, position)
+	if err != nil {
+		return nil, at("cursor", err)
 	}
 	res := &remitv1.ListEntitiesResponse{Token: o.Token()}
 	bytes, looked := 0, 0
@@ -97,33 +103,67 @@ func (s *organisationService) ListEntities(ctx context.Context, req *remitv1.Lis
 		return nil, err
 	}
 	if more {
+		if position, err = o.position(typ, after); err != nil {
+			return nil, err
+		}
 		c := cursor{
 			kind: cursorEntities, epoch: s.reader.Epoch(), store: o.Head.ID(), revision: o.Base.Revision(),
-			at: o.At, model: o.Plan.ID(), position: []byte(after), request: sum,
+			at: o.At, model: o.Plan.ID(), position: position, request: sum,
 		}
 		res.Cursor = c.String()
 	}
 	return res, nil
 }
 
-// openPage finds the organisation that a page shows, and behind which entity it begins. All
-// pages are judged at the revision and the instant of the first.
-func (s *organisationService) openPage(ctx context.Context, req *remitv1.ListEntitiesRequest, text string, sum uint64) (*organisation, string, error) {
+// openPage finds the organisation that a page shows, and the position at which it begins; nil
+// is the beginning. All pages are judged at the revision and the instant of the first.
+func (s *organisationService) openPage(ctx context.Context, req *remitv1.ListEntitiesRequest, text string, sum uint64) (o *organisation, position []byte, err error) {
 	if text == "" {
 		o, err := s.open(ctx, "store", req.Store, "consistency", req.Consistency)
-		return o, "", err
+		return o, nil, err
 	}
 	c, err := parseCursor(text, cursorEntities, sum)
 	if err != nil {
-		return nil, "", at("cursor", err)
+		return nil, nil, at("cursor", err)
 	}
 	snapshot, err := s.reader.pinned(ctx, "store", req.Store, c)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	snapshot.AsOf = c.at
-	o, err := s.organisation("store", snapshot)
-	return o, string(c.position), err
+	o, err = s.organisation("store", snapshot)
+	return o, c.position, err
+}
+
+// position is where a page ends: the number of the last entity that it looked at, for its id
+// may be one that the asker shall not know.
+func (o *organisation) position(typ, id string) ([]byte, error) {
+	t, ok := o.Plan.Type(typ)
+	if !ok {
+		return nil, fmt.Errorf("the model has lost its type %s: %w", typ, crm.ErrForeign)
+	}
+	number, ok, err := o.View().Lookup(t.ID, id)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s:%s: %w", typ, id, graph.ErrUnknownEntity)
+	}
+	return binary.BigEndian.AppendUint64(nil, uint64(number)), err
+}
+
+// behind is the entity of a type that a position is of; nil is in front of all.
+func (o *organisation) behind(typ string, position []byte) (id string, err error) {
+	if position == nil {
+		return "", nil
+	}
+	d := decoder{b: position}
+	number := graph.ID(d.uint64())
+	if t, ok := o.Plan.Type(typ); !ok || !d.done() || number.Type() != t.ID || number.IsWildcard() {
+		return "", ErrCursor
+	}
+	id, err = o.View().Name(number)
+	if errors.Is(err, graph.ErrUnknownEntity) { // it has been erased since
+		err = ErrCursorExpired
+	}
+	return id, err
 }
 
 // listed is the type whose entities are listed.

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/remit-authz/remit/graph"
 	"github.com/remit-authz/remit/graph/crm"
 	"github.com/remit-authz/remit/rpc/backend"
 	remitv1 "github.com/remit-authz/remit/rpc/gen/remit/v1"
@@ -113,6 +115,46 @@ func TestListEntities(t *testing.T) {
 	}
 	_, err = r.org.ListEntities(t.Context(), &remitv1.ListEntitiesRequest{Store: r.store, Kind: ofRecord, Module: "case"})
 	wantReason(t, "no module", err, connect.CodeNotFound, remitv1.ErrorReason_ERROR_REASON_ENTITY_NOT_FOUND)
+}
+
+// A cursor names nobody: the last entity that a page has looked at may be one that the asker shall
+// not know. One that is made up, to learn what a number stands for, is refused.
+func TestCursorsOfEntitiesNameNobody(t *testing.T) {
+	r := newWorld(t)
+	req := &remitv1.ListEntitiesRequest{Store: r.store, Kind: ofSeat, PageSize: 2}
+	page, err := r.org.ListEntities(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := decodeCursor(page.Cursor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := decoder{b: c.position}
+	last := graph.ID(d.uint64())
+	if !d.done() || last.IsWildcard() {
+		t.Errorf("the position is %x, want a number", c.position)
+	}
+	for name, position := range map[string][]byte{
+		"of another type": binary.BigEndian.AppendUint64(nil, uint64(graph.MakeID(last.Type()+1, 1))),
+		"of nobody":       binary.BigEndian.AppendUint64(nil, uint64(graph.Wildcard(last.Type()))),
+		"too long":        append(slices.Clone(c.position), 0),
+		"too short":       c.position[:7],
+		"a name":          []byte("ann"),
+	} {
+		made := *c
+		made.position = position
+		req.Cursor = made.String()
+		_, err := r.org.ListEntities(t.Context(), req)
+		if code, text, detail := detailOf(t, err); code != connect.CodeInvalidArgument || detail.Field != "cursor" {
+			t.Errorf("%s: %v at %q (%s), want it at the cursor", name, code, detail.Field, text)
+		}
+	}
+	never := *c
+	never.position = binary.BigEndian.AppendUint64(nil, uint64(graph.MakeID(last.Type(), graph.MaxSequence)))
+	req.Cursor = never.String()
+	_, err = r.org.ListEntities(t.Context(), req)
+	wantReason(t, "one that is not there", err, connect.CodeFailedPrecondition, remitv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
 }
 
 // A seat sees the organisation, of records those that it may view, of these the fields that

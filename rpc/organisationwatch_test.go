@@ -207,6 +207,21 @@ func dayName(at time.Time) string {
 	return [...]string{"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"}[at.UTC().Weekday()]
 }
 
+// What has been erased is told nobody, and what came after it is.
+func TestOwnersAreNotToldOfWhatIsErased(t *testing.T) {
+	r := newWorld(t)
+	r.change("", transferring())
+	r.change("", deals("cid", "cid")...)
+	l := r.begun("", "cid")
+	r.change("ann", fieldsOf(t, "w0", "amount", 7.0))
+	r.change("ann", deletes(ofRecord, "deal:w0", ""))
+	if err := r.eraser(nil, nil).erase(t.Context(), &remitv1.EraseRequest{Store: r.store, Entity: "deal:w0"}, &eraseLog{}); err != nil {
+		t.Fatal(err)
+	}
+	r.change("ann", fieldsOf(t, "w1", "amount", 8.0))
+	l.wants(r, `KIND_CHANGED cid deal:w1 "ann": ann changed deal:w1: amount`)
+}
+
 // What the edits of a busy organisation mean to owners is told, each of it once and in
 // order, however often the reader is cut off.
 func TestOwnersAreToldWhereTheyGoOn(t *testing.T) {
