@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -125,23 +126,29 @@ var usedPorts = struct {
 	m map[string]bool
 }{m: map[string]bool{}}
 
-// freePorts finds addresses on which nobody listens.
+// freePorts finds addresses on which nobody listens, below the ports that systems dial from (Linux
+// from 32768): of those one can be taken while its node is away, even by who dials it.
 func freePorts(t *testing.T, count int) (addrs []string) {
 	t.Helper()
 	usedPorts.Lock()
 	defer usedPorts.Unlock()
 	for len(addrs) < count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+		if len(usedPorts.m) > 5000 {
+			t.Fatal("no port is free")
 		}
-		if addr := l.Addr().String(); !usedPorts.m[addr] {
-			usedPorts.m[addr] = true
-			addrs = append(addrs, addr)
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000))
+		if usedPorts.m[addr] {
+			continue
+		}
+		usedPorts.m[addr] = true
+		l, err := net.Listen("tcp", addr)
+		if err != nil { // somebody has it
+			continue
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
+		addrs = append(addrs, addr)
 	}
 	return addrs
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -257,13 +258,17 @@ func (t *Target) awaitHealth(ctx context.Context) error {
 	}
 }
 
-// freeAddress is one that nobody listens on. OpenFGA must be told its ports.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddress is one that nobody listens on; OpenFGA must be told its ports. It is below the
+// ports that systems dial from (Linux from 32768): of those one can be taken before it is listened
+// on, even by who dials it, and so meets himself.
+func freeAddress() (addr string, err error) {
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.N(12_000))); err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", err
 }
 
 func dial(addr string) (*grpc.ClientConn, error) {
