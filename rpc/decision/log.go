@@ -196,10 +196,10 @@ func signal(ch chan struct{}) {
 
 // take empties the queue into what was handed out before, and says what was lost since.
 func (l *Log) take(last []Event) (queue []Event, lost loss) {
-	clear(last) // what it refers to may go
-	if cap(last) > maxQueue/8 {
-		last = nil // a storm's is not kept
+	if cap(last) > maxQueue/8 && len(last) < cap(last)/4 {
+		last = nil // a storm's is kept as long as there is one
 	}
+	clear(last) // what it refers to may go
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	queue, lost = l.queue, l.lost

@@ -477,3 +477,18 @@ func BenchmarkLog(b *testing.B) {
 		})
 	}
 }
+
+// What a storm needs is kept as long as there is one: to make it anew for every round took more
+// than the rest of the log. Afterwards it is let go.
+func TestRoomIsKeptAsLongAsItIsUsed(t *testing.T) {
+	l := &Log{}
+	storm := make([]Event, maxQueue)
+	l.take(storm)
+	if cap(l.queue) != maxQueue || len(l.queue) != 0 {
+		t.Errorf("there is room for %d events beside %d in a storm, want %d and none", cap(l.queue), len(l.queue), maxQueue)
+	}
+	l.take(storm[:maxQueue/8])
+	if cap(l.queue) != 0 {
+		t.Errorf("there is room for %d events after a storm, want none", cap(l.queue))
+	}
+}
