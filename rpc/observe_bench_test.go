@@ -161,7 +161,7 @@ func BenchmarkObserved(b *testing.B) {
 func TestObservingCostsLittle(t *testing.T) {
 	pairs, shorter := 4, 20
 	if os.Getenv("REMIT_TEST_ALL") != "" {
-		pairs, shorter = 120, 1 // fewer leave the interval wider than what is to be shown
+		pairs, shorter = 240, 1 // fewer leave the interval wider than what is to be shown
 	}
 	for _, c := range comparisons(t) {
 		t.Run(c.name, func(t *testing.T) {
