@@ -79,7 +79,7 @@ func comparisons(t testing.TB) []*sideBySide {
 	}{
 		// Nobody calls a server without a transport: there is little beside the log then for it to
 		// be measured by, and it takes more: see bench/README.md.
-		{"in-process", inProcess, 1, 20_000, 0.85},
+		{"in-process", inProcess, 1, 20_000, 0.9},
 		{"in-process/8-callers", inProcess, 8, 20_000, 0.85},
 		{"grpc", overGRPC, 1, 4000, 0.95},
 		{"grpc/8-callers", overGRPC, 8, 4000, 0.95},
