@@ -77,10 +77,10 @@ func comparisons(t testing.TB) []*sideBySide {
 		calls   int
 		least   float64
 	}{
-		// Nobody calls a server without a transport: there is little beside the log then for it to
-		// be measured by, and it takes more: see bench/README.md.
-		{"in-process", inProcess, 1, 20_000, 0.9},
-		{"in-process/8-callers", inProcess, 8, 20_000, 0.85},
+		// Without a transport there is little beside the log for the log to be measured by, and of 8
+		// callers it takes more than is wanted: see bench/README.md.
+		{"in-process", inProcess, 1, 20_000, 0.95},
+		{"in-process/8-callers", inProcess, 8, 20_000, 0.9},
 		{"grpc", overGRPC, 1, 4000, 0.95},
 		{"grpc/8-callers", overGRPC, 8, 4000, 0.95},
 	} {
@@ -155,7 +155,7 @@ func BenchmarkObserved(b *testing.B) {
 	}
 }
 
-// Metrics and the log of what is denied are to leave Checks over a port at least 95 % of their
+// Metrics and the log of what is denied are to leave Checks at least 95 % of their
 // throughput. A few short slices, which are all that there is time for without REMIT_TEST_ALL, show no
 // more than that nothing is very wrong.
 func TestObservingCostsLittle(t *testing.T) {
